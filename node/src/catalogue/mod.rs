@@ -1,0 +1,5 @@
+//! What users define: functions and schedules.
+
+pub mod function;
+pub mod name;
+pub mod schedule;

@@ -1,0 +1,87 @@
+//! What a schedule is: when it is due, what it runs, what happens to due times that were missed.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::FunctionName;
+use crate::units::Span;
+
+/// A schedule's definition, as written in a manifest or sent to the API.
+///
+/// The cron text and the time zone are checked by [`crate::beat::timetable::Timetable::parse`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Five fields, or six with seconds first: `*/2 * * * * *` is every two seconds.
+    pub cron: String,
+    /// IANA name; the cron text is read in this zone.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// What a firing enqueues.
+    pub function: FunctionName,
+    /// The input of every firing, as JSON; nothing by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<serde_json::Value>,
+    /// What happens to due times that nobody fired in time.
+    #[serde(default)]
+    pub misfire: Misfire,
+    /// `fire_all`: at most this many missed due times are fired, the latest ones.
+    #[serde(default = "default_misfire_cap")]
+    pub misfire_cap: u32,
+    /// `skip`: a due time fired later than this is skipped.
+    #[serde(default = "default_misfire_grace")]
+    pub misfire_grace: Span,
+    /// What happens when the task of the previous firing has not ended.
+    #[serde(default)]
+    pub overlap: Overlap,
+}
+
+/// What happens to due times that nobody fired in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Misfire {
+    /// The latest missed due time is fired, the ones before it are skipped.
+    #[default]
+    FireLatest,
+    /// All are fired, up to `misfire_cap`.
+    FireAll,
+    /// Those that are older than `misfire_grace` are skipped.
+    Skip,
+}
+
+/// What happens when the task of the previous firing has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It is enqueued all the same.
+    #[default]
+    Allow,
+    /// It is skipped.
+    Skip,
+    /// It is enqueued unless one is waiting already.
+    QueueOne,
+}
+
+impl Schedule {
+    /// Whether `other` is due at the same times, so that the cursor may stay where it is.
+    #[must_use]
+    pub fn same_times(&self, other: &Self) -> bool {
+        self.cron == other.cron && self.timezone == other.timezone
+    }
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn default_misfire_cap() -> u32 {
+    100
+}
+
+fn default_misfire_grace() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+/// The most missed due times that `misfire_cap` may ask for: a catch-up must stay bounded.
+pub const LARGEST_MISFIRE_CAP: u32 = 1_000;

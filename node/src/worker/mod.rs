@@ -1,0 +1,3 @@
+//! Runs functions.
+
+pub mod runtime;
