@@ -1,6 +1,21 @@
 //! Who is in the mesh, who owns a key, how nodes talk.
 //!
-//! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`transport`, `gossip`,
-//! `system`) on top of the cores (`roster`, `ring`) on top of the values (`id`, `member`).
+//! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`mesh`, `transport`,
+//! `gossip`, `system`) on top of the cores (`roster`, `ring`) on top of the values (`id`, `member`,
+//! `wire`). Everything that a core needs from outside comes through the seams of [`env`].
 
 pub mod env;
+mod gossip;
+pub mod id;
+pub mod identity;
+pub mod member;
+mod mesh;
+pub mod ring;
+pub mod roster;
+pub mod seeds;
+pub mod system;
+pub mod transport;
+pub mod wire;
+
+pub use mesh::{JoinError, Mesh, MeshConfig};
+pub use roster::View;

@@ -1,0 +1,179 @@
+//! Facts, spread by chitchat (scuttlebutt reconciliation, van Renesse et al. 2008) over our own links.
+//!
+//! The only file that knows chitchat: 0.12 made its codec private (upstream issue 207), so the version
+//! is pinned to 0.11.2 until upstream opens it again. chitchat's phi verdict serves as a hint that
+//! somebody still hears a member; it decides nothing about ownership.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chitchat::transport::{Socket, Transport as ChitchatTransport};
+use chitchat::{
+    ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable, FailureDetectorConfig,
+    NodeState, Serializable,
+};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use crate::id::{Generation, MeshName};
+use crate::member::Facts;
+use crate::roster::{Heard, REMEMBERED};
+use crate::transport::{Identity, Transport};
+use crate::wire::{self, message::kind};
+
+/// Facts reach everybody in about log N rounds. Provisional: this pace is for meshes of up to some
+/// fifty nodes, larger ones will gossip more slowly.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// chitchat's threshold for "nobody has heard of it lately": measured without false alarms at 8.
+const PHI: f64 = 8.0;
+
+/// Heartbeats remembered per member; chitchat's default of 1,000 costs 11 KB per pair of nodes.
+const HEARTBEATS: usize = 50;
+
+/// The fact that carries [`Facts::version`]. Set last, so that whoever has it has all facts before it.
+const VERSION_KEY: &str = "_v";
+
+/// The running gossip of this node.
+pub(crate) struct Gossip {
+    handle: ChitchatHandle,
+    live: watch::Receiver<BTreeMap<ChitchatId, NodeState>>,
+}
+
+impl Gossip {
+    /// Starts gossiping. Must run where the mesh's tasks run: chitchat spawns its loop here.
+    pub(crate) async fn start(
+        mesh: &MeshName,
+        identity: &Identity,
+        transport: Arc<Transport>,
+        incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
+    ) -> Result<Self, String> {
+        let config = ChitchatConfig {
+            chitchat_id: ChitchatId::new(
+                identity.node.to_string(),
+                identity.generation.0,
+                identity.advertise,
+            ),
+            cluster_id: mesh.to_string(),
+            gossip_interval: ROUND,
+            listen_addr: identity.advertise,
+            // Peers are introduced as their links come up.
+            seed_nodes: Vec::new(),
+            failure_detector_config: FailureDetectorConfig {
+                phi_threshold: PHI,
+                sampling_window_size: HEARTBEATS,
+                max_interval: ROUND * 40,
+                // Else its default of 5 s slows the first verdict.
+                initial_interval: ROUND,
+                // Its default of a day would let a crash loop grow every digest.
+                dead_node_grace_period: REMEMBERED,
+            },
+            marked_for_deletion_grace_period: REMEMBERED,
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+        };
+        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)) };
+        let handle =
+            chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
+        let live = handle.chitchat().lock().await.live_nodes_watcher();
+        Ok(Self { handle, live })
+    }
+
+    /// Begins to gossip with `addr`.
+    pub(crate) fn introduce(&self, addr: SocketAddr) {
+        // An error means that the loop has ended, which `ended` reports.
+        let _ = self.handle.gossip(addr);
+    }
+
+    /// Spreads this node's facts.
+    pub(crate) async fn state(&self, facts: &Facts) {
+        let chitchat = self.handle.chitchat();
+        let mut chitchat = chitchat.lock().await;
+        let own = chitchat.self_node_state();
+        for (key, value) in &facts.entries {
+            own.set(key, value);
+        }
+        own.set(VERSION_KEY, facts.version);
+    }
+
+    /// Waits for a change, then answers all members that gossip holds for alive.
+    pub(crate) async fn changed(&mut self) -> Vec<Heard> {
+        if self.live.changed().await.is_err() {
+            // The loop has ended; `ended` reports it.
+            std::future::pending::<()>().await;
+        }
+        self.live.borrow_and_update().iter().filter_map(|(id, state)| heard(id, state)).collect()
+    }
+
+    /// Resolves when the gossip loop has ended, which it must not; answers why.
+    pub(crate) fn ended(&self) -> impl Future<Output = String> + Send + use<> {
+        let ended = self.handle.termination_watcher();
+        async move { ended.await.err().map_or_else(|| "it returned".to_owned(), |error| error.to_string()) }
+    }
+
+    pub(crate) fn stop(&self) {
+        let _ = self.handle.initiate_shutdown();
+    }
+}
+
+/// One member from chitchat's tables; `None` when it breaks the limits, whoever relayed it.
+fn heard(id: &ChitchatId, state: &NodeState) -> Option<Heard> {
+    let entries = state
+        .key_values()
+        .filter(|(key, _)| *key != VERSION_KEY)
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let facts = Facts { version: state.get(VERSION_KEY)?.parse().ok()?, entries: entries.collect() };
+    let node = id.node_id.parse().ok()?;
+    facts.is_within_limits().then_some(Heard {
+        node,
+        generation: Generation(id.generation_id),
+        addr: id.gossip_advertise_addr,
+        facts,
+    })
+}
+
+/// Hands chitchat its one socket.
+struct Opener {
+    transport: Arc<Transport>,
+    incoming: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
+}
+
+#[async_trait]
+impl ChitchatTransport for Opener {
+    async fn open(&self, _listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        let incoming = self.incoming.lock().take();
+        let incoming = incoming.ok_or_else(|| anyhow::anyhow!("the gossip socket is open already"))?;
+        Ok(Box::new(LinkSocket { transport: self.transport.clone(), incoming }))
+    }
+}
+
+/// chitchat's socket: our links.
+struct LinkSocket {
+    transport: Arc<Transport>,
+    incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
+}
+
+#[async_trait]
+impl Socket for LinkSocket {
+    /// Only enqueues: chitchat awaits this inside its loop, so waiting here would stop all gossip.
+    async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
+        self.transport.send_to(to, wire::encode(kind::GOSSIP, &message.serialize_to_vec()));
+        Ok(())
+    }
+
+    async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
+        loop {
+            let Some((from, bytes)) = self.incoming.recv().await else {
+                return Err(anyhow::anyhow!("the transport has stopped"));
+            };
+            match ChitchatMessage::deserialize(&mut &bytes[..]) {
+                Ok(message) => return Ok((from, message)),
+                Err(error) => tracing::debug!(%from, %error, "a gossip message could not be read"),
+            }
+        }
+    }
+}

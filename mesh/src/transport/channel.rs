@@ -1,0 +1,129 @@
+//! A channel: one QUIC stream in both directions, carrying frames.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::wire::{self, Frame, HEADER, WireError};
+
+/// Why a channel cannot go on. The other side may have acted on everything sent before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// The connection or the stream ended before its time.
+    #[error("the connection to the other node was lost: {0}")]
+    Lost(String),
+    /// The other side sent what cannot be read.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Both directions of a channel.
+#[derive(Debug)]
+pub struct Channel {
+    /// Towards the other node.
+    pub writer: ChannelWriter,
+    /// From the other node.
+    pub reader: ChannelReader,
+}
+
+/// The sending half. Dropping it without [`ChannelWriter::finish`] resets the stream, so the other side
+/// never takes a part for the whole.
+#[derive(Debug)]
+pub struct ChannelWriter {
+    stream: quinn::SendStream,
+    finished: bool,
+}
+
+/// The receiving half. Dropping it tells the other side to stop sending.
+#[derive(Debug)]
+pub struct ChannelReader {
+    stream: quinn::RecvStream,
+    limit: usize,
+}
+
+/// The largest frame on a channel, in bytes of payload. Bodies travel as several frames.
+pub const FRAME_LIMIT: usize = 256 * 1024;
+
+/// Told to the other side when a stream is given up.
+const ABANDONED: quinn::VarInt = quinn::VarInt::from_u32(1);
+
+impl Channel {
+    pub(crate) fn new(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
+        Self {
+            writer: ChannelWriter { stream: send, finished: false },
+            reader: ChannelReader { stream: recv, limit: FRAME_LIMIT },
+        }
+    }
+}
+
+impl ChannelWriter {
+    /// Sends one frame; returns when the stream has taken it, not when it has arrived.
+    ///
+    /// # Errors
+    /// [`ChannelError::Lost`].
+    pub async fn send(&mut self, kind: u8, payload: &[u8]) -> Result<(), ChannelError> {
+        // Small frames in one write: one packet, one wake-up on the other side.
+        if payload.len() <= 4 * 1024 {
+            return self.stream.write_all(&wire::encode(kind, payload)).await.map_err(lost);
+        }
+        self.stream.write_all(&wire::header(kind, payload.len())).await.map_err(lost)?;
+        self.stream.write_all(payload).await.map_err(lost)
+    }
+
+    /// Sends a body as frames of `kind`, none when it is empty.
+    ///
+    /// # Errors
+    /// [`ChannelError::Lost`].
+    pub async fn send_body(&mut self, kind: u8, body: &Bytes) -> Result<(), ChannelError> {
+        for part in body.chunks(FRAME_LIMIT) {
+            self.send(kind, part).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends this direction: the other side sees the end after the last frame.
+    pub fn finish(&mut self) {
+        self.finished = true;
+        // An error means that it is closed already.
+        let _ = self.stream.finish();
+    }
+
+    /// Resolves when the other side no longer reads, or the connection is gone.
+    pub async fn stopped(&mut self) {
+        let _ = self.stream.stopped().await;
+    }
+}
+
+impl Drop for ChannelWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // An error means that it is closed already.
+            let _ = self.stream.reset(ABANDONED);
+        }
+    }
+}
+
+impl ChannelReader {
+    /// The next frame, `None` at the end. Not cancel-safe: once given up, the channel is of no use.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub async fn next(&mut self) -> Result<Option<Frame>, ChannelError> {
+        let mut header = [0_u8; HEADER];
+        match self.stream.read_exact(&mut header).await {
+            Ok(()) => {}
+            Err(quinn::ReadExactError::FinishedEarly(0)) => return Ok(None),
+            Err(quinn::ReadExactError::FinishedEarly(_)) => return Err(WireError::Short.into()),
+            Err(quinn::ReadExactError::ReadError(error)) => return Err(lost(error)),
+        }
+        let (kind, length) = wire::parse_header(&header, self.limit)?;
+        let mut payload = BytesMut::zeroed(length);
+        self.stream.read_exact(&mut payload).await.map_err(|error| match error {
+            quinn::ReadExactError::FinishedEarly(_) => WireError::Short.into(),
+            quinn::ReadExactError::ReadError(error) => lost(error),
+        })?;
+        Ok(Some(Frame { kind, payload: payload.freeze() }))
+    }
+}
+
+fn lost(error: impl std::fmt::Display) -> ChannelError {
+    ChannelError::Lost(error.to_string())
+}

@@ -1,0 +1,80 @@
+//! The table of links: which connections lead to which member.
+//!
+//! Two nodes that start together nearly always dial each other. Both connections are read; written is
+//! the one that the lower id dialled, so that both sides write on the same one.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::id::{Generation, NodeId};
+
+/// One accepted connection to one life of one member.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) node: NodeId,
+    pub(crate) generation: Generation,
+    /// Where the member takes connections; not where this one comes from.
+    pub(crate) addr: SocketAddr,
+    pub(crate) connection: quinn::Connection,
+    /// Whether the side with the lower node id dialled.
+    pub(crate) preferred: bool,
+}
+
+/// All links of this node.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    by_node: BTreeMap<NodeId, Vec<Arc<Link>>>,
+}
+
+/// What adding a link meant.
+#[derive(Debug)]
+pub(crate) enum Added {
+    /// The table holds it. Links of an older life are no longer wanted: close them.
+    Accepted { outdated: Vec<Arc<Link>> },
+    /// A later life of the member is linked already.
+    Old(Generation),
+}
+
+impl Links {
+    pub(crate) fn add(&mut self, link: Arc<Link>) -> Added {
+        let slot = self.by_node.entry(link.node.clone()).or_default();
+        if let Some(newest) = slot.iter().map(|known| known.generation).max()
+            && newest > link.generation
+        {
+            return Added::Old(newest);
+        }
+        let (same, outdated) = slot.drain(..).partition(|known| known.generation == link.generation);
+        *slot = same;
+        slot.push(link);
+        Added::Accepted { outdated }
+    }
+
+    /// Takes a link out. `Some(true)` when it was the last one to that life of the member, `None` when it
+    /// was not in the table any more.
+    pub(crate) fn remove(&mut self, link: &Arc<Link>) -> Option<bool> {
+        let slot = self.by_node.get_mut(&link.node)?;
+        let at = slot.iter().position(|known| Arc::ptr_eq(known, link))?;
+        slot.remove(at);
+        let last = slot.is_empty();
+        if last {
+            self.by_node.remove(&link.node);
+        }
+        Some(last)
+    }
+
+    /// The link to write on.
+    pub(crate) fn to(&self, node: &NodeId) -> Option<Arc<Link>> {
+        let open = |link: &&Arc<Link>| link.connection.close_reason().is_none();
+        self.by_node.get(node)?.iter().filter(open).max_by_key(|link| link.preferred).cloned()
+    }
+
+    pub(crate) fn to_addr(&self, addr: SocketAddr) -> Option<Arc<Link>> {
+        let node = self.by_node.values().flatten().find(|link| link.addr == addr)?.node.clone();
+        self.to(&node)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.by_node.values().flatten()
+    }
+}

@@ -1,0 +1,140 @@
+//! One bounded outbox per peer address, emptied by a task of its own.
+//!
+//! Senders never wait: a full outbox drops the new message and counts it. What goes through here
+//! (gossip, facts, notices) is either repeated anyway or only a hint, so a slow peer costs itself
+//! freshness and costs nobody else anything.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::Transport;
+use super::links::Link;
+use crate::env::OnExit;
+
+/// Messages that wait for one peer. A gossip round sends about ten to one peer; ten rounds behind, the
+/// oldest news is worth nothing.
+const WAITING: usize = 128;
+
+/// An outbox that nobody used for so long is closed. Longer than any period of ours.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// A peer that does not take one message in this time has lost it.
+const SEND_WITHIN: Duration = Duration::from_secs(2);
+
+/// Pauses after failed dials: doubling, so that a dead address costs little, but never so long that a
+/// restarted node waits for us.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) enum Outgoing {
+    /// Dial if there is no link.
+    Connect,
+    /// A whole frame.
+    Frame(Bytes),
+}
+
+#[derive(Default)]
+pub(crate) struct Outboxes {
+    by_addr: Mutex<BTreeMap<SocketAddr, mpsc::Sender<Outgoing>>>,
+    dropped: AtomicU64,
+}
+
+impl Outboxes {
+    /// Puts a message into the outbox of `addr`, opening one if there is none.
+    pub(crate) fn put(&self, addr: SocketAddr, message: Outgoing, transport: &Arc<Transport>) {
+        let mut by_addr = self.by_addr.lock();
+        let outbox = by_addr.entry(addr).or_insert_with(|| open(addr, transport));
+        match outbox.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            // Its task ended between two messages: begin anew.
+            Err(mpsc::error::TrySendError::Closed(message)) => {
+                let fresh = open(addr, transport);
+                if fresh.try_send(message).is_err() {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+                by_addr.insert(addr, fresh);
+            }
+        }
+    }
+
+    /// Messages dropped since the start because a peer was slower than its news.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn forget(&self, addr: SocketAddr) {
+        self.by_addr.lock().retain(|known, outbox| *known != addr || !outbox.is_closed());
+    }
+}
+
+fn open(addr: SocketAddr, transport: &Arc<Transport>) -> mpsc::Sender<Outgoing> {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let task = empty(addr, receiver, Arc::downgrade(transport));
+    transport.spawner.spawn("mesh outbox", OnExit::Fine, Box::pin(task));
+    sender
+}
+
+/// Empties one outbox until nobody uses it or the transport is gone.
+async fn empty(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport: Weak<Transport>) {
+    let mut pause = FIRST_PAUSE;
+    let mut not_before = None;
+    while let Ok(Some(message)) = tokio::time::timeout(UNUSED, outbox.recv()).await {
+        let Some(transport) = transport.upgrade() else { return };
+        if transport.closing.is_cancelled() {
+            return;
+        }
+        let known = transport.links.lock().to_addr(addr);
+        let link = match known {
+            Some(link) => Some(link),
+            // During the pause messages are dropped rather than kept: they would arrive stale.
+            None if not_before.is_some_and(|at| transport.clock.now() < at) => None,
+            None => match transport.dial(addr).await {
+                Ok(link) => Some(link),
+                Err(_) => {
+                    not_before = Some(transport.clock.now() + pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    None
+                }
+            },
+        };
+        let Some(link) = link else { continue };
+        (pause, not_before) = (FIRST_PAUSE, None);
+        if let Outgoing::Frame(frame) = message {
+            send(&link, frame).await;
+        }
+    }
+    outbox.close();
+    if let Some(transport) = transport.upgrade() {
+        transport.outboxes.forget(addr);
+    }
+}
+
+/// Sends one frame: as a datagram when it fits, else on a stream of its own. A lost message is repeated
+/// by the protocol above or was only a hint, so errors end here.
+async fn send(link: &Link, frame: Bytes) {
+    let connection = &link.connection;
+    let fits = connection.max_datagram_size().is_some_and(|most| frame.len() <= most);
+    // quinn drops the *oldest* datagram when its buffer is full: look first.
+    if fits && connection.datagram_send_buffer_space() >= frame.len() {
+        let _ = connection.send_datagram(frame);
+        return;
+    }
+    let on_stream = async {
+        if let Ok(mut stream) = connection.open_uni().await
+            && stream.write_all(&frame).await.is_ok()
+        {
+            let _ = stream.finish();
+        }
+    };
+    let _ = tokio::time::timeout(SEND_WITHIN, on_stream).await;
+}

@@ -1,0 +1,220 @@
+//! Meshes of several nodes over real QUIC on loopback, in one process.
+#![expect(clippy::disallowed_methods, reason = "a test owns its deadlines")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::Env;
+use beatmesh_mesh::id::Generation;
+use beatmesh_mesh::member::Liveness;
+use beatmesh_mesh::system::{
+    OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
+};
+use beatmesh_mesh::transport::Inbox;
+use beatmesh_mesh::transport::channel::Channel;
+use beatmesh_mesh::{JoinError, Mesh, MeshConfig, View};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Echoes every channel, keeps every notice.
+struct Echo {
+    handle: tokio::runtime::Handle,
+    notices: mpsc::UnboundedSender<(String, Bytes)>,
+}
+
+impl Inbox for Echo {
+    fn on_channel(&self, _: beatmesh_mesh::id::NodeId, service: u16, header: Bytes, mut channel: Channel) {
+        self.handle.spawn(async move {
+            channel.writer.send(40, &[&service.to_be_bytes()[..], &header].concat()).await.unwrap();
+            while let Some(frame) = channel.reader.next().await.unwrap() {
+                channel.writer.send(frame.kind, &frame.payload).await.unwrap();
+            }
+            channel.writer.finish();
+        });
+    }
+
+    fn on_notice(&self, from: beatmesh_mesh::id::NodeId, notice: Bytes) {
+        let _ = self.notices.send((from.to_string(), notice));
+    }
+}
+
+struct Node {
+    mesh: Mesh,
+    notices: mpsc::UnboundedReceiver<(String, Bytes)>,
+    _thread: OwnThread,
+}
+
+struct Who<'a> {
+    name: &'a str,
+    generation: u64,
+    mesh: &'a str,
+    store: &'a str,
+    secret: &'a [u8],
+}
+
+const SECRET: &[u8] = b"sixteen bytes or more";
+
+fn who(name: &str) -> Who<'_> {
+    Who { name, generation: 1, mesh: "m", store: "s", secret: SECRET }
+}
+
+async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
+    let thread = OwnThread::start("mesh").unwrap();
+    let spawner = |handle| Arc::new(SystemSpawner::new(handle, CancellationToken::new()));
+    let env = Env {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        network: Arc::new(SystemNetwork),
+        files: Arc::new(SystemFiles),
+        spawner: spawner(tokio::runtime::Handle::current()),
+        mesh_spawner: spawner(thread.handle()),
+    };
+    let (sender, notices) = mpsc::unbounded_channel();
+    let config = MeshConfig {
+        mesh: who.mesh.parse().unwrap(),
+        store: who.store.into(),
+        node: who.name.parse().unwrap(),
+        generation: Generation(who.generation),
+        bind: bind.parse().unwrap(),
+        advertise: None,
+        secret: who.secret.to_vec().into(),
+        facts: [("ready".to_owned(), "1".to_owned())].into(),
+    };
+    let echo = Echo { handle: tokio::runtime::Handle::current(), notices: sender };
+    let mesh = Mesh::join(&env, config, Arc::new(echo)).await?;
+    Ok(Node { mesh, notices, _thread: thread })
+}
+
+/// Waits until the node's view is as wanted, at most ten seconds.
+async fn see(node: &Node, what: &str, wanted: impl Fn(&View) -> bool) {
+    let mut views = node.mesh.watch();
+    let waiting = async {
+        while !wanted(&views.borrow_and_update()) {
+            views.changed().await.unwrap();
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok();
+    assert!(in_time, "{what}: {:#?}", node.mesh.view());
+}
+
+fn liveness(view: &View, name: &str) -> Option<Liveness> {
+    view.members.get(&name.parse().unwrap()).map(|member| member.liveness)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_meet_through_one_seed_and_agree_on_the_ring() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    let c = join(who("c"), "127.0.0.1:0").await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    c.mesh.introduce(a.mesh.advertise());
+    for node in [&a, &b, &c] {
+        see(node, "all three alive", |view| view.alive().count() == 3 && view.ring.members().len() == 3)
+            .await;
+    }
+    let prints: Vec<_> = [&a, &b, &c].iter().map(|node| node.mesh.view().ring.fingerprint()).collect();
+    assert!(prints.iter().all(|print| *print == prints[0]));
+
+    // Facts travel, also to who is not linked with the one who states them.
+    b.mesh.set_facts([("ready", "0".to_owned())]).await;
+    for node in [&a, &c] {
+        see(node, "b is not ready", |view| view.ring.members().len() == 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_carries_frames_both_ways_and_notices_arrive() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let mut b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    a.mesh.introduce(b.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    let b_id = "b".parse().unwrap();
+
+    let mut channel = a.mesh.open(&b_id, 7, b"header").await.unwrap();
+    assert_eq!(&channel.reader.next().await.unwrap().unwrap().payload[..], b"\0\x07header");
+    let body = Bytes::from(vec![9_u8; 3_000_000]);
+    let (mut writer, mut reader) = (channel.writer, channel.reader);
+    let sent = body.clone();
+    let sending = tokio::spawn(async move {
+        writer.send_body(41, &sent).await.unwrap();
+        writer.finish();
+        writer
+    });
+    let mut received = Vec::new();
+    while let Some(frame) = reader.next().await.unwrap() {
+        assert_eq!(frame.kind, 41);
+        received.extend_from_slice(&frame.payload);
+    }
+    sending.await.unwrap();
+    assert_eq!(received, body);
+
+    a.mesh.notify(&b_id, b"short");
+    let big = vec![1_u8; 20_000];
+    a.mesh.notify_all(&big);
+    let deadline = Duration::from_secs(5);
+    let first = tokio::time::timeout(deadline, b.notices.recv()).await.unwrap().unwrap();
+    let second = tokio::time::timeout(deadline, b.notices.recv()).await.unwrap().unwrap();
+    assert_eq!((first.0.as_str(), &first.1[..]), ("a", &b"short"[..]));
+    assert_eq!(second.1.len(), big.len());
+    assert!(a.mesh.open(&"nobody".parse().unwrap(), 7, b"").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_leaves_is_known_to_have_left_and_comes_back_in_its_next_life() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    let addr = b.mesh.advertise().to_string();
+    a.mesh.introduce(b.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    b.mesh.leave(Duration::from_secs(1)).await;
+    see(&a, "b left", |view| liveness(view, "b") == Some(Liveness::Left)).await;
+    drop(b);
+    let b = join(Who { generation: 2, ..who("b") }, &addr).await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive again", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_refused_and_never_become_members() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let friend = join(who("friend"), "127.0.0.1:0").await.unwrap();
+    let strangers = [
+        join(Who { secret: b"another secret of enough bytes", ..who("b") }, "127.0.0.1:0").await.unwrap(),
+        join(Who { mesh: "other", ..who("c") }, "127.0.0.1:0").await.unwrap(),
+        join(Who { store: "other", ..who("d") }, "127.0.0.1:0").await.unwrap(),
+    ];
+    for stranger in &strangers {
+        stranger.mesh.introduce(a.mesh.advertise());
+        a.mesh.introduce(stranger.mesh.advertise());
+    }
+    friend.mesh.introduce(a.mesh.advertise());
+    see(&a, "the friend alive", |view| liveness(view, "friend") == Some(Liveness::Alive)).await;
+    // Their dials began before the friend's and end within the dial's time limit.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for name in ["b", "c", "d"] {
+        assert_eq!(liveness(&a.mesh.view(), name), None, "{name} was admitted");
+    }
+    for stranger in &strangers {
+        assert_eq!(stranger.mesh.view().members.len(), 1, "a stranger sees a member");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_the_same_id_finds_out() {
+    let old = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let clone = join(Who { generation: 2, ..who("a") }, "127.0.0.1:0").await.unwrap();
+    clone.mesh.challenge(old.mesh.advertise()).await;
+    let found = tokio::time::timeout(Duration::from_secs(5), clone.mesh.identity_taken()).await;
+    assert!(found.is_ok(), "the clone did not learn that its id is taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_secret_and_a_taken_port_are_refused_with_the_reason() {
+    let short = join(Who { secret: b"short", ..who("a") }, "127.0.0.1:0").await;
+    assert!(short.err().unwrap().to_string().contains("5 bytes"));
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let addr = a.mesh.advertise().to_string();
+    let taken = join(who("b"), &addr).await.err().unwrap().to_string();
+    assert!(taken.contains(&addr), "{taken}");
+}
