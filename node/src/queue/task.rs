@@ -7,6 +7,7 @@ use std::time::Duration;
 use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
@@ -28,6 +29,20 @@ impl TaskId {
             )
             .into_uuid(),
         )
+    }
+}
+
+impl TaskId {
+    /// The task that a caller's idempotency key names: the same key for the same function, the same task.
+    #[must_use]
+    pub fn of_key(function: &FunctionName, key: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"beatmesh idempotency key 1\0");
+        hash.update(function.as_str().as_bytes());
+        hash.update([0]);
+        hash.update(key);
+        let digest = hash.finalize();
+        Self(Uuid::new_v8(digest[..16].try_into().expect("a SHA-256 digest has 32 bytes")))
     }
 }
 

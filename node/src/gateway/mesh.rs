@@ -1,0 +1,99 @@
+//! The mesh as this node sees it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use beatmesh_mesh::id::NodeId;
+use beatmesh_mesh::member::Member;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Gateway;
+use super::reply::{self, ApiError, Named, Parameters};
+use crate::beat::driver::beat_ranks;
+use crate::problem::Problem;
+use crate::roles::facts;
+
+/// `GET /v1/mesh`: members, ring, Beat.
+pub(super) async fn overview(State(gateway): State<Arc<Gateway>>) -> Response {
+    let view = gateway.mesh.view();
+    let members: Vec<_> = view.members.values().map(|member| shown(&gateway, member)).collect();
+    let in_ring: Vec<_> = view.ring.members().iter().map(|(id, _)| id).collect();
+    let answer = json!({
+        "mesh": gateway.mesh_name,
+        "self": view.me,
+        "beat": beat_ranks(&view).first(),
+        "ring": { "fingerprint": fingerprint(view.ring.fingerprint()), "members": in_ring },
+        "members": members,
+    });
+    reply::json(StatusCode::OK, &answer)
+}
+
+/// `GET /v1/mesh/members/{id}`.
+pub(super) async fn member(
+    State(gateway): State<Arc<Gateway>>,
+    Named(id): Named<NodeId>,
+) -> Result<Response, ApiError> {
+    let view = gateway.mesh.view();
+    let member = view.members.get(&id).ok_or_else(|| {
+        Problem::new(404, "member_not_found", "no such member", format!("this node knows no member `{id}`"))
+    })?;
+    Ok(reply::json(StatusCode::OK, &shown(&gateway, member)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    key: String,
+    n: Option<usize>,
+}
+
+/// `GET /v1/mesh/ring?key=K&n=3`: who owns a key, and who comes next.
+pub(super) async fn ring(
+    State(gateway): State<Arc<Gateway>>,
+    Parameters(asked): Parameters<Key>,
+) -> Result<Response, ApiError> {
+    let n = asked.n.unwrap_or(3);
+    if !(1..=1_000).contains(&n) {
+        return Err(Problem::bad_request(format!("n {n} is out of range: 1 to 1000")).into());
+    }
+    let ring = gateway.mesh.view().ring.clone();
+    let successors: Vec<_> = ring.successors(asked.key.as_bytes()).take(n).collect();
+    let answer = json!({
+        "key": asked.key,
+        "fingerprint": fingerprint(ring.fingerprint()),
+        "owner": successors.first(),
+        "successors": successors,
+    });
+    Ok(reply::json(StatusCode::OK, &answer))
+}
+
+fn fingerprint(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+fn shown(gateway: &Gateway, member: &Member) -> Value {
+    let list = |key| member.facts.set_of(key).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let is_me = member.id == gateway.me;
+    let rtt = gateway.mesh.round_trip(&member.id).map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3);
+    json!({
+        "id": member.id,
+        "name": member.id,
+        "generation": member.generation,
+        "liveness": member.liveness,
+        "ready": member.facts.is_ready(),
+        "roles": list(facts::ROLES),
+        "pools": list(facts::POOLS),
+        "zone": member.facts.get(facts::ZONE),
+        "http": member.facts.get(facts::HTTP),
+        "mesh": member.addr,
+        "version": member.facts.get(facts::VERSION),
+        "incarnation": member.incarnation,
+        "since": reply::time(member.since),
+        "suspected_by": Vec::<String>::new(),
+        "rtt_ms": rtt,
+        "load": is_me.then(|| gateway.worker.as_ref().map_or(0, |worker| worker.in_flight())),
+    })
+}

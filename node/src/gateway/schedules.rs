@@ -1,0 +1,253 @@
+//! Definitions of schedules, their ledgers, and what can be done with them by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use beatmesh_mesh::env::UnixMs;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::functions::{DEFINITION_LIMIT, with_revision};
+use super::reply::{self, ApiError, Named, Parameters, body, expected_revision, parse_json};
+use super::tasks::store_task;
+use super::{Gateway, NO_CONTENT};
+use crate::beat::timetable::Timetable;
+use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::name::ScheduleName;
+use crate::catalogue::schedule::{LARGEST_MISFIRE_CAP, Schedule};
+use crate::problem::Problem;
+use crate::queue::task::{NewTask, Origin};
+use crate::queue::tick::{ScheduleState, TickRecord};
+use crate::store::EditError;
+
+/// `GET /v1/schedules`.
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
+    let states = gateway.queue.schedule_states().await?;
+    let catalogue = gateway.catalogue.current();
+    let now = gateway.env.clock.wall();
+    let shown: Vec<_> = catalogue.schedules.values().map(|entry| shown(entry, &states, now)).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "schedules": shown })))
+}
+
+/// `GET /v1/schedules/{name}`.
+pub(super) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+) -> Result<Response, ApiError> {
+    let entry = find(&gateway, &name).await?;
+    answer(&gateway, &entry, None).await
+}
+
+/// `PUT /v1/schedules/{name}`: creates or replaces; an equal definition changes nothing.
+pub(super) async fn put(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+    headers: HeaderMap,
+    definition: Body,
+) -> Result<Response, ApiError> {
+    let expected = expected_revision(&headers)?;
+    let definition: Schedule = parse_json(&body(&headers, definition, DEFINITION_LIMIT).await?)?;
+    validate(&definition)?;
+    let edited = gateway.store.put_schedule(&name, &definition, expected).await;
+    let (entry, changed) = edited.map_err(|error| match error {
+        // The schedule's own name is not at fault: its definition is.
+        EditError::NotFound { what: "function", name } => {
+            ApiError(Problem::invalid(format!("`function` = \"{name}\": there is no function of this name; deploy it first")))
+        }
+        other => other.into(),
+    })?;
+    if changed {
+        gateway.catalogue_changed().await;
+    }
+    answer(&gateway, &entry, Some(changed)).await
+}
+
+/// `DELETE /v1/schedules/{name}`: its ledger stays.
+pub(super) async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    gateway.store.delete_schedule(&name, expected_revision(&headers)?).await?;
+    gateway.catalogue_changed().await;
+    Ok(NO_CONTENT.into_response())
+}
+
+/// `POST /v1/schedules/{name}/pause`.
+pub(super) async fn pause(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+) -> Result<Response, ApiError> {
+    let entry = gateway.store.enable_schedule(&name, false).await?;
+    gateway.catalogue_changed().await;
+    answer(&gateway, &entry, None).await
+}
+
+/// `POST /v1/schedules/{name}/resume`: due times during the pause are owed to nobody.
+pub(super) async fn resume(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+) -> Result<Response, ApiError> {
+    let entry = gateway.store.enable_schedule(&name, true).await?;
+    gateway.catalogue_changed().await;
+    answer(&gateway, &entry, None).await
+}
+
+/// `POST /v1/schedules/{name}/trigger`: runs it once, now, besides its due times.
+pub(super) async fn trigger(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+) -> Result<Response, ApiError> {
+    let entry = find(&gateway, &name).await?;
+    let function = gateway.catalogue.function(&entry.definition.function, 0).await;
+    let function = function.ok_or_else(|| Problem::no_function(&entry.definition.function))?;
+    let input = input_of(&entry.definition);
+    let task = NewTask {
+        id: gateway.fresh_id(),
+        function: function.name,
+        queue: function.definition.queue.clone(),
+        priority: 0,
+        content_type: if input.is_empty() { String::new() } else { "application/json".to_owned() },
+        input,
+        delay: Duration::ZERO,
+        expires: None,
+        retries: function.definition.retries.max,
+        origin: Origin::Trigger { schedule: name },
+        reply_to: gateway.me.to_string(),
+    };
+    store_task(&gateway, task).await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    limit: Option<u32>,
+    since: Option<jiff::Timestamp>,
+    until: Option<jiff::Timestamp>,
+}
+
+/// `GET /v1/schedules/{name}/ticks`: the ledger, newest first.
+pub(super) async fn ticks(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+    Parameters(range): Parameters<Range>,
+) -> Result<Response, ApiError> {
+    let limit = range.limit.unwrap_or(100);
+    if !(1..=10_000).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 10000")).into());
+    }
+    let at = |time: Option<jiff::Timestamp>, otherwise| UnixMs(time.map_or(otherwise, jiff::Timestamp::as_millisecond));
+    let (since, until) = (at(range.since, i64::MIN), at(range.until, i64::MAX));
+    let ticks = gateway.queue.ticks(&name, since, until, limit).await?;
+    // A deleted schedule still has its ledger; a name that never was has none.
+    if ticks.is_empty() {
+        find(&gateway, &name).await?;
+    }
+    let ticks: Vec<_> = ticks.iter().map(tick).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "ticks": ticks })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Preview {
+    n: Option<u32>,
+}
+
+/// `GET /v1/schedules/{name}/preview?n=`: the next due times.
+pub(super) async fn preview(
+    State(gateway): State<Arc<Gateway>>,
+    Named(name): Named<ScheduleName>,
+    Parameters(preview): Parameters<Preview>,
+) -> Result<Response, ApiError> {
+    let n = preview.n.unwrap_or(5);
+    if !(1..=1_000).contains(&n) {
+        return Err(Problem::bad_request(format!("n {n} is out of range: 1 to 1000")).into());
+    }
+    let entry = find(&gateway, &name).await?;
+    let timetable = timetable(&entry.definition)?;
+    let due: Vec<_> = upcoming(&timetable, gateway.env.clock.wall(), n).into_iter().map(reply::time).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "due": due })))
+}
+
+fn upcoming(timetable: &Timetable, now: UnixMs, n: u32) -> Vec<UnixMs> {
+    std::iter::successors(timetable.next_after(now), |due| timetable.next_after(*due)).take(n as usize).collect()
+}
+
+/// The input of every firing, as bytes.
+fn input_of(definition: &Schedule) -> Bytes {
+    definition.input.as_ref().map_or_else(Bytes::new, |input| input.to_string().into())
+}
+
+fn validate(definition: &Schedule) -> Result<(), ApiError> {
+    timetable(definition)?;
+    if !(1..=LARGEST_MISFIRE_CAP).contains(&definition.misfire_cap) {
+        let detail = format!("`misfire_cap` = {} is out of range: 1 to {LARGEST_MISFIRE_CAP}", definition.misfire_cap);
+        return Err(Problem::invalid(detail).into());
+    }
+    Ok(())
+}
+
+fn timetable(definition: &Schedule) -> Result<Timetable, ApiError> {
+    let parsed = Timetable::parse(&definition.cron, &definition.timezone);
+    parsed.map_err(|error| Problem::invalid(error.to_string()).into())
+}
+
+async fn find(gateway: &Gateway, name: &ScheduleName) -> Result<ScheduleEntry, ApiError> {
+    if let Some(entry) = gateway.catalogue.current().schedules.get(name) {
+        return Ok(entry.clone());
+    }
+    gateway.catalogue.refresh().await?;
+    let entry = gateway.catalogue.current().schedules.get(name).cloned();
+    let missing = || EditError::NotFound { what: "schedule", name: name.to_string() };
+    entry.ok_or_else(|| missing().into())
+}
+
+async fn answer(gateway: &Gateway, entry: &ScheduleEntry, changed: Option<bool>) -> Result<Response, ApiError> {
+    let states = gateway.queue.schedule_states().await?;
+    let mut answer = shown(entry, &states, gateway.env.clock.wall());
+    if let Some(changed) = changed {
+        answer["changed"] = changed.into();
+    }
+    Ok(with_revision(entry.revision, reply::json(StatusCode::OK, &answer)))
+}
+
+fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value {
+    let cursor = states.iter().find(|state| state.schedule == entry.name).map(|state| reply::time(state.cursor));
+    let timetable = Timetable::parse(&entry.definition.cron, &entry.definition.timezone).ok();
+    let next = timetable.filter(|_| entry.enabled).and_then(|timetable| timetable.next_after(now)).map(reply::time);
+    json!({
+        "name": entry.name,
+        "revision": entry.revision,
+        "definition": *entry.definition,
+        "enabled": entry.enabled,
+        "cursor": cursor,
+        "next": next,
+    })
+}
+
+fn tick(tick: &TickRecord) -> Value {
+    let mut shown = json!({
+        "due": reply::time(tick.due),
+        "state": if tick.skipped.is_some() { "skipped" } else { "fired" },
+        "committed_at": reply::time(tick.committed_at),
+        "node": tick.node,
+        "lateness_ms": tick.committed_at.millis_since(tick.due),
+        "revision": tick.revision,
+        "count": tick.count,
+    });
+    if let Some(reason) = &tick.skipped {
+        shown["reason"] = reason.as_str().into();
+    }
+    if let Some(task) = tick.task {
+        shown["task_id"] = task.to_string().into();
+    }
+    if tick.count > 1 {
+        shown["from"] = reply::time(tick.from).into();
+    }
+    shown
+}

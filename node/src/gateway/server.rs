@@ -1,0 +1,71 @@
+//! Takes HTTP connections: as many as allowed, none that dawdles over its headers, all of them to their
+//! end when the node stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use beatmesh_mesh::env::{Env, Listener, OnExit};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What one connection may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections at once; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// All headers of one request, in bytes.
+    pub headers: usize,
+    /// A client that needs longer to send its headers, or idles longer between requests, is cut off.
+    pub header_timeout: Duration,
+}
+
+/// After an accept that failed (file descriptors used up): long enough for some to come free.
+const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+
+/// Serves `routes` on `listener` until `stop`, then lets open requests finish.
+pub async fn serve(
+    env: Env,
+    mut listener: Box<dyn Listener>,
+    routes: Router,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+    open: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let place = places.clone().acquire_owned().await.expect("this semaphore is never closed");
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "an HTTP connection could not be accepted");
+                    tokio::time::sleep(AFTER_ACCEPT_ERROR).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let (routes, stop) = (routes.clone(), stop.clone());
+        let serving = open.track_future(async move {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.headers.max(8_192));
+            let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+            let mut connection = std::pin::pin!(connection);
+            // Errors here are a client's: it went away, or sent what is not HTTP.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+            drop(place);
+        });
+        env.spawner.spawn("http connection", OnExit::Fine, Box::pin(serving));
+    }
+}

@@ -1,0 +1,271 @@
+//! Tasks: enqueue, look, wait, cancel, retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Gateway;
+use super::reply::{self, ApiError, Named, Parameters, body, content_type, parsed_header};
+use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use crate::problem::Problem;
+use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
+use crate::queue::{StoreError, TaskFilter};
+use crate::units::Span;
+
+/// A finished task is told at once through the mesh; this is the net below, growing to the second.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+const LOOK_LAST: Duration = Duration::from_secs(1);
+
+/// Nobody means more retries, or a priority beyond these.
+const MOST_RETRIES: u32 = 1_000;
+const PRIORITIES: std::ops::RangeInclusive<i16> = -100..=100;
+
+/// How a task is enqueued; each may also come as a header `Beatmesh-…`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct How {
+    delay: Option<Span>,
+    queue: Option<QueueName>,
+    priority: Option<i16>,
+    expires: Option<Span>,
+    retries: Option<u32>,
+}
+
+impl How {
+    /// The query's values, and the headers' where the query says nothing.
+    fn or_headers(self, headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self {
+            delay: self.delay.or(parsed_header(headers, "Beatmesh-Delay")?),
+            queue: self.queue.or(parsed_header(headers, "Beatmesh-Queue")?),
+            priority: self.priority.or(parsed_header(headers, "Beatmesh-Priority")?),
+            expires: self.expires.or(parsed_header(headers, "Beatmesh-Expires")?),
+            retries: self.retries.or(parsed_header(headers, "Beatmesh-Retries")?),
+        })
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        if let Some(priority) = self.priority.filter(|priority| !PRIORITIES.contains(priority)) {
+            return Err(Problem::bad_request(format!("priority {priority} is out of range: -100 to 100")));
+        }
+        if let Some(retries) = self.retries.filter(|retries| *retries > MOST_RETRIES) {
+            return Err(Problem::bad_request(format!("retries {retries} is out of range: 0 to {MOST_RETRIES}")));
+        }
+        if let (Some(expires), delay) = (self.expires, self.delay.unwrap_or_default())
+            && expires <= delay
+        {
+            return Err(Problem::bad_request(format!("a task that expires after {expires} can never begin after {delay}")));
+        }
+        Ok(())
+    }
+}
+
+/// `POST /v1/functions/{name}/tasks`: 202 after the store has it.
+pub(super) async fn enqueue(
+    State(gateway): State<Arc<Gateway>>,
+    Named(function): Named<FunctionName>,
+    Parameters(how): Parameters<How>,
+    headers: HeaderMap,
+    input: Body,
+) -> Result<Response, ApiError> {
+    let how = how.or_headers(&headers)?;
+    how.check()?;
+    let known = gateway.catalogue.function(&function, 0).await;
+    let known = known.ok_or_else(|| Problem::no_function(&function))?;
+    let input = body(&headers, input, gateway.input_limit).await?;
+    let key = headers.get("Idempotency-Key");
+    let id = key.map_or_else(|| gateway.fresh_id(), |key| TaskId::of_key(&function, key.as_bytes()));
+    let task = NewTask {
+        id,
+        function,
+        queue: how.queue.unwrap_or_else(|| known.definition.queue.clone()),
+        priority: how.priority.unwrap_or(0),
+        input,
+        content_type: content_type(&headers),
+        delay: how.delay.unwrap_or_default().0,
+        expires: how.expires.map(|span| span.0),
+        retries: how.retries.unwrap_or(known.definition.retries.max),
+        origin: Origin::Api,
+        reply_to: gateway.me.to_string(),
+    };
+    store_task(&gateway, task).await
+}
+
+/// Stores one task and answers its id; with an unknown outcome the id too, to ask for.
+pub(super) async fn store_task(gateway: &Gateway, task: NewTask) -> Result<Response, ApiError> {
+    let id = task.id;
+    gateway.queue.enqueue(vec![task]).await.map_err(|error| {
+        let is_unknown = matches!(error, StoreError::Unknown(_));
+        let problem = Problem::from(error);
+        if is_unknown { problem.with("task_id", id.to_string()) } else { problem }
+    })?;
+    gateway.ring_bell();
+    Ok(reply::json(StatusCode::ACCEPTED, &json!({ "task_id": id })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wait {
+    wait: Option<Span>,
+}
+
+/// `GET /v1/tasks/{id}?wait=30s`: waits for the end, at most so long, then answers how it stands.
+pub(super) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Named(id): Named<TaskId>,
+    Parameters(wait): Parameters<Wait>,
+) -> Result<Response, ApiError> {
+    let wait = wait.wait.unwrap_or_default().0.min(gateway.longest_wait);
+    let until = gateway.env.clock.now() + wait;
+    let waiter = gateway.waiters.wait_for(id);
+    let mut pause = LOOK_FIRST;
+    loop {
+        let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
+        let left = until.saturating_duration_since(gateway.env.clock.now());
+        if task.state.is_final() || left.is_zero() {
+            return Ok(reply::json(StatusCode::OK, &shown(&task)));
+        }
+        let _ = tokio::time::timeout(pause.min(left), waiter.rung()).await;
+        pause = (pause * 2).min(LOOK_LAST);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    state: Option<String>,
+    function: Option<FunctionName>,
+    queue: Option<QueueName>,
+    schedule: Option<ScheduleName>,
+    limit: Option<u32>,
+}
+
+/// `GET /v1/tasks`: newest first, without results.
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Parameters(filter): Parameters<Filter>,
+) -> Result<Response, ApiError> {
+    let state = filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
+    let limit = filter.limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 1000")).into());
+    }
+    let Filter { function, queue, schedule, .. } = filter;
+    let tasks = gateway.queue.tasks(&TaskFilter { state, function, queue, schedule, limit }).await?;
+    let tasks: Vec<_> = tasks.iter().map(shown).collect();
+    Ok(reply::json(StatusCode::OK, &json!({ "tasks": tasks })))
+}
+
+/// `DELETE /v1/tasks/{id}`: takes a task back that nobody has begun.
+pub(super) async fn cancel(State(gateway): State<Arc<Gateway>>, Named(id): Named<TaskId>) -> Result<Response, ApiError> {
+    match gateway.queue.cancel(id).await?.ok_or_else(|| no_task(id))? {
+        TaskState::Cancelled => answer_task(&gateway, id).await,
+        state => Err(wrong_state(id, state, "only a task that waits can be cancelled").into()),
+    }
+}
+
+/// `POST /v1/tasks/{id}/retry`: another chance for a task that has ended badly.
+pub(super) async fn retry(State(gateway): State<Arc<Gateway>>, Named(id): Named<TaskId>) -> Result<Response, ApiError> {
+    match gateway.queue.retry(id).await?.ok_or_else(|| no_task(id))? {
+        TaskState::Ready => {
+            gateway.ring_bell();
+            answer_task(&gateway, id).await
+        }
+        state => Err(wrong_state(id, state, "only a failed, dead, cancelled or expired task can be retried").into()),
+    }
+}
+
+async fn answer_task(gateway: &Gateway, id: TaskId) -> Result<Response, ApiError> {
+    let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
+    Ok(reply::json(StatusCode::OK, &shown(&task)))
+}
+
+fn no_task(id: TaskId) -> Problem {
+    let detail = format!("there is no task {id}: it was never stored, or it ended long ago and is forgotten (queue.keep_tasks)");
+    Problem::new(404, "task_not_found", "no such task", detail)
+}
+
+fn wrong_state(id: TaskId, state: TaskState, rule: &str) -> Problem {
+    let detail = format!("task {id} is {}: {rule}", state.as_str());
+    Problem::new(409, "wrong_state", "not possible in this state", detail).with("state", state.as_str())
+}
+
+/// A task as clients read it.
+fn shown(task: &TaskRecord) -> Value {
+    let mut shown = json!({
+        "task_id": task.id,
+        "function": task.function,
+        "queue": task.queue,
+        "state": task.state,
+        "priority": task.priority,
+        "attempts": task.attempts,
+        "failures": task.failures,
+        "lost_leases": task.lost_leases,
+        "retries": task.retries,
+        "origin": origin(&task.origin),
+        "created_at": reply::time(task.created_at),
+        "ready_at": reply::time(task.ready_at),
+    });
+    let mut add = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            shown[name] = value;
+        }
+    };
+    add("node", task.node.clone().map(Value::from));
+    for (name, at) in [("expires_at", task.expires_at), ("started_at", task.started_at), ("finished_at", task.finished_at)] {
+        add(name, at.map(|at| reply::time(at).into()));
+    }
+    add("error", task.error.clone());
+    add("log_tail", task.log_tail.clone().map(Value::from));
+    if let Some(output) = &task.output {
+        add("content_type", task.output_type.clone().map(Value::from));
+        let is_json = task.output_type.as_deref() == Some("application/json");
+        let as_json = is_json.then(|| serde_json::from_slice(output).ok()).flatten();
+        match (as_json, std::str::from_utf8(output)) {
+            (Some(value), _) => add("result", Some(value)),
+            (None, Ok(text)) => add("result", Some(text.into())),
+            (None, Err(_)) => add("result_base64", Some(base64(output).into())),
+        }
+    }
+    shown
+}
+
+fn origin(origin: &Origin) -> Value {
+    match origin {
+        Origin::Call => json!({"kind": "call"}),
+        Origin::Api => json!({"kind": "api"}),
+        Origin::Schedule { schedule, due } => json!({"kind": "schedule", "schedule": schedule, "due": reply::time(*due)}),
+        Origin::Trigger { schedule } => json!({"kind": "trigger", "schedule": schedule}),
+    }
+}
+
+/// Standard base64 (RFC 4648, section 4) for results that are not text.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_the_standard_one() {
+        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob\xff", "Zm9vYv8=")] {
+            assert_eq!(base64(bytes), text);
+        }
+    }
+}

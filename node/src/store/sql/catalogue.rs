@@ -1,0 +1,308 @@
+//! Definitions of functions and schedules.
+//!
+//! The queue lives in the same database here, so an edit of a schedule and the fence that its ticks are
+//! checked against change in one transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{SqlStore, Tx, big, error, json, number, open, parsed};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use crate::catalogue::function::Function;
+use crate::catalogue::name::{FunctionName, ScheduleName};
+use crate::catalogue::schedule::Schedule;
+use crate::queue::StoreError;
+use crate::store::{CatalogueStore, EditError};
+
+/// The counter that every edit takes its revision from.
+const REVISION: &str = "catalogue_revision";
+
+#[async_trait]
+impl CatalogueStore for SqlStore {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    async fn revision(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT value FROM beatmesh WHERE name = ?")
+            .bind(REVISION)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(error::reading)?;
+        row.map_or(Ok(0), |row| parsed(&row, "value").map_err(error::reading))
+    }
+
+    async fn read(&self) -> Result<Catalogue, StoreError> {
+        // The revision first: an edit in between is then read again, never missed.
+        let revision = CatalogueStore::revision(self).await?;
+        let functions = sqlx::query("SELECT name, revision, definition FROM functions");
+        let functions = functions.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let schedules =
+            sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules");
+        let schedules = schedules.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let functions = functions.iter().map(|row| function(row).map(|entry| (entry.name.clone(), entry)));
+        let schedules = schedules.iter().map(|row| schedule(row).map(|entry| (entry.name.clone(), entry)));
+        Ok(Catalogue {
+            revision,
+            functions: functions.collect::<sqlx::Result<_>>().map_err(error::reading)?,
+            schedules: schedules.collect::<sqlx::Result<_>>().map_err(error::reading)?,
+        })
+    }
+
+    async fn put_function(
+        &self,
+        name: &FunctionName,
+        definition: &Function,
+        expected: Option<u64>,
+    ) -> Result<(FunctionEntry, bool), EditError> {
+        let (name, definition) = (name.clone(), Arc::new(definition.clone()));
+        let edited = self.writer.run(move |tx| {
+            let (name, definition) = (name.clone(), definition.clone());
+            Box::pin(async move {
+                let known = find_function(tx, &name).await?;
+                let current = known.as_ref().map_or(0, |entry| entry.revision);
+                if expected.is_some_and(|expected| expected != current) {
+                    return Ok(Err(EditError::Conflict { current }));
+                }
+                match known {
+                    Some(entry) if entry.definition == definition => Ok(Ok((entry, false))),
+                    _ => Ok(Ok((write_function(tx, name, definition).await?, true))),
+                }
+            })
+        });
+        edited.await?
+    }
+
+    async fn delete_function(&self, name: &FunctionName, expected: Option<u64>) -> Result<(), EditError> {
+        let name = name.clone();
+        let deleted = self.writer.run(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let Some(known) = find_function(tx, &name).await? else {
+                    return Ok(Err(EditError::NotFound { what: "function", name: name.to_string() }));
+                };
+                if expected.is_some_and(|expected| expected != known.revision) {
+                    return Ok(Err(EditError::Conflict { current: known.revision }));
+                }
+                for other in schedules(tx).await? {
+                    if other.definition.function == name {
+                        return Ok(Err(EditError::InUse { by: other.name.to_string() }));
+                    }
+                }
+                next_revision(tx).await?;
+                sqlx::query("DELETE FROM functions WHERE name = ?")
+                    .bind(name.as_str())
+                    .execute(&mut *tx.connection)
+                    .await?;
+                Ok(Ok(()))
+            })
+        });
+        deleted.await?
+    }
+
+    async fn put_schedule(
+        &self,
+        name: &ScheduleName,
+        definition: &Schedule,
+        expected: Option<u64>,
+    ) -> Result<(ScheduleEntry, bool), EditError> {
+        let (name, definition) = (name.clone(), Arc::new(definition.clone()));
+        let edited = self.writer.run(move |tx| {
+            let (name, definition) = (name.clone(), definition.clone());
+            Box::pin(async move {
+                let known = find_schedule(tx, &name).await?;
+                let current = known.as_ref().map_or(0, |entry| entry.revision);
+                if expected.is_some_and(|expected| expected != current) {
+                    return Ok(Err(EditError::Conflict { current }));
+                }
+                if find_function(tx, &definition.function).await?.is_none() {
+                    let name = definition.function.to_string();
+                    return Ok(Err(EditError::NotFound { what: "function", name }));
+                }
+                if let Some(entry) = &known
+                    && entry.definition == definition
+                {
+                    return Ok(Ok((entry.clone(), false)));
+                }
+                let revision = next_revision(tx).await?;
+                let same_times = known.as_ref().filter(|entry| entry.definition.same_times(&definition));
+                let times_revision = same_times.map_or(revision, |entry| entry.times_revision);
+                let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
+                let entry = ScheduleEntry { name, revision, times_revision, enabled, definition };
+                write_schedule(tx, &entry).await?;
+                Ok(Ok((entry, true)))
+            })
+        });
+        edited.await?
+    }
+
+    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<(), EditError> {
+        let name = name.clone();
+        let deleted = self.writer.run(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let Some(known) = find_schedule(tx, &name).await? else {
+                    return Ok(Err(EditError::NotFound { what: "schedule", name: name.to_string() }));
+                };
+                if expected.is_some_and(|expected| expected != known.revision) {
+                    return Ok(Err(EditError::Conflict { current: known.revision }));
+                }
+                let revision = next_revision(tx).await?;
+                sqlx::query("DELETE FROM schedules WHERE name = ?")
+                    .bind(name.as_str())
+                    .execute(&mut *tx.connection)
+                    .await?;
+                fence(tx, &ScheduleEntry { revision, enabled: false, ..known }).await?;
+                Ok(Ok(()))
+            })
+        });
+        deleted.await?
+    }
+
+    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
+        let name = name.clone();
+        let edited = self.writer.run(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let Some(known) = find_schedule(tx, &name).await? else {
+                    return Ok(Err(EditError::NotFound { what: "schedule", name: name.to_string() }));
+                };
+                if known.enabled == enabled {
+                    return Ok(Ok(known));
+                }
+                let revision = next_revision(tx).await?;
+                let times_revision = if enabled { revision } else { known.times_revision };
+                let entry = ScheduleEntry { revision, times_revision, enabled, ..known };
+                write_schedule(tx, &entry).await?;
+                Ok(Ok(entry))
+            })
+        });
+        edited.await?
+    }
+}
+
+async fn write_function(
+    tx: &mut Tx<'_>,
+    name: FunctionName,
+    definition: Arc<Function>,
+) -> sqlx::Result<FunctionEntry> {
+    let revision = next_revision(tx).await?;
+    sqlx::query("DELETE FROM functions WHERE name = ?")
+        .bind(name.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    sqlx::query("INSERT INTO functions (name, revision, definition) VALUES (?, ?, ?)")
+        .bind(name.as_str())
+        .bind(big(revision))
+        .bind(to_json(&*definition))
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(FunctionEntry { name, revision, definition })
+}
+
+async fn write_schedule(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM schedules WHERE name = ?")
+        .bind(entry.name.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO schedules (name, revision, times_revision, enabled, definition) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(entry.name.as_str())
+    .bind(big(entry.revision))
+    .bind(big(entry.times_revision))
+    .bind(i64::from(entry.enabled))
+    .bind(to_json(&*entry.definition))
+    .execute(&mut *tx.connection)
+    .await?;
+    fence(tx, entry).await
+}
+
+/// Makes the schedule's new revision the only one whose ticks may commit. The cursor stays when the due
+/// times are those of the fenced revision, else it starts at the store's present.
+async fn fence(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<()> {
+    let known = sqlx::query("SELECT revision, due_up_to FROM schedule_states WHERE schedule = ?")
+        .bind(entry.name.as_str())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    let cursor = match known {
+        None => tx.now.0,
+        Some(row) => {
+            let (revision, cursor): (u64, i64) = (number(&row, "revision")?, row.try_get("due_up_to")?);
+            if revision < entry.times_revision { cursor.max(tx.now.0) } else { cursor }
+        }
+    };
+    sqlx::query("DELETE FROM schedule_states WHERE schedule = ?")
+        .bind(entry.name.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    sqlx::query("INSERT INTO schedule_states (schedule, revision, enabled, due_up_to) VALUES (?, ?, ?, ?)")
+        .bind(entry.name.as_str())
+        .bind(big(entry.revision))
+        .bind(i64::from(entry.enabled))
+        .bind(cursor)
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
+}
+
+async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
+    let last: u64 = match open::value(tx.connection, REVISION).await? {
+        Some(text) => {
+            text.parse().map_err(|_| sqlx::Error::Decode(format!("{REVISION} is `{text}`").into()))?
+        }
+        None => 0,
+    };
+    open::set_value(tx.connection, REVISION, &(last + 1).to_string()).await?;
+    Ok(last + 1)
+}
+
+async fn find_function(tx: &mut Tx<'_>, name: &FunctionName) -> sqlx::Result<Option<FunctionEntry>> {
+    let row = sqlx::query("SELECT name, revision, definition FROM functions WHERE name = ?")
+        .bind(name.as_str())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    row.as_ref().map(function).transpose()
+}
+
+async fn find_schedule(tx: &mut Tx<'_>, name: &ScheduleName) -> sqlx::Result<Option<ScheduleEntry>> {
+    let row = sqlx::query(
+        "SELECT name, revision, times_revision, enabled, definition FROM schedules WHERE name = ?",
+    )
+    .bind(name.as_str())
+    .fetch_optional(&mut *tx.connection)
+    .await?;
+    row.as_ref().map(schedule).transpose()
+}
+
+async fn schedules(tx: &mut Tx<'_>) -> sqlx::Result<Vec<ScheduleEntry>> {
+    let rows = sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules")
+        .fetch_all(&mut *tx.connection)
+        .await?;
+    rows.iter().map(schedule).collect()
+}
+
+fn function(row: &AnyRow) -> sqlx::Result<FunctionEntry> {
+    Ok(FunctionEntry {
+        name: parsed(row, "name")?,
+        revision: number(row, "revision")?,
+        definition: Arc::new(json(row, "definition")?),
+    })
+}
+
+fn schedule(row: &AnyRow) -> sqlx::Result<ScheduleEntry> {
+    Ok(ScheduleEntry {
+        name: parsed(row, "name")?,
+        revision: number(row, "revision")?,
+        times_revision: number(row, "times_revision")?,
+        enabled: number::<i64>(row, "enabled")? != 0,
+        definition: Arc::new(json(row, "definition")?),
+    })
+}
+
+fn to_json(definition: &impl serde::Serialize) -> String {
+    serde_json::to_string(definition).expect("definitions hold only texts, numbers and maps with text keys")
+}

@@ -1,0 +1,274 @@
+//! Leases: who may run a task, until when, and what their completion is worth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use beatmesh_mesh::env::UnixMs;
+use bytes::Bytes;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::tasks::{self, marks, phase};
+use super::{SqlStore, Tx, error, json, number, parsed, ticks};
+use crate::catalogue::name::{QueueName, ScheduleName};
+use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
+use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
+use crate::queue::{Claimant, StoreError, Swept, TaskFilter, TaskQueue};
+
+#[async_trait]
+impl TaskQueue for SqlStore {
+    async fn now(&self) -> Result<UnixMs, StoreError> {
+        self.store_now().await
+    }
+
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+        self.enqueue_all(tasks).await
+    }
+
+    async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+        let who = Arc::new(who.clone());
+        let claimed = self.writer.run(move |tx| {
+            let who = who.clone();
+            Box::pin(async move { claim(tx, &who, most, lease).await })
+        });
+        claimed.await
+    }
+
+    async fn renew(&self, leases: &[(TaskId, Attempt)], lease: Duration) -> Result<Vec<TaskId>, StoreError> {
+        let leases = Arc::new(leases.to_vec());
+        let renewed = self.writer.run(move |tx| {
+            let leases = leases.clone();
+            Box::pin(async move {
+                let mut lost = Vec::new();
+                for (id, attempt) in leases.iter() {
+                    let kept = sqlx::query(
+                        "UPDATE tasks SET wake_at = ? WHERE id = ? AND attempt = ? AND phase = ?",
+                    )
+                    .bind(tx.now.plus(lease).0)
+                    .bind(id.to_string())
+                    .bind(i64::from(attempt.0))
+                    .bind(phase::LEASED)
+                    .execute(&mut *tx.connection)
+                    .await?;
+                    if kept.rows_affected() == 0 {
+                        lost.push(*id);
+                    }
+                }
+                Ok(lost)
+            })
+        });
+        renewed.await
+    }
+
+    async fn complete(
+        &self,
+        id: TaskId,
+        attempt: Attempt,
+        outcome: TaskOutcome,
+        log_tail: String,
+    ) -> Result<Completion, StoreError> {
+        let ending = Arc::new((outcome, log_tail));
+        let completed = self.writer.run(move |tx| {
+            let ending = ending.clone();
+            Box::pin(async move { complete(tx, id, attempt, &ending.0, &ending.1).await })
+        });
+        completed.await
+    }
+
+    async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError> {
+        let retention = self.retention;
+        let swept = self.writer.run(move |tx| {
+            Box::pin(async move {
+                let mut swept = return_lost(tx, most_lost).await?;
+                swept.expired = tasks::expire(tx).await?;
+                tasks::forget(tx, tx.now.minus(retention.tasks)).await?;
+                ticks::forget(tx, tx.now.minus(retention.ticks)).await?;
+                Ok(swept)
+            })
+        });
+        swept.await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        self.read_task(id).await
+    }
+
+    async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        self.list_tasks(filter).await
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
+        self.cancel_task(id).await
+    }
+
+    async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
+        self.retry_task(id).await
+    }
+
+    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<UnixMs>, StoreError> {
+        let query = format!(
+            "SELECT MIN(wake_at) FROM tasks WHERE phase IN (0, 1) AND queue IN ({})",
+            marks(queues.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(query));
+        for queue in queues {
+            query = query.bind(queue.as_str());
+        }
+        let row = query.fetch_one(&self.readers).await.map_err(error::reading)?;
+        let next: Option<i64> = row.try_get(0).map_err(error::reading)?;
+        Ok(next.map(UnixMs))
+    }
+
+    async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
+        self.read_schedule_states().await
+    }
+
+    async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
+        let commit = Arc::new(commit);
+        let outcome = self.writer.run(move |tx| {
+            let commit = commit.clone();
+            Box::pin(async move { ticks::commit(tx, &commit).await })
+        });
+        outcome.await
+    }
+
+    async fn ticks(
+        &self,
+        schedule: &ScheduleName,
+        since: UnixMs,
+        until: UnixMs,
+        limit: u32,
+    ) -> Result<Vec<TickRecord>, StoreError> {
+        self.read_ticks(schedule, since, until, limit).await
+    }
+}
+
+async fn claim(tx: &mut Tx<'_>, who: &Claimant, most: u32, lease: Duration) -> sqlx::Result<Vec<Claimed>> {
+    sqlx::query("UPDATE tasks SET phase = ?, state = 'ready' WHERE phase = ? AND wake_at <= ?")
+        .bind(phase::READY)
+        .bind(phase::WAITING)
+        .bind(tx.now.0)
+        .execute(&mut *tx.connection)
+        .await?;
+    let select = format!(
+        "SELECT id, attempt, failures, retries, function, origin, reply_to, content_type, input FROM tasks \
+         WHERE phase = ? AND queue IN ({}) AND (expires_at IS NULL OR expires_at > ?) \
+         ORDER BY urgency, wake_at LIMIT ?",
+        marks(who.queues.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(select)).bind(phase::READY);
+    for queue in &who.queues {
+        query = query.bind(queue.as_str());
+    }
+    let rows = query.bind(tx.now.0).bind(i64::from(most)).fetch_all(&mut *tx.connection).await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let task = self::claimed(row)?;
+        sqlx::query(
+            "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = ?, node = ?, started_at = ? \
+             WHERE id = ?",
+        )
+        .bind(phase::LEASED)
+        .bind(tx.now.plus(lease).0)
+        .bind(i64::from(task.attempt.0))
+        .bind(who.node.as_str())
+        .bind(tx.now.0)
+        .bind(task.id.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+        claimed.push(task);
+    }
+    Ok(claimed)
+}
+
+fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
+    Ok(Claimed {
+        id: parsed(row, "id")?,
+        attempt: Attempt(number::<u32>(row, "attempt")? + 1),
+        function: parsed(row, "function")?,
+        failures: number(row, "failures")?,
+        retries: number(row, "retries")?,
+        input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
+        content_type: row.try_get("content_type")?,
+        origin: json(row, "origin")?,
+        reply_to: row.try_get("reply_to")?,
+    })
+}
+
+async fn complete(
+    tx: &mut Tx<'_>,
+    id: TaskId,
+    attempt: Attempt,
+    outcome: &TaskOutcome,
+    log_tail: &str,
+) -> sqlx::Result<Completion> {
+    let now = tx.now.0;
+    let ended = (phase::ENDED, now, Some(now));
+    let (state, (phase, wake_at, finished_at), failed) = match outcome {
+        TaskOutcome::Done { .. } => (TaskState::Done, ended, 0),
+        TaskOutcome::Failed { retry_in: None, .. } => (TaskState::Failed, ended, 1),
+        TaskOutcome::Failed { retry_in: Some(pause), .. } => {
+            (TaskState::Retry, (phase::WAITING, tx.now.plus(*pause).0, None), 1)
+        }
+        TaskOutcome::HandBack => (TaskState::Ready, (phase::READY, now, None), 0),
+    };
+    let (output, output_type) = match outcome {
+        TaskOutcome::Done { output, content_type } => (Some(output.to_vec()), Some(content_type.as_str())),
+        _ => (None, None),
+    };
+    let error = match outcome {
+        TaskOutcome::Failed { error, .. } => Some(error.to_string()),
+        _ => None,
+    };
+    // The attempt is the token: whoever lost the lease changes nothing.
+    let recorded = sqlx::query(
+        "UPDATE tasks SET state = ?, phase = ?, wake_at = ?, finished_at = ?, failures = failures + ?, \
+         output = ?, output_type = ?, error = ?, log_tail = ? WHERE id = ? AND attempt = ? AND phase = ?",
+    )
+    .bind(state.as_str())
+    .bind(phase)
+    .bind(wake_at)
+    .bind(finished_at)
+    .bind(failed)
+    .bind(output)
+    .bind(output_type)
+    .bind(error)
+    .bind((!log_tail.is_empty()).then_some(log_tail))
+    .bind(id.to_string())
+    .bind(i64::from(attempt.0))
+    .bind(phase::LEASED)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(if recorded.rows_affected() == 1 { Completion::Recorded(state) } else { Completion::Stale })
+}
+
+/// Tasks whose worker was not heard of until the lease ran out.
+async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
+    let rows = sqlx::query("SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? LIMIT 1000")
+        .bind(phase::LEASED)
+        .bind(tx.now.0)
+        .fetch_all(&mut *tx.connection)
+        .await?;
+    let mut swept = Swept::default();
+    for row in &rows {
+        let id: TaskId = parsed(row, "id")?;
+        let lost = number::<u32>(row, "lost_leases")? + 1;
+        let dead = lost > most_lost;
+        let (phase, state) =
+            if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };
+        sqlx::query(
+            "UPDATE tasks SET phase = ?, state = ?, wake_at = ?, lost_leases = ?, finished_at = ? WHERE id = ?",
+        )
+        .bind(phase)
+        .bind(state.as_str())
+        .bind(tx.now.0)
+        .bind(i64::from(lost))
+        .bind(dead.then_some(tx.now.0))
+        .bind(id.to_string())
+        .execute(&mut *tx.connection)
+        .await?;
+        if dead { &mut swept.dead } else { &mut swept.returned }.push(id);
+    }
+    Ok(swept)
+}

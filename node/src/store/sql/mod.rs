@@ -1,0 +1,105 @@
+//! Catalogue, node table and queue in one SQL database, through sqlx's `Any` driver.
+//!
+//! SQLite for now: one machine. The statements keep to what PostgreSQL and MySQL understand as well;
+//! what differs (opening, the store's clock, taking the write lock) stands in [`open`] and [`writer`].
+//!
+//! Every change is one transaction that takes the write lock first (`BEGIN IMMEDIATE`), so two nodes
+//! never decide from the same reading. Readers use connections of their own and never wait for writers
+//! (write-ahead log).
+
+mod catalogue;
+mod error;
+mod lease;
+mod nodes;
+mod open;
+mod tasks;
+mod ticks;
+mod writer;
+
+use std::time::Duration;
+
+use beatmesh_mesh::env::{Env, UnixMs};
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use crate::queue::StoreError;
+pub use open::OpenError;
+use writer::Writer;
+
+/// How long finished things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Finished tasks with their results.
+    pub tasks: Duration,
+    /// Lines of the ledger.
+    pub ticks: Duration,
+}
+
+/// One SQL database.
+pub struct SqlStore {
+    id: String,
+    readers: AnyPool,
+    writer: Writer,
+    retention: Retention,
+}
+
+impl SqlStore {
+    /// Opens the database, creates or migrates its tables, reads its id.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the database, never its password.
+    pub async fn open(env: &Env, url: &str, retention: Retention) -> Result<Self, OpenError> {
+        let opened = open::open(url, &*env.entropy).await?;
+        let writer = Writer::start(env, opened.writer);
+        Ok(Self { id: opened.store_id, readers: opened.readers, writer, retention })
+    }
+
+    /// Waits for the last changes and closes all connections.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+
+    /// The store's clock.
+    async fn store_now(&self) -> Result<UnixMs, StoreError> {
+        let row = sqlx::query(CLOCK).fetch_one(&self.readers).await.map_err(error::reading)?;
+        Ok(UnixMs(row.try_get(0).map_err(error::reading)?))
+    }
+}
+
+/// The store's clock in milliseconds. SQLite's is the machine's own.
+const CLOCK: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+
+/// A change in progress: inside a transaction that holds the write lock.
+struct Tx<'c> {
+    connection: &'c mut AnyConnection,
+    /// The store's clock when the transaction began.
+    now: UnixMs,
+}
+
+/// A column that must hold a number of the given type.
+fn number<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> sqlx::Result<T> {
+    let value: i64 = row.try_get(column)?;
+    T::try_from(value).map_err(|_| sqlx::Error::Decode(format!("{column} holds {value}").into()))
+}
+
+/// A column whose text must parse.
+fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &str) -> sqlx::Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(format!("{column}: {error}").into()))
+}
+
+/// A column of JSON.
+fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> sqlx::Result<T> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(format!("{column}: {error}").into()))
+}
+
+/// A number for a BIGINT column; ours all fit by far.
+fn big(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,90 @@
+//! The node table: where nodes find their first peers.
+
+use async_trait::async_trait;
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_mesh::id::{Generation, NodeId};
+use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::net::SocketAddr;
+
+use super::{SqlStore, big, error, number, parsed};
+use crate::queue::StoreError;
+
+#[async_trait]
+impl SeedList for SqlStore {
+    async fn read(&self, limit: u32) -> Result<Vec<Seed>, SeedError> {
+        let rows = sqlx::query(
+            "SELECT node, generation, addr, last_seen FROM nodes ORDER BY last_seen DESC LIMIT ?",
+        )
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| SeedError(error::plain(&error)))?;
+        // A row that cannot be read is somebody else's mistake: the others are still hints.
+        Ok(rows.iter().filter_map(|row| seed(row).ok()).collect())
+    }
+
+    async fn announce(
+        &self,
+        node: &NodeId,
+        generation: Generation,
+        addr: SocketAddr,
+    ) -> Result<(), SeedError> {
+        let (node, addr) = (node.to_string(), addr.to_string());
+        let announced = self.writer.run(move |tx| {
+            let (node, addr) = (node.clone(), addr.clone());
+            Box::pin(async move {
+                sqlx::query("DELETE FROM nodes WHERE node = ? AND generation <= ?")
+                    .bind(&node)
+                    .bind(big(generation.0))
+                    .execute(&mut *tx.connection)
+                    .await?;
+                let later = sqlx::query("SELECT 1 FROM nodes WHERE node = ?")
+                    .bind(&node)
+                    .fetch_optional(&mut *tx.connection)
+                    .await?;
+                if later.is_none() {
+                    sqlx::query("INSERT INTO nodes (node, generation, addr, last_seen) VALUES (?, ?, ?, ?)")
+                        .bind(&node)
+                        .bind(big(generation.0))
+                        .bind(&addr)
+                        .bind(tx.now.0)
+                        .execute(&mut *tx.connection)
+                        .await?;
+                }
+                Ok(())
+            })
+        });
+        announced.await.map_err(seed_error)
+    }
+
+    async fn withdraw(&self, node: &NodeId, generation: Generation) -> Result<(), SeedError> {
+        let node = node.to_string();
+        let withdrawn = self.writer.run(move |tx| {
+            let node = node.clone();
+            Box::pin(async move {
+                sqlx::query("DELETE FROM nodes WHERE node = ? AND generation <= ?")
+                    .bind(node)
+                    .bind(big(generation.0))
+                    .execute(&mut *tx.connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        withdrawn.await.map_err(seed_error)
+    }
+}
+
+fn seed(row: &AnyRow) -> sqlx::Result<Seed> {
+    Ok(Seed {
+        node: parsed(row, "node")?,
+        generation: Generation(number(row, "generation")?),
+        addr: parsed(row, "addr")?,
+        last_seen: UnixMs(row.try_get("last_seen")?),
+    })
+}
+
+fn seed_error(error: StoreError) -> SeedError {
+    SeedError(error.to_string())
+}

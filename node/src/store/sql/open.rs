@@ -1,0 +1,186 @@
+//! Opens the database, creates its tables, reads the id that makes it one store.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use beatmesh_mesh::env::Entropy;
+use sqlx::AnyPool;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, Connection, Row};
+
+use super::error::plain;
+
+/// Why the database cannot be used. Passwords never appear.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not reachable, or not a database.
+    #[error("the database {url} cannot be opened: {reason}")]
+    Open {
+        /// Without its password.
+        url: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// A later version of the program has changed the tables.
+    #[error(
+        "the database {url} has tables of version {found}, this program knows up to {known}: start a newer beatmesh"
+    )]
+    Newer {
+        /// Without its password.
+        url: String,
+        /// What the database holds.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
+}
+
+pub(super) struct Opened {
+    pub(super) store_id: String,
+    /// One connection: changes come one after the other anyway.
+    pub(super) writer: AnyPool,
+    pub(super) readers: AnyPool,
+}
+
+/// Each step brings the tables to the next version. Steps that have been released never change.
+const STEPS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_first.sql")];
+
+/// How long a statement waits for another process's write lock. Less than what an HTTP client waits, so
+/// that a locked file becomes a clear answer.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// Reads are short: a few connections serve many requests.
+const READERS: u32 = 4;
+
+/// Several nodes start on one new file at once, and SQLite refuses some of what they do then instead of
+/// waiting; they try again for this long.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError> {
+    static DRIVERS: std::sync::Once = std::sync::Once::new();
+    DRIVERS.call_once(sqlx::any::install_default_drivers);
+
+    let shown = url.to_owned();
+    let trying = async {
+        loop {
+            match try_open(url, entropy).await {
+                Err(OpenError::Open { reason, .. }) if is_passing(&reason) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    };
+    tokio::time::timeout(OPEN_WITHIN, trying).await.unwrap_or_else(|_| {
+        Err(OpenError::Open { url: shown, reason: "another process keeps it locked".to_owned() })
+    })
+}
+
+fn is_passing(reason: &str) -> bool {
+    reason.contains("locked") || reason.contains("busy")
+}
+
+async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError> {
+    let failed = |error: sqlx::Error| OpenError::Open { url: url.to_owned(), reason: plain(&error) };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc")).map_err(failed)?;
+    let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+    let store_id = {
+        let mut connection = writer.acquire().await.map_err(failed)?;
+        migrate(&mut connection, url, entropy).await?
+    };
+    let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
+    Ok(Opened { store_id, writer, readers })
+}
+
+fn pool(size: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .min_connections(1)
+        .max_connections(size)
+        .acquire_timeout(BUSY * 2)
+        // A connection that fails is replaced; asking it first would double every query.
+        .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
+}
+
+/// Settings that live in the connection, not in the file.
+async fn prepare(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    // FULL: an acknowledged change survives a power cut. Group commit in `writer` pays for it.
+    let pragmas = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA cache_size = -2000; PRAGMA journal_size_limit = 16777216;",
+        BUSY.as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).execute(connection).await?;
+    Ok(())
+}
+
+/// Brings the tables to the newest version, in one transaction. Answers the store's id.
+async fn migrate(
+    connection: &mut AnyConnection,
+    url: &str,
+    entropy: &dyn Entropy,
+) -> Result<String, OpenError> {
+    let failed = |error: sqlx::Error| OpenError::Open { url: url.to_owned(), reason: plain(&error) };
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS beatmesh (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(failed)?;
+    let known = i64::try_from(STEPS.len()).expect("a handful of steps");
+    let found = match value(&mut tx, "schema").await.map_err(failed)? {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| OpenError::Open {
+            url: url.to_owned(),
+            reason: format!("its table `beatmesh` says schema `{}`, which is not a number", text),
+        })?,
+    };
+    if found > known {
+        return Err(OpenError::Newer { url: url.to_owned(), found, known });
+    }
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        sqlx::raw_sql(*step).execute(&mut *tx).await.map_err(failed)?;
+    }
+    if found < known {
+        set_value(&mut tx, "schema", &known.to_string()).await.map_err(failed)?;
+    }
+    let store_id = match value(&mut tx, "store_id").await.map_err(failed)? {
+        Some(id) => id,
+        None => {
+            let id = format!("{:016x}", entropy.u64());
+            set_value(&mut tx, "store_id", &id).await.map_err(failed)?;
+            id
+        }
+    };
+    tx.commit().await.map_err(failed)?;
+    Ok(store_id)
+}
+
+/// A value of the table `beatmesh`.
+pub(super) async fn value(connection: &mut AnyConnection, name: &str) -> sqlx::Result<Option<String>> {
+    let row = sqlx::query("SELECT value FROM beatmesh WHERE name = ?")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+/// Sets a value of the table `beatmesh`.
+pub(super) async fn set_value(connection: &mut AnyConnection, name: &str, value: &str) -> sqlx::Result<()> {
+    let changed = sqlx::query("UPDATE beatmesh SET value = ? WHERE name = ?")
+        .bind(value)
+        .bind(name)
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+    if changed == 0 {
+        sqlx::query("INSERT INTO beatmesh (name, value) VALUES (?, ?)")
+            .bind(name)
+            .bind(value)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Tasks: enqueue, read, cancel, retry. Leases are in `lease`, ticks in `ticks`.
+
+use std::sync::Arc;
+
+use beatmesh_mesh::env::UnixMs;
+use bytes::Bytes;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{SqlStore, Tx, big, error, json, number, parsed};
+use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
+use crate::queue::{StoreError, TaskFilter};
+
+/// Where a task stands in the index that claims, wakes and forgets tasks.
+pub(super) mod phase {
+    /// Waits for its time.
+    pub(in super::super) const WAITING: i64 = 0;
+    /// May be claimed.
+    pub(in super::super) const READY: i64 = 1;
+    /// A worker has it.
+    pub(in super::super) const LEASED: i64 = 2;
+    /// Has ended.
+    pub(in super::super) const ENDED: i64 = 3;
+}
+
+/// All columns but input and output, which only one reader wants.
+const COLUMNS: &str = "id, state, queue, urgency, function, attempt, failures, lost_leases, retries, node, origin, \
+    created_at, ready_at, expires_at, started_at, finished_at, output_type, error, log_tail";
+
+/// The most tasks that one listing answers.
+const MOST_LISTED: u32 = 1_000;
+
+pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> {
+    let ready_at = tx.now.plus(task.delay);
+    let (phase, state) = if task.delay.is_zero() {
+        (phase::READY, TaskState::Ready)
+    } else {
+        (phase::WAITING, TaskState::Scheduled)
+    };
+    let schedule = match &task.origin {
+        Origin::Schedule { schedule, .. } | Origin::Trigger { schedule } => Some(schedule.as_str()),
+        Origin::Api | Origin::Call => None,
+    };
+    // The same id again is the same request again: an enqueue whose answer was lost may be repeated.
+    sqlx::query(
+        "INSERT INTO tasks (id, phase, wake_at, state, queue, urgency, function, attempt, failures, lost_leases, \
+         retries, reply_to, origin, schedule, created_at, ready_at, expires_at, content_type, input) \
+         SELECT ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE id = ?)",
+    )
+    .bind(task.id.to_string())
+    .bind(phase)
+    .bind(ready_at.0)
+    .bind(state.as_str())
+    .bind(task.queue.as_str())
+    .bind(-i64::from(task.priority))
+    .bind(task.function.as_str())
+    .bind(i64::from(task.retries))
+    .bind(task.reply_to.as_str())
+    .bind(serde_json::to_string(&task.origin).expect("an origin holds only texts and numbers"))
+    .bind(schedule)
+    .bind(tx.now.0)
+    .bind(ready_at.0)
+    .bind(task.expires.map(|span| tx.now.plus(span).0))
+    .bind(task.content_type.as_str())
+    .bind(task.input.to_vec())
+    .bind(task.id.to_string())
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+impl SqlStore {
+    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+        let tasks = Arc::new(tasks);
+        let enqueued = self.writer.run(move |tx| {
+            let tasks = tasks.clone();
+            Box::pin(async move {
+                for task in tasks.iter() {
+                    insert(tx, task).await?;
+                }
+                Ok(())
+            })
+        });
+        enqueued.await
+    }
+
+    pub(super) async fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        let query = format!("SELECT {COLUMNS}, output FROM tasks WHERE id = ?");
+        let row = sqlx::query(AssertSqlSafe(query)).bind(id.to_string()).fetch_optional(&self.readers).await;
+        let Some(row) = row.map_err(error::reading)? else { return Ok(None) };
+        let mut task = record(&row).map_err(error::reading)?;
+        let output: Option<Vec<u8>> = row.try_get("output").map_err(error::reading)?;
+        task.output = output.map(Bytes::from);
+        Ok(Some(task))
+    }
+
+    pub(super) async fn list_tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        let mut query = format!("SELECT {COLUMNS} FROM tasks WHERE 1 = 1");
+        let mut values = Vec::new();
+        let wanted = [
+            ("state", filter.state.map(|state| state.as_str().to_owned())),
+            ("function", filter.function.as_ref().map(ToString::to_string)),
+            ("queue", filter.queue.as_ref().map(ToString::to_string)),
+            ("schedule", filter.schedule.as_ref().map(ToString::to_string)),
+        ];
+        for (column, value) in wanted {
+            if let Some(value) = value {
+                query.push_str(&format!(" AND {column} = ?"));
+                values.push(value);
+            }
+        }
+        query.push_str(" ORDER BY created_at DESC, id DESC LIMIT ?");
+        // The text holds only our own column names; the values are bound.
+        let mut query = sqlx::query(AssertSqlSafe(query));
+        for value in values {
+            query = query.bind(value);
+        }
+        let limit = filter.limit.clamp(1, MOST_LISTED);
+        let rows = query.bind(i64::from(limit)).fetch_all(&self.readers).await.map_err(error::reading)?;
+        rows.iter().map(record).collect::<sqlx::Result<_>>().map_err(error::reading)
+    }
+
+    pub(super) async fn cancel_task(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
+        let cancelled = self.writer.run(move |tx| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE tasks SET phase = ?, wake_at = ?, state = 'cancelled', finished_at = ? \
+                     WHERE id = ? AND phase IN (0, 1)",
+                )
+                .bind(phase::ENDED)
+                .bind(tx.now.0)
+                .bind(tx.now.0)
+                .bind(id.to_string())
+                .execute(&mut *tx.connection)
+                .await?;
+                state_of(tx, id).await
+            })
+        });
+        cancelled.await
+    }
+
+    pub(super) async fn retry_task(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
+        let retried = self.writer.run(move |tx| {
+            Box::pin(async move {
+                // A fresh start for its counters, but not for its attempts: an old attempt stays stale.
+                sqlx::query(
+                    "UPDATE tasks SET phase = ?, wake_at = ?, ready_at = ?, state = 'ready', failures = 0, \
+                     lost_leases = 0, expires_at = NULL, finished_at = NULL, error = NULL \
+                     WHERE id = ? AND state IN ('failed', 'dead', 'cancelled', 'expired')",
+                )
+                .bind(phase::READY)
+                .bind(tx.now.0)
+                .bind(tx.now.0)
+                .bind(id.to_string())
+                .execute(&mut *tx.connection)
+                .await?;
+                state_of(tx, id).await
+            })
+        });
+        retried.await
+    }
+}
+
+pub(super) async fn state_of(tx: &mut Tx<'_>, id: TaskId) -> sqlx::Result<Option<TaskState>> {
+    let row = sqlx::query("SELECT state FROM tasks WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(&mut *tx.connection)
+        .await?;
+    row.as_ref().map(|row| parsed(row, "state")).transpose()
+}
+
+fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
+    let urgency: i64 = row.try_get("urgency")?;
+    let time = |column: &str| row.try_get::<Option<i64>, _>(column).map(|at| at.map(UnixMs));
+    let error: Option<String> = row.try_get("error")?;
+    Ok(TaskRecord {
+        id: parsed(row, "id")?,
+        function: parsed(row, "function")?,
+        queue: parsed(row, "queue")?,
+        state: parsed(row, "state")?,
+        priority: i16::try_from(-urgency).unwrap_or(0),
+        attempts: number(row, "attempt")?,
+        failures: number(row, "failures")?,
+        lost_leases: number(row, "lost_leases")?,
+        retries: number(row, "retries")?,
+        node: row.try_get("node")?,
+        origin: json(row, "origin")?,
+        created_at: UnixMs(row.try_get("created_at")?),
+        ready_at: UnixMs(row.try_get("ready_at")?),
+        expires_at: time("expires_at")?,
+        started_at: time("started_at")?,
+        finished_at: time("finished_at")?,
+        output: None,
+        output_type: row.try_get("output_type")?,
+        error: error.and_then(|text| serde_json::from_str(&text).ok()),
+        log_tail: row.try_get("log_tail")?,
+    })
+}
+
+/// Placeholders for a list of `n` values; lists of ours are short.
+pub(super) fn marks(n: usize) -> String {
+    vec!["?"; n].join(", ")
+}
+
+/// Ends tasks that nobody began in time.
+pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
+    let expired = sqlx::query(
+        "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? \
+         WHERE expires_at <= ? AND phase IN (0, 1)",
+    )
+    .bind(phase::ENDED)
+    .bind(tx.now.0)
+    .bind(tx.now.0)
+    .bind(tx.now.0)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(expired.rows_affected())
+}
+
+/// Forgets what ended before `before`, a bounded number at a time.
+pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<()> {
+    sqlx::query(
+        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?)",
+    )
+    .bind(phase::ENDED)
+    .bind(before.0)
+    .bind(big(FORGOTTEN_AT_ONCE))
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+/// Rows deleted in one transaction: others wait for it.
+pub(super) const FORGOTTEN_AT_ONCE: i64 = 500;

@@ -1,0 +1,169 @@
+//! Ticks: the one step on which "never twice" rests, and the ledger that it writes.
+
+use beatmesh_mesh::env::UnixMs;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+use std::time::Duration;
+
+use super::tasks::{FORGOTTEN_AT_ONCE, insert};
+use super::{SqlStore, Tx, big, error, number, parsed};
+use crate::catalogue::name::ScheduleName;
+use crate::catalogue::schedule::Overlap;
+use crate::queue::StoreError;
+use crate::queue::task::{NewTask, Origin};
+use crate::queue::tick::{
+    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickOutcome, TickRecord, Verdict, tick_task_id,
+};
+
+/// Checks the fence, the cursor and the clock, then records all decisions and moves the cursor.
+pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<TickOutcome> {
+    let row =
+        sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ?")
+            .bind(commit.schedule.as_str())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+    let state = row.as_ref().map(state).transpose()?;
+    let is_current = state.as_ref().is_some_and(|state| {
+        state.enabled && state.revision == commit.revision && state.cursor == commit.expected_cursor
+    });
+    let (Some(first), Some(last)) = (commit.decisions.first(), commit.decisions.last()) else {
+        return Ok(TickOutcome::Moved(state));
+    };
+    if !is_current || first.from <= commit.expected_cursor {
+        return Ok(TickOutcome::Moved(state));
+    }
+    // All due times must have come; the last is the latest.
+    if last.due.millis_since(tx.now) > EARLIEST_MS {
+        return Ok(TickOutcome::TooEarly { store_now: tx.now });
+    }
+    let mut fired = Vec::new();
+    for decision in &commit.decisions {
+        let verdict = match decision.verdict {
+            Verdict::Fire if overlaps(tx, commit).await? => Verdict::Skip(SkipReason::Overlap),
+            verdict => verdict,
+        };
+        let task = tick_task_id(&commit.schedule, commit.revision, decision.due);
+        if verdict == Verdict::Fire {
+            insert(tx, &firing(commit, task, decision.due)).await?;
+            fired.push(task);
+        }
+        sqlx::query(
+            "INSERT INTO ticks (schedule, due, due_from, due_count, revision, skipped, task, committed_at, node) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(commit.schedule.as_str())
+        .bind(decision.due.0)
+        .bind(decision.from.0)
+        .bind(i64::from(decision.count))
+        .bind(big(commit.revision))
+        .bind(match verdict {
+            Verdict::Fire => None,
+            Verdict::Skip(reason) => Some(reason.as_str()),
+        })
+        .bind((verdict == Verdict::Fire).then(|| task.to_string()))
+        .bind(tx.now.0)
+        .bind(commit.node.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    }
+    sqlx::query("UPDATE schedule_states SET due_up_to = ? WHERE schedule = ?")
+        .bind(last.due.0)
+        .bind(commit.schedule.as_str())
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(TickOutcome::Committed { fired })
+}
+
+fn firing(commit: &TickCommit, id: crate::queue::task::TaskId, due: UnixMs) -> NewTask {
+    NewTask {
+        id,
+        function: commit.function.clone(),
+        queue: commit.queue.clone(),
+        priority: 0,
+        input: commit.input.clone(),
+        content_type: if commit.input.is_empty() { String::new() } else { "application/json".to_owned() },
+        delay: Duration::ZERO,
+        expires: None,
+        retries: commit.retries,
+        origin: Origin::Schedule { schedule: commit.schedule.clone(), due },
+        reply_to: String::new(),
+    }
+}
+
+/// Whether a task of an earlier firing stands in the way.
+async fn overlaps(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<bool> {
+    let query = match commit.overlap {
+        Overlap::Allow => return Ok(false),
+        Overlap::Skip => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1, 2) LIMIT 1",
+        Overlap::QueueOne => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1) LIMIT 1",
+    };
+    let found = sqlx::query(query).bind(commit.schedule.as_str()).fetch_optional(&mut *tx.connection).await?;
+    Ok(found.is_some())
+}
+
+impl SqlStore {
+    pub(super) async fn read_schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
+        let rows = sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(error::reading)?;
+        rows.iter().map(state).collect::<sqlx::Result<_>>().map_err(error::reading)
+    }
+
+    pub(super) async fn read_ticks(
+        &self,
+        schedule: &ScheduleName,
+        since: UnixMs,
+        until: UnixMs,
+        limit: u32,
+    ) -> Result<Vec<TickRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT due, due_from, due_count, revision, skipped, task, committed_at, node FROM ticks \
+             WHERE schedule = ? AND due >= ? AND due < ? ORDER BY due DESC LIMIT ?",
+        )
+        .bind(schedule.as_str())
+        .bind(since.0)
+        .bind(until.0)
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(error::reading)?;
+        rows.iter().map(tick).collect::<sqlx::Result<_>>().map_err(error::reading)
+    }
+}
+
+/// Forgets lines of the ledger that were written before `before`, a bounded number at a time.
+pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<()> {
+    sqlx::query(
+        "DELETE FROM ticks WHERE (schedule, due) IN \
+         (SELECT schedule, due FROM ticks WHERE committed_at < ? LIMIT ?)",
+    )
+    .bind(before.0)
+    .bind(FORGOTTEN_AT_ONCE)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
+}
+
+fn state(row: &AnyRow) -> sqlx::Result<ScheduleState> {
+    Ok(ScheduleState {
+        schedule: parsed(row, "schedule")?,
+        revision: number(row, "revision")?,
+        enabled: number::<i64>(row, "enabled")? != 0,
+        cursor: UnixMs(row.try_get("due_up_to")?),
+    })
+}
+
+fn tick(row: &AnyRow) -> sqlx::Result<TickRecord> {
+    let task: Option<String> = row.try_get("task")?;
+    Ok(TickRecord {
+        due: UnixMs(row.try_get("due")?),
+        from: UnixMs(row.try_get("due_from")?),
+        count: number(row, "due_count")?,
+        revision: number(row, "revision")?,
+        skipped: row.try_get("skipped")?,
+        task: task.and_then(|text| text.parse().ok()),
+        committed_at: UnixMs(row.try_get("committed_at")?),
+        node: row.try_get("node")?,
+    })
+}

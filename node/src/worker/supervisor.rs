@@ -1,0 +1,108 @@
+//! Keeps the leases of running tasks alive, so that functions need not know of leases.
+//!
+//! A task whose lease is lost, or could not be renewed for the lease's whole length, is stopped: another
+//! worker may have it by now, and two executions at once are what a lease is there to prevent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::Clock;
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::TaskQueue;
+use crate::queue::task::{Attempt, TaskId};
+
+/// Two renewals in a row may be lost before a lease is.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// The leases that this node holds.
+pub struct Supervisor {
+    queue: Arc<dyn TaskQueue>,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+    held: Mutex<BTreeMap<TaskId, Held>>,
+}
+
+struct Held {
+    attempt: Attempt,
+    /// Until then the lease is ours for certain: counted from before it was asked for.
+    certain_until: Instant,
+    lost: CancellationToken,
+}
+
+impl Supervisor {
+    /// Holds nothing yet.
+    #[must_use]
+    pub fn new(queue: Arc<dyn TaskQueue>, clock: Arc<dyn Clock>, lease: Duration) -> Self {
+        Self { queue, clock, lease, held: Mutex::default() }
+    }
+
+    /// How long a claim is for.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Begins to renew a lease that was asked for at `asked`. The token is cancelled when it is lost.
+    #[must_use]
+    pub fn hold(&self, task: TaskId, attempt: Attempt, asked: Instant) -> CancellationToken {
+        let lost = CancellationToken::new();
+        let held = Held { attempt, certain_until: asked + self.lease, lost: lost.clone() };
+        self.held.lock().insert(task, held);
+        lost
+    }
+
+    /// Renews a lease no more: the attempt has ended.
+    pub fn release(&self, task: TaskId, attempt: Attempt) {
+        let mut held = self.held.lock();
+        if held.get(&task).is_some_and(|held| held.attempt == attempt) {
+            held.remove(&task);
+        }
+    }
+
+    /// Renews all leases, for ever.
+    pub async fn renew_all(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.lease / RENEWALS_PER_LEASE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.renew_once().await;
+        }
+    }
+
+    async fn renew_once(&self) {
+        let leases: Vec<_> = self.held.lock().iter().map(|(id, held)| (*id, held.attempt)).collect();
+        if leases.is_empty() {
+            return;
+        }
+        let asked = self.clock.now();
+        let renewed =
+            tokio::time::timeout(self.lease / RENEWALS_PER_LEASE, self.queue.renew(&leases, self.lease));
+        let renewed = renewed.await;
+        let now = self.clock.now();
+        let mut held = self.held.lock();
+        match renewed {
+            Ok(Ok(lost)) => {
+                for (id, attempt) in leases {
+                    match held.get_mut(&id).filter(|held| held.attempt == attempt) {
+                        Some(mine) if lost.contains(&id) => {
+                            tracing::warn!(task = %id, attempt = attempt.0, "the lease of a running task is lost; stopping it");
+                            mine.lost.cancel();
+                        }
+                        Some(mine) => mine.certain_until = asked + self.lease,
+                        None => {}
+                    }
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, tasks = leases.len(), "leases could not be renewed"),
+            Err(_) => tracing::warn!(tasks = leases.len(), "leases could not be renewed in time"),
+        }
+        for (id, mine) in held.iter().filter(|(_, mine)| mine.certain_until <= now) {
+            tracing::warn!(task = %id, "a lease ran out while the store was out of reach; stopping the task");
+            mine.lost.cancel();
+        }
+    }
+}
