@@ -1,0 +1,3 @@
+//! The Beat.
+
+pub mod timetable;
