@@ -1,3 +1,5 @@
 //! The Beat.
 
+pub mod pending;
+pub mod plan;
 pub mod timetable;
