@@ -301,6 +301,18 @@ fn an_answer_to_an_older_question_does_not_turn_the_cursor_back() {
 }
 
 #[test]
+fn a_read_during_a_commit_does_not_start_a_second_one() {
+    let mut stage = Stage::looked(Standing::Owner, 0);
+    stage.tick(10_000);
+    let (id, _) = stage.commit();
+    stage.on(14_000, Event::PauseNoticed);
+    stage.answer_read(14_010, vec![state("a", 1, 0)]);
+    assert!(stage.quiet(), "the commit may still be on its way");
+    stage.end(15_000, id, committed());
+    assert_eq!(stage.wake, Some(20_000));
+}
+
+#[test]
 fn commits_in_flight_are_bounded_and_each_end_makes_room() {
     let mut stage = Stage::new();
     let n = MOST_IN_FLIGHT + 10;
