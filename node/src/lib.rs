@@ -1,5 +1,6 @@
 //! beatmesh: one binary that turns any number of machines into a mesh that runs functions.
 
+pub mod beat;
 pub mod catalogue;
 pub mod notice;
 pub mod problem;

@@ -1,0 +1,206 @@
+//! When a schedule is due: a cron text read in a time zone, as an endless list of instants.
+//!
+//! Invariants: due times are whole seconds and strictly increase; every node computes the same ones,
+//! because the time zones come from the data inside the binary and never from the machine's files
+//! (nodes with two binaries may differ; the store's compare-and-set keeps even that from firing twice).
+//!
+//! Daylight saving, as croner 4 does it and as the oracle in the tests demands:
+//! - a *fixed* time (one second, one minute, one hour: `30 2 * * *`) fires once a day: a time that the
+//!   clock jumps over fires at the first instant after the jump, a time that comes twice at its first;
+//! - everything else (`*/30 * * * *`, and also the list `0 2,14 * * *`) follows the wall clock: what is
+//!   jumped over does not happen, what comes twice happens twice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use beatmesh_mesh::env::UnixMs;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::{Timestamp, Zoned};
+
+/// The due times of one cron text in one time zone. Costs about 6 KB: share it, see [`Timetables`].
+#[derive(Clone)]
+pub struct Timetable {
+    cron: Cron,
+    zone: TimeZone,
+}
+
+/// Why a cron text and a time zone are not a timetable. Nothing was kept; the payer is who wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimetableError {
+    /// The text is not a cron expression.
+    #[error(
+        "`{cron}` is not a cron expression ({reason}); write five fields (minute hour day month weekday) or six with seconds first, for example `*/5 * * * *`"
+    )]
+    BadCron {
+        /// What was given.
+        cron: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// No time zone of that name.
+    #[error("`{timezone}` is not an IANA time zone; {hint}")]
+    UnknownZone {
+        /// What was given.
+        timezone: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// The expression is well-formed, but no calendar holds such a date.
+    #[error(
+        "`{cron}` is never due: no such date comes before the year {LAST_YEAR}; check the day and the month"
+    )]
+    Never {
+        /// What was given.
+        cron: String,
+    },
+}
+
+/// Longer texts are typing errors or attacks; the longest sensible expression has about 200.
+const LONGEST_TEXT: usize = 256;
+
+/// Where the search for a date that never comes ends; croner's own bound (`YEAR_UPPER_LIMIT`).
+const LAST_YEAR: i32 = croner::YEAR_UPPER_LIMIT;
+
+/// How many clock changes one search may have to get over. Needed once for each day that a zone
+/// skipped as a whole (Pacific/Apia, 2011-12-30), where croner gives up on a fixed time.
+const MOST_JUMPS: usize = 4;
+
+/// From where a timetable must be due at least once: 2000-01-01, the start of a 400-year cycle of the
+/// Gregorian calendar. Any fixed date does; "now" would make the verdict depend on when it is asked.
+const CYCLE_START: UnixMs = UnixMs(946_684_800_000);
+
+impl Timetable {
+    /// Reads a cron text (five fields, or six with seconds first, or `@daily` and its kin) in an IANA
+    /// time zone.
+    ///
+    /// # Errors
+    /// [`TimetableError`] names the text at fault and what to write instead.
+    pub fn parse(cron: &str, timezone: &str) -> Result<Self, TimetableError> {
+        let bad = |reason: String| TimetableError::BadCron { cron: shown(cron), reason };
+        if cron.len() > LONGEST_TEXT {
+            return Err(bad(format!("it is longer than {LONGEST_TEXT} characters")));
+        }
+        let zone = find_zone(timezone)?;
+        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
+        let parsed = parser.parse(cron).map_err(|e| bad(e.to_string().trim_end_matches('.').to_owned()))?;
+        let timetable = Self { cron: parsed, zone };
+        // Judged in UTC: whether a date exists does not depend on the zone.
+        let in_utc = Self { cron: timetable.cron.clone(), zone: TimeZone::UTC };
+        match in_utc.next_after(CYCLE_START) {
+            Some(_) => Ok(timetable),
+            None => Err(TimetableError::Never { cron: shown(cron) }),
+        }
+    }
+
+    /// The first due time strictly after `after`; `None` past the calendar's end. `O(1)` for dense
+    /// expressions; never more than one walk over the days up to the due time.
+    #[must_use]
+    pub fn next_after(&self, after: UnixMs) -> Option<UnixMs> {
+        let mut from = self.at(Timestamp::from_millisecond(after.0).ok()?);
+        let mut inclusive = false;
+        for _ in 0..=MOST_JUMPS {
+            if let Ok(due) = self.cron.find_next_occurrence(&from, inclusive) {
+                return Some(UnixMs(due.timestamp().as_second() * 1_000));
+            }
+            // Either there is none at all, or a jump of the clock was too long for croner: go on
+            // from the next jump. A zone without further jumps ends the search.
+            from = self.at(self.zone.following(from.timestamp()).next()?.timestamp());
+            inclusive = true;
+        }
+        None
+    }
+
+    /// The due times strictly after `after`, in order.
+    pub fn after(&self, after: UnixMs) -> impl Iterator<Item = UnixMs> + '_ {
+        std::iter::successors(self.next_after(after), |due| self.next_after(*due))
+    }
+
+    /// The next `n` due times strictly after `after`: the preview that people see.
+    #[must_use]
+    pub fn upcoming(&self, after: UnixMs, n: usize) -> Vec<UnixMs> {
+        self.after(after).take(n).collect()
+    }
+
+    fn at(&self, time: Timestamp) -> Zoned {
+        Zoned::new(time, self.zone.clone())
+    }
+}
+
+impl fmt::Debug for Timetable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timetable({} in {})", self.cron.as_str(), self.zone.iana_name().unwrap_or("UTC"))
+    }
+}
+
+fn find_zone(name: &str) -> Result<TimeZone, TimetableError> {
+    let database = TimeZoneDatabase::bundled();
+    if let Ok(zone) = database.get(name) {
+        // jiff also knows the placeholder `Etc/Unknown`, which behaves as UTC; nobody means it.
+        if !zone.is_unknown() {
+            return Ok(zone);
+        }
+    }
+    let wanted = name.to_ascii_lowercase();
+    let nearest = database
+        .available()
+        .map(|known| (similarity(&wanted, &known.as_str().to_ascii_lowercase()), known.as_str().to_owned()))
+        .filter(|(score, _)| *score >= SIMILAR)
+        .max_by(|(a, left), (b, right)| a.total_cmp(b).then_with(|| right.cmp(left)));
+    let hint = match nearest {
+        Some((_, known)) if name.len() <= LONGEST_TEXT => format!("did you mean `{known}`?"),
+        _ => "write a name such as `UTC` or `Europe/Berlin`".to_owned(),
+    };
+    Err(TimetableError::UnknownZone { timezone: shown(name), hint })
+}
+
+/// Below this likeness a hint would puzzle more than help. Guess, tried on a dozen typing errors.
+const SIMILAR: f64 = 0.75;
+
+/// Likeness of 0 to 1 to the whole name or to its city, since people often leave the continent out.
+fn similarity(wanted: &str, known: &str) -> f64 {
+    let city = known.rsplit('/').next().unwrap_or(known);
+    let spaced = wanted.replace(' ', "_");
+    strsim::normalized_damerau_levenshtein(&spaced, known)
+        .max(strsim::normalized_damerau_levenshtein(&spaced, city))
+}
+
+/// What an error message repeats of a text: enough to find it, not enough to fill a log.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// Timetables shared by the schedules that use the same texts: 100,000 schedules rarely have more than
+/// a few hundred distinct ones, and each would cost 6 KB of its own.
+#[derive(Debug, Default)]
+pub struct Timetables {
+    known: BTreeMap<(String, String), Arc<Timetable>>,
+}
+
+impl Timetables {
+    /// The timetable of these texts, parsed at most once while somebody uses it.
+    ///
+    /// # Errors
+    /// As [`Timetable::parse`]; errors are not kept.
+    pub fn get(&mut self, cron: &str, timezone: &str) -> Result<Arc<Timetable>, TimetableError> {
+        let key = (cron.to_owned(), timezone.to_owned());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        let parsed = Arc::new(Timetable::parse(cron, timezone)?);
+        self.known.insert(key, parsed.clone());
+        Ok(parsed)
+    }
+
+    /// Forgets timetables that nobody else holds; call it after the catalogue changed.
+    pub fn forget_unused(&mut self) {
+        self.known.retain(|_, timetable| Arc::strong_count(timetable) > 1);
+    }
+}
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
