@@ -58,6 +58,15 @@ async fn an_exit_code_comes_with_the_end_of_stderr() {
 }
 
 #[tokio::test]
+async fn what_a_failing_program_has_written_is_passed_on() {
+    for end in ["exit 1", "kill -KILL $$"] {
+        let (ended, answer) = answer(&*FUNCTIONS, shell(&format!("head -c 60000 /dev/zero; {end}"))).await;
+        assert!(ended.result.is_err());
+        assert_eq!(answer.len(), 60_000, "{end}");
+    }
+}
+
+#[tokio::test]
 async fn a_signal_is_told_apart_from_an_exit_code() {
     let (ended, _) = answer(&*FUNCTIONS, shell("echo about to >&2; kill -USR1 $$")).await;
     assert_eq!(failed(&ended), &Failure::Signal(10));
@@ -107,9 +116,10 @@ async fn stdout_closed_early_does_not_end_an_execution() {
 async fn an_execution_past_its_timeout_is_killed() {
     for script in ["echo $$; exec sleep 1000", "trap '' TERM INT HUP; echo $$; while :; do sleep 1; done"] {
         let mut slow = shell(script);
-        slow.timeout = Duration::from_millis(300);
+        // Enough for the shell to start on a busy machine.
+        slow.timeout = Duration::from_secs(2);
         let (ended, answer) = answer(&*FUNCTIONS, slow).await;
-        assert_eq!(failed(&ended), &Failure::TimedOut(Duration::from_millis(300)));
+        assert_eq!(failed(&ended), &Failure::TimedOut(Duration::from_secs(2)));
         gone(pids(&answer)[0]).await;
     }
 }
@@ -127,7 +137,7 @@ async fn the_timeout_holds_while_nobody_takes_the_output() {
 async fn grandchildren_in_the_group_die_with_their_leader() {
     for end in ["exit 0", "exit 3", "kill -KILL $$", "exec sleep 1000"] {
         let mut parent = shell(&format!("sleep 1000 & echo $!; (sleep 1000 & echo $!); {end}"));
-        parent.timeout = Duration::from_secs(1);
+        parent.timeout = Duration::from_secs(2);
         let (_, answer) = answer(&*FUNCTIONS, parent).await;
         let grandchildren = pids(&answer);
         assert_eq!(grandchildren.len(), 2);
@@ -315,6 +325,12 @@ async fn signals_are_as_a_program_expects_them() {
 
 #[tokio::test]
 async fn no_descriptor_of_the_node_reaches_a_function() {
+    // One that the node has inherited itself, so nobody has marked it close-on-exec.
+    let inherited = std::fs::File::open("/dev/null").expect("a file");
+    #[expect(unsafe_code, reason = "std opens everything close-on-exec")]
+    // SAFETY: the descriptor is open, and the flag is an integer.
+    let cleared = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&inherited), libc::F_SETFD, 0) };
+    assert_eq!(cleared, 0);
     let (_, open) = answer(&*FUNCTIONS, execution(process(&["ls", "/proc/self/fd"]))).await;
     // The fourth is the listing's own.
     assert_eq!(String::from_utf8(open).expect("UTF-8"), "0\n1\n2\n3\n");

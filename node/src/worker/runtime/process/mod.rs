@@ -138,23 +138,19 @@ impl Functions for ProcessRuntime {
             () = &mut deadline => Err(Failure::TimedOut(execution.timeout)),
             failure = pump(stdin, &execution.input, &mut stdout, &mut stderr) => Err(failure),
         };
-        let status = match by_itself {
-            Ok(()) => group.end().map_err(lost("its exit code is unknown")),
-            Err(failure) => {
-                end_by_force(group).await;
-                Err(failure)
-            }
-        };
+        if let Err(failure) = by_itself {
+            end_by_force(group).await;
+            return Ended { result: Err(failure), stderr_tail: stderr.into_tail() };
+        }
+        // The group first: what its last members write from here on is not part of the answer.
+        let status = group.end().map_err(lost("its exit code is unknown"));
         let stderr_tail = stderr.into_tail();
-        let result = match status.and_then(verdict) {
-            Ok(()) => tokio::select! {
-                biased;
-                passed_on = stdout.pass_on_rest() => passed_on,
-                () = &mut deadline => Err(Failure::TimedOut(execution.timeout)),
-            },
-            failed => failed,
+        let passed_on = tokio::select! {
+            biased;
+            passed_on = stdout.pass_on_rest() => passed_on,
+            () = &mut deadline => Err(Failure::TimedOut(execution.timeout)),
         };
-        Ended { result, stderr_tail }
+        Ended { result: status.and_then(verdict).and(passed_on), stderr_tail }
     }
 }
 
