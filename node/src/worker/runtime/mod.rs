@@ -1,5 +1,9 @@
 //! The seam behind which a function runs: a process in production, a scripted actor in simulation.
 
+mod builtin;
+pub mod local;
+pub mod process;
+
 use std::sync::Arc;
 use std::time::Duration;
 

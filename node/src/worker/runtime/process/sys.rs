@@ -1,0 +1,162 @@
+//! The system calls that neither std nor tokio offers, each behind a safe function: signals to a group,
+//! reaping without blocking, pidfds, the subreaper flag. Linux 5.3 or later (`pidfd_open`).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use libc::{c_int, pid_t};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// What `waitpid` without blocking says about a child.
+pub(super) enum Waited {
+    /// This child has ended and is reaped now.
+    Ended(ExitStatus),
+    /// It exists and has not ended.
+    Alive,
+    /// There is no such child, not even a dead one.
+    NoChild,
+}
+
+/// Reaps one child if it has ended; never blocks.
+pub(super) fn reap(pid: pid_t) -> Waited {
+    wait(pid)
+}
+
+/// Reaps one ended child that belongs to the process group; never blocks.
+pub(super) fn reap_one_of_group(group: pid_t) -> Waited {
+    wait(-group)
+}
+
+#[expect(unsafe_code, reason = "waitpid has no safe interface for a pid that std did not start")]
+fn wait(target: pid_t) -> Waited {
+    let mut status: c_int = 0;
+    // SAFETY: `status` outlives the call, which writes nothing else.
+    match unsafe { libc::waitpid(target, &raw mut status, libc::WNOHANG) } {
+        0 => Waited::Alive,
+        pid if pid > 0 => Waited::Ended(ExitStatus::from_raw(status)),
+        // WNOHANG is never interrupted; what is left is ECHILD.
+        _ => Waited::NoChild,
+    }
+}
+
+/// Whether this process has any child at all, living or dead.
+#[expect(unsafe_code, reason = "waitid has no safe interface")]
+pub(super) fn has_children() -> bool {
+    // SAFETY: a siginfo_t of zeros is valid, and the call writes nothing else. WNOWAIT reaps nobody.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
+}
+
+/// SIGKILL to one process. That it is gone already is no error.
+pub(super) fn kill(pid: pid_t) {
+    signal(pid, libc::SIGKILL);
+}
+
+/// SIGKILL to every member of a process group, atomically against their forks. An empty group is no error.
+pub(super) fn kill_group(group: pid_t) {
+    signal(-group, libc::SIGKILL);
+}
+
+/// Whether the group has a member, a zombie included.
+pub(super) fn group_exists(group: pid_t) -> bool {
+    signal(-group, 0)
+}
+
+#[expect(unsafe_code, reason = "std can signal only a child it holds, never a group")]
+fn signal(target: pid_t, number: c_int) -> bool {
+    // 0, 1 and -1 would reach this node's own group, init, or every process of the user.
+    debug_assert!(target.unsigned_abs() > 1, "no process and no group of ours has the id {target}");
+    // SAFETY: kill touches no memory of this process.
+    unsafe { libc::kill(target, number) == 0 }
+}
+
+/// The process group of a process, or `None` when it is gone.
+#[expect(unsafe_code, reason = "getpgid has no safe interface")]
+pub(super) fn group_of(pid: pid_t) -> Option<pid_t> {
+    // SAFETY: getpgid touches no memory of this process.
+    let group = unsafe { libc::getpgid(pid) };
+    (group > 0).then_some(group)
+}
+
+/// A descriptor that becomes readable when the process ends. Close-on-exec.
+#[expect(unsafe_code, reason = "pidfd_open has no wrapper in libc or std")]
+pub(super) fn pidfd(pid: pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers; a result that is not negative is a new descriptor that nobody
+    // else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        match c_int::try_from(fd) {
+            Ok(fd) if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Waits until the descriptor is readable; for a pidfd, until the process has ended.
+#[expect(unsafe_code, reason = "tokio trusts the caller that the descriptor stays open")]
+pub(super) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the borrow keeps the descriptor open for as long as this future lives, and with it the AsyncFd.
+    let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+    fd.readable().await?.retain_ready();
+    Ok(())
+}
+
+/// From now on, descendants whose parent has died become children of this process instead of init's.
+#[expect(unsafe_code, reason = "prctl has no safe interface")]
+pub(super) fn become_subreaper() -> io::Result<()> {
+    // SAFETY: this option takes one integer and touches no memory.
+    match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Runs in the child between fork and exec: SIGKILL when the thread that forked it ends, and no descriptor
+/// but the three pipes survives the exec. Only async-signal-safe calls, no allocation.
+#[expect(unsafe_code, reason = "these calls have no safe interface that is async-signal-safe")]
+pub(super) fn prepare_child(parent: pid_t) -> io::Result<()> {
+    // SAFETY: the calls take and return integers and are async-signal-safe.
+    unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // The parent may have died before the line above took effect: then no signal will come.
+        if libc::getppid() != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        // Everything that the node opens is close-on-exec anyway; this covers what the node has inherited.
+        // Before Linux 5.11 the call fails, and that net is missing.
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
+    Ok(())
+}
+
+/// Makes reads and writes return `WouldBlock` instead of waiting.
+#[expect(unsafe_code, reason = "std offers this for sockets only")]
+pub(super) fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: `fd` is open for the whole call; the operations take integers.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        if flags == -1 || libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes lie in a pipe, ready to be read.
+#[expect(unsafe_code, reason = "FIONREAD has no safe interface")]
+pub(super) fn bytes_waiting(fd: &impl AsFd) -> io::Result<usize> {
+    let mut count: c_int = 0;
+    // SAFETY: FIONREAD writes one int, to `count`, which outlives the call.
+    match unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) } {
+        0 => Ok(usize::try_from(count).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,105 @@
+//! Each net under an execution alone, without the sweep that would hide a hole in it: the end of the
+//! group, the dropped future, and the kernel's, for a node that is killed and cannot clean up.
+
+mod harness;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use beatmesh_node::worker::runtime::Functions;
+use beatmesh_node::worker::runtime::process::{Orphans, ProcessRuntime};
+use harness::*;
+use tokio::sync::mpsc;
+
+const PLAY_NODE: &str = "PLAY_NODE_TO_BE_KILLED";
+
+/// The node's part, played by this binary when the test below starts it again. Alone it does nothing.
+#[tokio::test]
+async fn node_to_be_killed() {
+    if std::env::var_os(PLAY_NODE).is_none() {
+        return;
+    }
+    let runtime = ProcessRuntime::start("node-1", Orphans::Sweep).expect("a runtime");
+    let (sender, mut output) = mpsc::channel(4);
+    let say_pid = async {
+        println!("\npid={}", next_pid(&mut output).await);
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(runtime.run(shell("echo $$; exec sleep 1000"), sender), say_pid);
+}
+
+#[tokio::test]
+async fn a_killed_node_takes_its_programs_with_it() {
+    let mut node = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "node_to_be_killed", "--nocapture"])
+        .env(PLAY_NODE, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this binary again");
+    let lines = BufReader::new(node.stdout.take().expect("its stdout")).lines();
+    let pid = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("pid=").map(|pid| pid.parse::<u32>().expect("a pid")))
+        .expect("a pid from the node");
+    assert!(lives(pid));
+    node.kill().expect("SIGKILL");
+    node.wait().expect("its end");
+    // Whoever adopts it reaps it at leisure; dead it must be.
+    eventually("the program is dead", || !lives(pid)).await;
+}
+
+#[tokio::test]
+async fn the_group_alone_takes_the_grandchildren_with_it() {
+    let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");
+    for end in ["exit 0", "exit 3", "kill -KILL $$", "exec sleep 1000"] {
+        let mut parent = shell(&format!("sleep 1000 & echo $!; (sleep 1000 & echo $!); {end}"));
+        parent.timeout = Duration::from_secs(2);
+        let (_, answer) = answer(&runtime, parent).await;
+        let grandchildren = pids(&answer);
+        assert_eq!(grandchildren.len(), 2);
+        // Without a subreaper, init reaps them, in its own time.
+        eventually("the grandchildren are dead", || !grandchildren.iter().any(|pid| lives(*pid))).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_future_alone_kills_the_group_and_reaps_the_leader() {
+    let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");
+    let (sender, mut output) = mpsc::channel(4);
+    let mut running = Box::pin(runtime.run(shell("sleep 1000 & echo $! $$; wait"), sender));
+    let (grandchild, leader) = tokio::select! {
+        ended = &mut running => panic!("{ended:?}"),
+        chunk = output.recv() => {
+            let both = pids(&chunk.expect("output"));
+            (both[0], both[1])
+        }
+    };
+    assert!(lives(leader) && lives(grandchild));
+    drop(running);
+    gone(leader).await;
+    eventually("the grandchild is dead", || !lives(grandchild)).await;
+}
+
+#[tokio::test]
+async fn a_dropped_runtime_kills_what_it_has_started() {
+    // The start is dropped while it waits for the forking thread: nobody else holds what that thread starts.
+    for _ in 0..20 {
+        let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");
+        let (sender, _output) = mpsc::channel(4);
+        let mut marked = shell("exec sleep 1000");
+        marked.content_type = "text/x-dropped-runtime".into();
+        let mut running = Box::pin(runtime.run(marked, sender));
+        assert!(futures_util::poll!(&mut running).is_pending());
+        drop(running);
+        drop(runtime);
+    }
+    eventually("no marked program is left", || !marked_process_lives("text/x-dropped-runtime")).await;
+}
+
+fn marked_process_lives(mark: &str) -> bool {
+    std::fs::read_dir("/proc").expect("procfs").flatten().any(|entry| {
+        std::fs::read(entry.path().join("environ"))
+            .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|line| line.ends_with(mark.as_bytes())))
+    })
+}
