@@ -13,8 +13,9 @@
 //! | [`timetable`] | a cron text in a time zone, as due times |
 //! | [`pending`] | which passed due times fire and which are skipped |
 //! | [`plan`] | who acts when; the state machine |
+//! | [`driver`] | the loop around a plan; the only file here that does IO |
 //!
-//! Everything here is pure: no clock, no dice, no IO. The driver owns those, and nothing else: it
+//! All but the driver is pure: no clock, no dice, no IO. The driver owns those, and nothing else: it
 //! takes no decision. One task drives one plan, in a loop over whatever happens next.
 //!
 //! # What the driver does
@@ -51,6 +52,7 @@
 //! [`EARLIEST_MS`](crate::queue::tick::EARLIEST_MS) in its future: a node whose clock is ahead may ask
 //! for passed and future due times in one commit, and checking the first alone would fire early.
 
+pub mod driver;
 pub mod pending;
 pub mod plan;
 pub mod timetable;

@@ -119,7 +119,8 @@ pub enum TickOutcome {
     /// Another node was faster, or the schedule was edited, paused or deleted: nothing changed. Here
     /// is where the schedule stands, `None` when it is gone.
     Moved(Option<ScheduleState>),
-    /// The first due time lies in the store's future by more than [`EARLIEST_MS`]: nothing changed.
+    /// A due time, that is the last one, lies in the store's future by more than [`EARLIEST_MS`]: nothing
+    /// changed. (Looking at the first alone would let a node whose clock is ahead fire early.)
     TooEarly {
         /// The store's clock.
         store_now: UnixMs,

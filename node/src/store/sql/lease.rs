@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::tasks::{self, marks, phase};
-use super::{SqlStore, Tx, error, json, number, parsed, ticks};
+use super::{SqlStore, Tx, error, json, nodes, number, parsed, ticks};
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
@@ -84,6 +84,7 @@ impl TaskQueue for SqlStore {
                 swept.expired = tasks::expire(tx).await?;
                 tasks::forget(tx, tx.now.minus(retention.tasks)).await?;
                 ticks::forget(tx, tx.now.minus(retention.ticks)).await?;
+                nodes::prune(tx).await?;
                 Ok(swept)
             })
         });

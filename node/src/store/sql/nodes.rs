@@ -7,8 +7,9 @@ use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::{SqlStore, big, error, number, parsed};
+use super::{SqlStore, Tx, big, error, number, parsed};
 use crate::queue::StoreError;
 
 #[async_trait]
@@ -87,4 +88,16 @@ fn seed(row: &AnyRow) -> sqlx::Result<Seed> {
 
 fn seed_error(error: StoreError) -> SeedError {
     SeedError(error.to_string())
+}
+
+/// Rows that nobody refreshed for so long are no hints any more.
+const STALE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Forgets rows of nodes that were not seen for a day.
+pub(super) async fn prune(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    sqlx::query("DELETE FROM nodes WHERE last_seen < ?")
+        .bind(tx.now.minus(STALE).0)
+        .execute(&mut *tx.connection)
+        .await?;
+    Ok(())
 }

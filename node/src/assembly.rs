@@ -1,0 +1,370 @@
+//! The only place where the parts of a node meet.
+//!
+//! [`Node::start`] takes the seams and the stores as they are handed in; production ([`crate::run`]) and
+//! the simulator differ in nothing else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use beatmesh_mesh::env::{Env, FileLock, OnExit};
+use beatmesh_mesh::id::{Generation, MeshName, NodeId};
+use beatmesh_mesh::identity::{IdentityError, next_generation};
+use beatmesh_mesh::member::fact;
+use beatmesh_mesh::seeds::SeedList;
+use beatmesh_mesh::{JoinError, Mesh, MeshConfig};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::beat::driver::{BeatParts, drive};
+use crate::catalogue::cache::CatalogueCache;
+use crate::catalogue::name::QueueName;
+use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
+use crate::discovery::Discovery;
+use crate::gateway::Gateway;
+use crate::gateway::server::{ConnectionLimits, serve};
+use crate::gateway::waiters::Waiters;
+use crate::inbox::NodeInbox;
+use crate::notice::Notice;
+use crate::queue::task::TaskId;
+use crate::queue::{Claimant, TaskQueue};
+use crate::roles;
+use crate::router::Router;
+use crate::store::CatalogueStore;
+use crate::sweeper::sweep;
+use crate::worker::Worker;
+use crate::worker::runtime::Functions;
+use crate::worker::supervisor::Supervisor;
+use crate::worker::tasks::{Ends, TaskRunner, TaskRunnerParts};
+
+/// What stands behind the seams that production and simulation fill differently.
+pub struct Parts {
+    /// Definitions.
+    pub store: Arc<dyn CatalogueStore>,
+    /// The node table.
+    pub seeds: Arc<dyn SeedList>,
+    /// Tasks and ticks.
+    pub queue: Arc<dyn TaskQueue>,
+    /// Runs functions.
+    pub functions: Arc<dyn Functions>,
+}
+
+/// Why a node does not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The name does not fit where names stand in certificates.
+    #[error("node.name: {0}")]
+    Name(#[from] beatmesh_mesh::id::LabelError),
+    /// The data directory cannot be used.
+    #[error("node.data_dir: {path}: {reason}")]
+    DataDir {
+        /// The directory.
+        path: String,
+        /// What the operating system says.
+        reason: std::io::Error,
+    },
+    /// Another node has it.
+    #[error("node.data_dir: {0} is in use by another node on this machine; give each node a directory of its own")]
+    DataDirTaken(String),
+    /// The generation cannot be kept.
+    #[error("node.data_dir: {0}")]
+    Identity(#[from] IdentityError),
+    /// The HTTP address cannot be bound.
+    #[error("listen.http: {addr} cannot be used: {reason}; is another program there? Choose another with --http")]
+    Http {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the operating system says.
+        reason: std::io::Error,
+    },
+    /// The mesh did not start.
+    #[error("{0}")]
+    Mesh(#[from] JoinError),
+    /// The database cannot be used.
+    #[error("seeds.database: {0}")]
+    Store(String),
+    /// A file of the configuration cannot be used.
+    #[error("{0}")]
+    Security(String),
+    /// The operating system refuses what every node needs.
+    #[error("the node cannot start: {0}")]
+    System(String),
+    /// It ran, and had to stop.
+    #[error("the node had to stop: {0}")]
+    Stopped(String),
+}
+
+/// A running node.
+pub struct Node {
+    env: Env,
+    mesh: Arc<Mesh>,
+    seeds: Arc<dyn SeedList>,
+    id: NodeId,
+    generation: Generation,
+    http: SocketAddr,
+    ready: Arc<AtomicBool>,
+    worker: Option<Arc<Worker>>,
+    tasks: Option<Arc<TaskRunner>>,
+    /// Stops the Beat and discovery.
+    stop_driving: CancellationToken,
+    /// Stops taking HTTP connections.
+    stop_serving: CancellationToken,
+    connections: TaskTracker,
+    _lock: Box<dyn FileLock>,
+}
+
+impl Node {
+    /// Starts all parts and lets the node into the ring.
+    ///
+    /// # Errors
+    /// [`StartError`] names the setting at fault.
+    pub async fn start(
+        env: Env,
+        settings: &Settings,
+        secret: &MeshSecret,
+        api_keys: Option<ApiKeys>,
+        parts: Parts,
+    ) -> Result<Self, StartError> {
+        let id: NodeId = settings.node.name.as_str().parse()?;
+        let mesh_name: MeshName = settings.mesh.name.as_str().parse()?;
+        let (lock, generation) = take_data_dir(&env, settings)?;
+        let asked = settings.listen.http;
+        let listener = env.network.listen(asked).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (http, listener) = listener.map_err(|reason| StartError::Http { addr: asked, reason })?;
+
+        let has = |role| settings.node.roles.has(role);
+        let catalogue = Arc::new(CatalogueCache::new(parts.store.clone()));
+        let worker = has(Role::Worker).then(|| {
+            let (slots, limit) = (settings.node.slots, settings.limits.output.0);
+            Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
+        });
+        let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
+        let inbox = Arc::new(NodeInbox {
+            spawner: env.spawner.clone(),
+            worker: worker.clone(),
+            input_limit: settings.limits.input.0,
+            waiters: waiters.clone(),
+            bell: bell.clone(),
+            catalogue: catalogue.clone(),
+        });
+        let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
+        let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
+        // A store that is away now is read as soon as it is back; calls to known functions go on.
+        if let Err(error) = catalogue.refresh().await {
+            tracing::warn!(%error, "the catalogue cannot be read yet");
+        }
+
+        let node = Self {
+            mesh: mesh.clone(),
+            seeds: parts.seeds.clone(),
+            id: id.clone(),
+            generation,
+            http,
+            ready: Arc::default(),
+            worker: worker.clone(),
+            tasks: worker.clone().map(|worker| task_runner(&env, settings, &parts, worker, &mesh, &waiters, &bell)),
+            stop_driving: CancellationToken::new(),
+            stop_serving: CancellationToken::new(),
+            connections: TaskTracker::new(),
+            _lock: lock,
+            env,
+        };
+        node.spawn_loops(settings, &parts, &catalogue, &bell);
+        let gateway = Arc::new(Gateway {
+            env: node.env.clone(),
+            mesh_name,
+            me: id,
+            mesh: mesh.clone(),
+            catalogue: catalogue.clone(),
+            store: parts.store,
+            queue: parts.queue,
+            calls: Router::new(node.env.clone(), mesh, catalogue, worker),
+            worker: node.worker.clone(),
+            waiters,
+            bell,
+            input_limit: usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX),
+            longest_wait: settings.limits.wait.0,
+            api_keys,
+            ready: node.ready.clone(),
+        });
+        let limits = ConnectionLimits {
+            connections: settings.limits.connections as usize,
+            headers: usize::try_from(settings.limits.headers.0).unwrap_or(usize::MAX),
+            header_timeout: settings.limits.header_timeout.0,
+        };
+        let (stop, open) = (node.stop_serving.clone(), node.connections.clone());
+        let serving = serve(node.env.clone(), listener, gateway.routes(), limits, stop, open);
+        node.env.spawner.spawn("http", OnExit::Fine, Box::pin(serving));
+        node.ready.store(true, Ordering::Relaxed);
+        node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
+        tracing::info!(node = %node.id, %generation, http = %node.http, mesh = %node.mesh.advertise(), "node is ready");
+        Ok(node)
+    }
+
+    fn spawn_loops(&self, settings: &Settings, parts: &Parts, catalogue: &Arc<CatalogueCache>, bell: &Arc<Notify>) {
+        let spawn = |name, task| self.env.spawner.spawn(name, OnExit::StopNode, task);
+        let until_stop = |task: beatmesh_mesh::env::Task| -> beatmesh_mesh::env::Task {
+            let stop = self.stop_driving.clone();
+            Box::pin(async move {
+                stop.run_until_cancelled(task).await;
+                // Its end at a stop is no reason to stop the node.
+                if stop.is_cancelled() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        };
+        spawn("catalogue", until_stop(Box::pin(catalogue.clone().follow())));
+        let discovery = Discovery {
+            env: self.env.clone(),
+            mesh: self.mesh.clone(),
+            seeds: parts.seeds.clone(),
+            peers: settings.seeds.peers.iter().map(|peer| peer.as_str().to_owned()).collect(),
+            generation: self.generation,
+        };
+        spawn("discovery", until_stop(Box::pin(discovery.run(self.stop_driving.clone()))));
+        let sweeping = sweep(
+            self.env.clone(),
+            self.mesh.clone(),
+            parts.queue.clone(),
+            bell.clone(),
+            settings.queue.max_lost_leases,
+        );
+        spawn("sweeper", until_stop(Box::pin(sweeping)));
+        if settings.node.roles.has(Role::Beat) {
+            let beat = BeatParts {
+                env: self.env.clone(),
+                mesh: self.mesh.clone(),
+                catalogue: catalogue.clone(),
+                queue: parts.queue.clone(),
+                bell: bell.clone(),
+                standby_delay: settings.beat.standby_delay.0,
+                stop: self.stop_driving.clone(),
+            };
+            spawn("beat", until_stop(Box::pin(drive(beat))));
+        }
+        if let Some(tasks) = &self.tasks {
+            self.env.spawner.spawn("task leases", OnExit::StopNode, Box::pin(tasks.supervisor.clone().renew_all()));
+            self.env.spawner.spawn("task claims", OnExit::Fine, Box::pin(tasks.clone().run()));
+        }
+    }
+
+    /// Where it takes HTTP.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its part in the mesh.
+    #[must_use]
+    pub fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// Stops in stages: out of the ring, no new work, running work to its end, goodbye. `budget` is for
+    /// the running work; the other stages take milliseconds.
+    pub async fn stop(self, budget: Duration) {
+        tracing::info!(node = %self.id, "node is leaving");
+        self.ready.store(false, Ordering::Relaxed);
+        self.stop_driving.cancel();
+        self.mesh.set_facts([(fact::READY, "0".to_owned())]).await;
+        if let Some(worker) = &self.worker {
+            worker.stop_taking();
+        }
+        self.stop_serving.cancel();
+        self.connections.close();
+        let finishing_tasks = async {
+            if let Some(tasks) = &self.tasks {
+                tasks.finish(budget).await;
+            }
+        };
+        let finishing_requests = tokio::time::timeout(budget, self.connections.wait());
+        let (_, finished) = tokio::join!(finishing_tasks, finishing_requests);
+        if finished.is_err() {
+            tracing::warn!(connections = self.connections.len(), "requests still run at the end of the budget; breaking them off");
+        }
+        // Other nodes may still have calls here: their channels break off with the links.
+        let withdrawn = tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation)).await;
+        if !matches!(withdrawn, Ok(Ok(()))) {
+            tracing::warn!("this node's row stays in the node table; it will be ignored and pruned");
+        }
+        self.mesh.leave(Duration::from_secs(1)).await;
+    }
+}
+
+fn take_data_dir(env: &Env, settings: &Settings) -> Result<(Box<dyn FileLock>, Generation), StartError> {
+    let dir = &settings.node.data_dir;
+    let path = || dir.display().to_string();
+    let io = |reason| StartError::DataDir { path: path(), reason };
+    env.files.create_dir(dir).map_err(io)?;
+    let lock = env.files.try_lock(&dir.join("lock")).map_err(io)?;
+    let lock = lock.ok_or_else(|| StartError::DataDirTaken(path()))?;
+    let generation = next_generation(&*env.files, &*env.clock, dir)?;
+    Ok((lock, generation))
+}
+
+fn mesh_config(
+    settings: &Settings,
+    mesh: &MeshName,
+    node: &NodeId,
+    generation: Generation,
+    http: SocketAddr,
+    store: &str,
+    secret: &MeshSecret,
+) -> MeshConfig {
+    let roles: Vec<_> = settings.node.roles.iter().map(Role::as_str).collect();
+    let pools: Vec<_> = settings.node.pools.iter().map(ToString::to_string).collect();
+    let zone = settings.node.zone.as_ref().map(|zone| zone.as_str());
+    MeshConfig {
+        mesh: mesh.clone(),
+        store: store.to_owned(),
+        node: node.clone(),
+        generation,
+        bind: settings.listen.mesh,
+        advertise: settings.listen.advertise,
+        secret: secret.expose().to_vec().into(),
+        facts: roles::first_facts(&roles, &pools, zone, http, &digest(settings)),
+    }
+}
+
+fn task_runner(
+    env: &Env,
+    settings: &Settings,
+    parts: &Parts,
+    worker: Arc<Worker>,
+    mesh: &Arc<Mesh>,
+    waiters: &Arc<Waiters>,
+    bell: &Arc<Notify>,
+) -> Arc<TaskRunner> {
+    let me = mesh.view().me.clone();
+    let supervisor = Supervisor::new(parts.queue.clone(), env.clock.clone(), settings.queue.lease.0);
+    TaskRunner::new(TaskRunnerParts {
+        env: env.clone(),
+        worker,
+        queue: parts.queue.clone(),
+        supervisor: Arc::new(supervisor),
+        claimant: Claimant { node: me.to_string(), queues: vec![QueueName::default()] },
+        result_limit: settings.queue.result_limit.0,
+        ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),
+        bell: bell.clone(),
+    })
+}
+
+/// Tells the node that waits for a task that it has ended.
+struct EndTeller {
+    me: NodeId,
+    mesh: Arc<Mesh>,
+    waiters: Arc<Waiters>,
+}
+
+impl Ends for EndTeller {
+    fn on_end(&self, task: TaskId, reply_to: &str) {
+        self.waiters.ended(task);
+        if let Ok(node) = reply_to.parse::<NodeId>()
+            && node != self.me
+        {
+            self.mesh.notify(&node, &Notice::Ended(task).encode());
+        }
+    }
+}

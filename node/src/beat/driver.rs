@@ -1,0 +1,336 @@
+//! The loop around a [`Plan`]: owns its timers, asks the store, takes no decision.
+//!
+//! Time is the store's: monotonic time plus an offset that is measured again and again, so a wall clock
+//! that jumps on this machine neither fires early nor loses a tick.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::{Env, OnExit, UnixMs};
+use beatmesh_mesh::id::NodeId;
+use beatmesh_mesh::{Mesh, View};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{
+    Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Standing,
+};
+use super::timetable::Timetables;
+use crate::catalogue::cache::CatalogueCache;
+use crate::catalogue::entry::Catalogue;
+use crate::catalogue::name::ScheduleName;
+use crate::notice::Notice;
+use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
+use crate::queue::{StoreError, TaskQueue};
+use crate::roles;
+
+/// The key of the ring whose owner is the Beat.
+pub const BEAT_KEY: &[u8] = b"beat";
+
+/// How often the store's clock is asked. Crystals drift by some 50 ppm: 0.25 ms in this time.
+const CALIBRATE_EVERY: Duration = Duration::from_secs(5);
+
+/// A store that has not answered by then gets "unknown" in its place: the plan reads the cursor again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+
+/// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
+/// slept. A loaded machine may look the same; then one needless read is the price.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+const HELD_UP: Duration = Duration::from_millis(750);
+const _: () = assert!(HELD_UP.as_millis() == 3 * HEARTBEAT.as_millis());
+
+/// The members that may fire schedules, the Beat first, then its stand-ins in order.
+#[must_use]
+pub fn beat_ranks(view: &View) -> Vec<NodeId> {
+    let is_beat = |id: &&NodeId| view.members.get(*id).is_some_and(|member| roles::is_beat(&member.facts));
+    view.ring.successors(BEAT_KEY).filter(is_beat).cloned().collect()
+}
+
+/// How a node stands by a ranking.
+fn standing(ranks: &[NodeId], me: &NodeId) -> Standing {
+    match ranks.iter().position(|id| id == me) {
+        Some(0) => Standing::Owner,
+        Some(rank) => Standing::Standby(u32::try_from(rank).unwrap_or(u32::MAX)),
+        None => Standing::Out,
+    }
+}
+
+/// What a driver works with.
+pub struct BeatParts {
+    /// The seams.
+    pub env: Env,
+    /// Says who is the Beat.
+    pub mesh: Arc<Mesh>,
+    /// Definitions.
+    pub catalogue: Arc<CatalogueCache>,
+    /// Where ticks are committed.
+    pub queue: Arc<dyn TaskQueue>,
+    /// Rung after a firing.
+    pub bell: Arc<Notify>,
+    /// How long a stand-in waits for each one before it.
+    pub standby_delay: Duration,
+    /// Cancelled when the node stops: it fires nothing more.
+    pub stop: CancellationToken,
+}
+
+/// Answers of the store, on their way back into the loop.
+enum Answer {
+    Read(ReadId, Result<Vec<ScheduleState>, StoreError>),
+    Commit(CommitId, TickCommit, Result<TickOutcome, StoreError>),
+    /// The store's clock, and when it was asked and answered.
+    Clock(Result<UnixMs, StoreError>, Instant, Instant),
+}
+
+/// Fires schedules until the node stops.
+pub async fn drive(parts: BeatParts) {
+    let (answers, answered) = mpsc::channel(MOST_IN_FLIGHT + 8);
+    let dice = parts.env.entropy.rng();
+    let plan = Plan::new(parts.mesh.view().me.to_string(), parts.standby_delay);
+    let driver = Driver {
+        parts,
+        plan,
+        answers,
+        dice,
+        store_time: None,
+        wake: None,
+        planned: BTreeMap::new(),
+        timetables: Timetables::default(),
+        beat: None,
+    };
+    driver.run(answered).await;
+}
+
+struct Driver {
+    parts: BeatParts,
+    plan: Plan,
+    answers: mpsc::Sender<Answer>,
+    dice: StdRng,
+    /// A moment, and the store's clock at that moment.
+    store_time: Option<(Instant, UnixMs)>,
+    wake: Option<UnixMs>,
+    planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
+    timetables: Timetables,
+    /// Who was the Beat last; for the log.
+    beat: Option<NodeId>,
+}
+
+impl Driver {
+    async fn run(mut self, mut answered: mpsc::Receiver<Answer>) {
+        let (mut views, mut catalogues) = (self.parts.mesh.watch(), self.parts.catalogue.watch());
+        let stop = self.parts.stop.clone();
+        let mut calibrate = tokio::time::interval(CALIBRATE_EVERY);
+        calibrate.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_beat = self.parts.env.clock.now();
+        views.mark_changed();
+        catalogues.mark_changed();
+        loop {
+            let wake = self.wake_instant();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // Before anything else: after a pause nothing that waits may be taken at face value.
+                _ = heartbeat.tick() => {
+                    let now = self.parts.env.clock.now();
+                    if now.duration_since(last_beat) > HELD_UP {
+                        tracing::warn!(held_up = ?now.duration_since(last_beat), "this node was stopped for a while; reading the schedules again before it fires anything");
+                        self.ask_clock();
+                        self.take(Event::PauseNoticed);
+                    }
+                    last_beat = now;
+                }
+                Some(answer) = answered.recv() => self.on_answer(answer),
+                Ok(()) = views.changed() => {
+                    let view = views.borrow_and_update().clone();
+                    self.on_view(&view);
+                }
+                Ok(()) = catalogues.changed() => {
+                    let catalogue = catalogues.borrow_and_update().clone();
+                    self.on_catalogue(&catalogue);
+                }
+                _ = calibrate.tick() => self.ask_clock(),
+                () = sleep_until(wake) => {
+                    self.wake = None;
+                    self.take(Event::TimerFired);
+                }
+            }
+        }
+        self.take(Event::StandingChanged(Standing::Out));
+    }
+
+    /// Hands one fact to the plan and does what it says. Without the store's clock nothing is due yet.
+    fn take(&mut self, event: Event) {
+        let Some(now) = self.store_now() else { return };
+        let mut actions = Vec::new();
+        self.plan.on_event(now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::WakeAt(at) => self.wake = Some(at),
+                Action::ReadStates(id) => self.read(id),
+                Action::Commit(id, commit) => self.commit(id, commit),
+            }
+        }
+    }
+
+    fn read(&self, id: ReadId) {
+        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
+        self.spawn(async move {
+            let states = within(queue.schedule_states()).await;
+            let _ = answers.send(Answer::Read(id, states)).await;
+        });
+    }
+
+    fn commit(&self, id: CommitId, commit: TickCommit) {
+        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
+        self.spawn(async move {
+            let outcome = within(queue.commit_tick(commit.clone())).await;
+            let _ = answers.send(Answer::Commit(id, commit, outcome)).await;
+        });
+    }
+
+    fn ask_clock(&self) {
+        let (queue, answers, clock) = (self.parts.queue.clone(), self.answers.clone(), self.parts.env.clock.clone());
+        self.spawn(async move {
+            let asked = clock.now();
+            let now = within(queue.now()).await;
+            let _ = answers.send(Answer::Clock(now, asked, clock.now())).await;
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.parts.env.spawner.spawn("beat", OnExit::Fine, Box::pin(task));
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        let dice = self.dice.random_range(0.0..=1.0);
+        match answer {
+            Answer::Read(id, result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%error, "the schedules' states cannot be read");
+                }
+                self.take(Event::ReadEnded { id, result, dice });
+            }
+            Answer::Commit(id, commit, result) => {
+                self.note_outcome(&commit, &result);
+                self.take(Event::CommitEnded { id, result, dice });
+            }
+            Answer::Clock(Ok(store), asked, answered) => {
+                // The store looked at its clock somewhere between asking and answering.
+                let first = self.store_time.is_none();
+                self.store_time = Some((asked + (answered - asked) / 2, store));
+                if first {
+                    // What came before the first reading of the clock was not handed in.
+                    self.on_catalogue(&self.parts.catalogue.current());
+                    self.on_view(&self.parts.mesh.view());
+                }
+                self.take(Event::TimerFired);
+            }
+            Answer::Clock(Err(error), ..) => {
+                tracing::debug!(%error, "the store's clock cannot be read");
+                if self.store_time.is_none() {
+                    let again = self.answers.clone();
+                    let (queue, clock) = (self.parts.queue.clone(), self.parts.env.clock.clone());
+                    self.spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        let asked = clock.now();
+                        let now = within(queue.now()).await;
+                        let _ = again.send(Answer::Clock(now, asked, clock.now())).await;
+                    });
+                }
+            }
+        }
+    }
+
+    /// Tells the workers about firings, and people about what went wrong.
+    fn note_outcome(&mut self, commit: &TickCommit, outcome: &Result<TickOutcome, StoreError>) {
+        match outcome {
+            Ok(TickOutcome::Committed { fired }) => {
+                let latest = commit.decisions.last().map(|decision| decision.due);
+                let lateness = latest.zip(self.store_now()).map(|(due, now)| now.millis_since(due));
+                tracing::debug!(schedule = %commit.schedule, fired = fired.len(), lateness_ms = lateness, "ticks committed");
+                if !fired.is_empty() {
+                    self.parts.bell.notify_one();
+                    self.parts.mesh.notify_all(&Notice::Work.encode());
+                }
+            }
+            Ok(TickOutcome::TooEarly { store_now }) => {
+                self.store_time = Some((self.parts.env.clock.now(), *store_now));
+            }
+            Ok(TickOutcome::Moved(_)) => {}
+            Err(error) => tracing::warn!(schedule = %commit.schedule, %error, "a tick was not committed by this node"),
+        }
+    }
+
+    fn on_view(&mut self, view: &View) {
+        let ranks = beat_ranks(view);
+        if self.beat.as_ref() != ranks.first() {
+            self.beat = ranks.first().cloned();
+            match &self.beat {
+                Some(beat) if *beat == view.me => tracing::info!(beat = %beat, "this node is the Beat now"),
+                Some(beat) => tracing::info!(%beat, "the Beat is another node now"),
+                None => tracing::warn!("no member may fire schedules"),
+            }
+        }
+        self.take(Event::StandingChanged(standing(&ranks, &view.me)));
+    }
+
+    fn on_catalogue(&mut self, catalogue: &Catalogue) {
+        let mut planned = BTreeMap::new();
+        for entry in catalogue.schedules.values().filter(|entry| entry.enabled) {
+            let function = catalogue.functions.get(&entry.definition.function);
+            let firing = function.map_or_else(FiringSpec::default, |function| FiringSpec {
+                queue: function.definition.queue.clone(),
+                retries: function.definition.retries.max,
+            });
+            let known = self.planned.get(&entry.name);
+            let schedule = match known.filter(|known| known.revision == entry.revision && known.firing == firing) {
+                Some(known) => known.clone(),
+                None => match self.timetables.get(&entry.definition.cron, &entry.definition.timezone) {
+                    Ok(timetable) => {
+                        let (name, definition) = (entry.name.clone(), entry.definition.clone());
+                        Arc::new(PlannedSchedule::new(name, entry.revision, definition, timetable, firing))
+                    }
+                    Err(error) => {
+                        tracing::error!(schedule = %entry.name, %error, "this schedule cannot be read by this version and is not fired here");
+                        continue;
+                    }
+                },
+            };
+            planned.insert(entry.name.clone(), schedule);
+        }
+        self.planned = planned;
+        self.timetables.forget_unused();
+        self.take(Event::CatalogueChanged(self.planned.values().cloned().collect()));
+    }
+
+    /// The store's clock now, as far as it is known.
+    fn store_now(&self) -> Option<UnixMs> {
+        let (at, store) = self.store_time?;
+        Some(store.plus(self.parts.env.clock.now().saturating_duration_since(at)))
+    }
+
+    /// The wake as a moment of this node's timers.
+    fn wake_instant(&self) -> Option<Instant> {
+        let (at, store) = self.store_time?;
+        let wake = self.wake?;
+        let after = u64::try_from(wake.millis_since(store)).unwrap_or(0);
+        Some(at + Duration::from_millis(after))
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn within<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let silent = |_| Err(StoreError::Unknown(format!("no answer within {ANSWER_WITHIN:?}")));
+    tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(silent)
+}

@@ -1,0 +1,90 @@
+//! Finds peers: rows of the node table and addresses given by hand, at the start, now and then, and
+//! often while this node is alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::Mesh;
+use beatmesh_mesh::env::Env;
+use beatmesh_mesh::id::Generation;
+use beatmesh_mesh::seeds::SeedList;
+use rand::RngExt;
+use tokio_util::sync::CancellationToken;
+
+/// The usual pace: gossip does the work, this heals what it cannot.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// The pace of a node that sees nobody.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// Rows read at once: the most recently seen, as many as one mesh is made for.
+const MOST_ROWS: u32 = 1_000;
+
+/// What discovery works with.
+pub struct Discovery {
+    /// The seams.
+    pub env: Env,
+    /// Where found peers are introduced.
+    pub mesh: Arc<Mesh>,
+    /// The node table.
+    pub seeds: Arc<dyn SeedList>,
+    /// `host:port`, given by hand.
+    pub peers: Vec<String>,
+    /// This life of the node.
+    pub generation: Generation,
+}
+
+impl Discovery {
+    /// Looks for peers until the node stops.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut dice = self.env.entropy.rng();
+        let mut trouble = false;
+        let mut first = true;
+        loop {
+            let failed = self.look(first).await.err();
+            match &failed {
+                Some(error) if !trouble => tracing::warn!(error, "the node table cannot be used; going on with the members known"),
+                None if trouble => tracing::info!("the node table can be used again"),
+                _ => {}
+            }
+            trouble = failed.is_some();
+            first = false;
+            let pace = if self.mesh.view().alive().count() > 1 && !trouble { EVERY } else { ALONE };
+            let pause = pace.mul_f64(dice.random_range(0.8..1.2));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One look: announce this node, read the rows, introduce everybody.
+    async fn look(&self, first: bool) -> Result<(), String> {
+        for peer in &self.peers {
+            match self.env.network.resolve(peer).await {
+                Ok(addrs) => addrs.into_iter().for_each(|addr| self.mesh.introduce(addr)),
+                Err(error) => tracing::warn!(peer, %error, "a seed's address cannot be found"),
+            }
+        }
+        let me = self.mesh.view().me.clone();
+        let rows = self.seeds.read(MOST_ROWS).await.map_err(|error| error.to_string())?;
+        let (own, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.node == me);
+        for row in others {
+            self.mesh.introduce(row.addr);
+        }
+        let announced = self.seeds.announce(&me, self.generation, self.mesh.advertise()).await;
+        if first {
+            // After the announcement: nobody there is the usual case, and takes a second to find out.
+            self.challenge(own.first().map(|row| row.addr)).await;
+        }
+        announced.map_err(|error| error.to_string())
+    }
+
+    /// Asks at this node's last address whether another process still has its id.
+    async fn challenge(&self, last: Option<SocketAddr>) {
+        if let Some(addr) = last {
+            self.mesh.challenge(addr).await;
+        }
+    }
+}

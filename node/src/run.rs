@@ -1,0 +1,106 @@
+//! A node in production: the machine's own clock, network, threads and files, and SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::Env;
+use beatmesh_mesh::system::{OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::assembly::{Node, Parts, StartError};
+use crate::config::{ApiKeys, Settings, secret};
+use crate::store::sql::{Retention, SqlStore};
+use crate::worker::runtime::local::LocalFunctions;
+use crate::worker::runtime::process::{Orphans, ProcessRuntime};
+
+/// How long tasks may take to end after they were told to, before the process ends anyway.
+const LAST_TASKS: Duration = Duration::from_secs(1);
+
+/// Runs a node in the foreground until a signal or a fault stops it.
+///
+/// # Errors
+/// [`StartError`].
+pub fn run(settings: &Settings) -> Result<(), StartError> {
+    let system = |error: std::io::Error| StartError::System(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("beatmesh")
+        .enable_all()
+        .build()
+        .map_err(system)?;
+    let mesh_thread = OwnThread::start("beatmesh-mesh").map_err(system)?;
+    let ended = runtime.block_on(run_until_stopped(settings, &mesh_thread));
+    // What is left has been given its time.
+    runtime.shutdown_timeout(LAST_TASKS);
+    ended
+}
+
+async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Result<(), StartError> {
+    let system = |error: std::io::Error| StartError::System(error.to_string());
+    let mut signals = (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
+    let fault = CancellationToken::new();
+    let env = Env {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        network: Arc::new(SystemNetwork),
+        files: Arc::new(SystemFiles),
+        spawner: Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), fault.clone())),
+        mesh_spawner: Arc::new(SystemSpawner::new(mesh_thread.handle(), fault.clone())),
+    };
+    let node = tokio::select! {
+        node = start(&env, settings) => node?,
+        _ = signals.0.recv() => return Ok(()),
+        _ = signals.1.recv() => return Ok(()),
+    };
+    let (node, store) = node;
+    let mesh = node.mesh().clone();
+    let outcome = tokio::select! {
+        _ = signals.0.recv() => Ok(()),
+        _ = signals.1.recv() => Ok(()),
+        () = fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
+        () = mesh.identity_taken() => Err(StartError::Stopped(format!(
+            "another process runs under the name `{}` in this mesh; give each node a name of its own (--name)",
+            mesh.view().me
+        ))),
+    };
+    let stopping = async {
+        node.stop(settings.limits.shutdown.0).await;
+        store.close().await;
+    };
+    tokio::select! {
+        () = stopping => {}
+        // A second signal: now.
+        _ = signals.0.recv() => tracing::warn!("stopping at once"),
+        _ = signals.1.recv() => tracing::warn!("stopping at once"),
+    }
+    outcome
+}
+
+async fn start(env: &Env, settings: &Settings) -> Result<(Node, Arc<SqlStore>), StartError> {
+    let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
+    let data_dir = &settings.node.data_dir;
+    env.files.create_dir(data_dir).map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
+    let secret = secret::of(settings).map_err(|error| security(&error))?;
+    let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
+    let keys = keys.map_err(|error| security(&error))?;
+
+    let retention = Retention { tasks: settings.queue.keep_tasks.0, ticks: settings.queue.keep_ticks.0 };
+    let url = format!("sqlite://{}", settings.seeds.database.sqlite_path().display());
+    let store = SqlStore::open(env, &url, retention).await.map_err(|error| StartError::Store(error.to_string()))?;
+    let store = Arc::new(store);
+    let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
+    let processes = processes.map_err(|error| StartError::System(error.to_string()))?;
+    let parts = Parts {
+        store: store.clone(),
+        seeds: store.clone(),
+        queue: store.clone(),
+        functions: Arc::new(LocalFunctions::new(processes)),
+    };
+    match Node::start(env.clone(), settings, &secret, keys, parts).await {
+        Ok(node) => Ok((node, store)),
+        Err(error) => {
+            store.close().await;
+            Err(error)
+        }
+    }
+}
