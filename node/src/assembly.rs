@@ -66,13 +66,17 @@ pub enum StartError {
         reason: std::io::Error,
     },
     /// Another node has it.
-    #[error("node.data_dir: {0} is in use by another node on this machine; give each node a directory of its own")]
+    #[error(
+        "node.data_dir: {0} is in use by another node on this machine; give each node a directory of its own"
+    )]
     DataDirTaken(String),
     /// The generation cannot be kept.
     #[error("node.data_dir: {0}")]
     Identity(#[from] IdentityError),
     /// The HTTP address cannot be bound.
-    #[error("listen.http: {addr} cannot be used: {reason}; is another program there? Choose another with --http")]
+    #[error(
+        "listen.http: {addr} cannot be used: {reason}; is another program there? Choose another with --http"
+    )]
     Http {
         /// The address asked for.
         addr: SocketAddr,
@@ -131,7 +135,8 @@ impl Node {
         let mesh_name: MeshName = settings.mesh.name.as_str().parse()?;
         let (lock, generation) = take_data_dir(&env, settings)?;
         let asked = settings.listen.http;
-        let listener = env.network.listen(asked).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let listener =
+            env.network.listen(asked).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (http, listener) = listener.map_err(|reason| StartError::Http { addr: asked, reason })?;
 
         let has = |role| settings.node.roles.has(role);
@@ -164,7 +169,9 @@ impl Node {
             http,
             ready: Arc::default(),
             worker: worker.clone(),
-            tasks: worker.clone().map(|worker| task_runner(&env, settings, &parts, worker, &mesh, &waiters, &bell)),
+            tasks: worker
+                .clone()
+                .map(|worker| task_runner(&env, settings, &parts, worker, &mesh, &waiters, &bell)),
             stop_driving: CancellationToken::new(),
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -203,7 +210,13 @@ impl Node {
         Ok(node)
     }
 
-    fn spawn_loops(&self, settings: &Settings, parts: &Parts, catalogue: &Arc<CatalogueCache>, bell: &Arc<Notify>) {
+    fn spawn_loops(
+        &self,
+        settings: &Settings,
+        parts: &Parts,
+        catalogue: &Arc<CatalogueCache>,
+        bell: &Arc<Notify>,
+    ) {
         let spawn = |name, task| self.env.spawner.spawn(name, OnExit::StopNode, task);
         let until_stop = |task: beatmesh_mesh::env::Task| -> beatmesh_mesh::env::Task {
             let stop = self.stop_driving.clone();
@@ -245,7 +258,11 @@ impl Node {
             spawn("beat", until_stop(Box::pin(drive(beat))));
         }
         if let Some(tasks) = &self.tasks {
-            self.env.spawner.spawn("task leases", OnExit::StopNode, Box::pin(tasks.supervisor.clone().renew_all()));
+            self.env.spawner.spawn(
+                "task leases",
+                OnExit::StopNode,
+                Box::pin(tasks.supervisor.clone().renew_all()),
+            );
             self.env.spawner.spawn("task claims", OnExit::Fine, Box::pin(tasks.clone().run()));
         }
     }
@@ -282,10 +299,15 @@ impl Node {
         let finishing_requests = tokio::time::timeout(budget, self.connections.wait());
         let (_, finished) = tokio::join!(finishing_tasks, finishing_requests);
         if finished.is_err() {
-            tracing::warn!(connections = self.connections.len(), "requests still run at the end of the budget; breaking them off");
+            tracing::warn!(
+                connections = self.connections.len(),
+                "requests still run at the end of the budget; breaking them off"
+            );
         }
         // Other nodes may still have calls here: their channels break off with the links.
-        let withdrawn = tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation)).await;
+        let withdrawn =
+            tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation))
+                .await;
         if !matches!(withdrawn, Ok(Ok(()))) {
             tracing::warn!("this node's row stays in the node table; it will be ignored and pruned");
         }

@@ -44,7 +44,9 @@ impl Discovery {
         loop {
             let failed = self.look(first).await.err();
             match &failed {
-                Some(error) if !trouble => tracing::warn!(error, "the node table cannot be used; going on with the members known"),
+                Some(error) if !trouble => {
+                    tracing::warn!(error, "the node table cannot be used; going on with the members known")
+                }
                 None if trouble => tracing::info!("the node table can be used again"),
                 _ => {}
             }

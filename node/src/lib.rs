@@ -1,12 +1,19 @@
 //! beatmesh: one binary that turns any number of machines into a mesh that runs functions.
 
+pub mod assembly;
 pub mod beat;
 pub mod catalogue;
+pub mod config;
+pub mod discovery;
+pub mod gateway;
+pub mod inbox;
 pub mod notice;
 pub mod problem;
 pub mod queue;
 pub mod roles;
 pub mod router;
+pub mod run;
 pub mod store;
+pub mod sweeper;
 pub mod units;
 pub mod worker;

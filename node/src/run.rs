@@ -1,10 +1,13 @@
 //! A node in production: the machine's own clock, network, threads and files, and SQLite.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
-use beatmesh_mesh::system::{OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::system::{
+    OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +40,8 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
 
 async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Result<(), StartError> {
     let system = |error: std::io::Error| StartError::System(error.to_string());
-    let mut signals = (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
+    let mut signals =
+        (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
     let fault = CancellationToken::new();
     let env = Env {
         clock: Arc::new(SystemClock),
@@ -79,14 +83,17 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
 async fn start(env: &Env, settings: &Settings) -> Result<(Node, Arc<SqlStore>), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
     let data_dir = &settings.node.data_dir;
-    env.files.create_dir(data_dir).map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
+    env.files
+        .create_dir(data_dir)
+        .map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
     let secret = secret::of(settings).map_err(|error| security(&error))?;
     let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error| security(&error))?;
 
     let retention = Retention { tasks: settings.queue.keep_tasks.0, ticks: settings.queue.keep_ticks.0 };
-    let url = format!("sqlite://{}", settings.seeds.database.sqlite_path().display());
-    let store = SqlStore::open(env, &url, retention).await.map_err(|error| StartError::Store(error.to_string()))?;
+    let url = sqlite_url(settings.seeds.database.sqlite_path());
+    let store =
+        SqlStore::open(env, &url, retention).await.map_err(|error| StartError::Store(error.to_string()))?;
     let store = Arc::new(store);
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
     let processes = processes.map_err(|error| StartError::System(error.to_string()))?;
@@ -103,4 +110,10 @@ async fn start(env: &Env, settings: &Settings) -> Result<(Node, Arc<SqlStore>), 
             Err(error)
         }
     }
+}
+
+/// The URL of a file; what means something in a URL is escaped.
+fn sqlite_url(path: &Path) -> String {
+    let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{escaped}")
 }

@@ -194,7 +194,8 @@ impl Driver {
     }
 
     fn ask_clock(&self) {
-        let (queue, answers, clock) = (self.parts.queue.clone(), self.answers.clone(), self.parts.env.clock.clone());
+        let (queue, answers, clock) =
+            (self.parts.queue.clone(), self.answers.clone(), self.parts.env.clock.clone());
         self.spawn(async move {
             let asked = clock.now();
             let now = within(queue.now()).await;
@@ -262,7 +263,9 @@ impl Driver {
                 self.store_time = Some((self.parts.env.clock.now(), *store_now));
             }
             Ok(TickOutcome::Moved(_)) => {}
-            Err(error) => tracing::warn!(schedule = %commit.schedule, %error, "a tick was not committed by this node"),
+            Err(error) => {
+                tracing::warn!(schedule = %commit.schedule, %error, "a tick was not committed by this node")
+            }
         }
     }
 
@@ -288,7 +291,9 @@ impl Driver {
                 retries: function.definition.retries.max,
             });
             let known = self.planned.get(&entry.name);
-            let schedule = match known.filter(|known| known.revision == entry.revision && known.firing == firing) {
+            let schedule = match known
+                .filter(|known| known.revision == entry.revision && known.firing == firing)
+            {
                 Some(known) => known.clone(),
                 None => match self.timetables.get(&entry.definition.cron, &entry.definition.timezone) {
                     Ok(timetable) => {

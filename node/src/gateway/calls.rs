@@ -33,7 +33,9 @@ pub(super) async fn call(
     let id = request.id;
     let (node, answered) = gateway.calls.call(request).await?;
     let mut response = match answered {
-        Ok(Answer::Whole { content_type, body }) => ([(header::CONTENT_TYPE, content_type)], body).into_response(),
+        Ok(Answer::Whole { content_type, body }) => {
+            ([(header::CONTENT_TYPE, content_type)], body).into_response()
+        }
         Ok(Answer::Streamed { content_type, body }) => {
             // A failure in the middle breaks the connection off: the client must not take a part for the whole.
             let chunks = body.map(|chunk| chunk.map_err(|problem| std::io::Error::other(problem.detail)));

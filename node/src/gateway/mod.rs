@@ -31,6 +31,7 @@ use beatmesh_mesh::id::{MeshName, NodeId};
 use tokio::sync::Notify;
 
 use crate::catalogue::cache::CatalogueCache;
+use crate::config::ApiKeys;
 use crate::notice::Notice;
 use crate::problem::Problem;
 use crate::queue::TaskQueue;
@@ -38,7 +39,6 @@ use crate::queue::task::TaskId;
 use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
-pub use guard::ApiKeys;
 use reply::{ApiError, Nothing};
 use waiters::Waiters;
 
@@ -128,15 +128,22 @@ impl Gateway {
     }
 }
 
-async fn ready(axum::extract::State(gateway): axum::extract::State<Arc<Gateway>>) -> Result<&'static str, ApiError> {
+async fn ready(
+    axum::extract::State(gateway): axum::extract::State<Arc<Gateway>>,
+) -> Result<&'static str, ApiError> {
     if gateway.ready.load(Ordering::Relaxed) {
         return Ok("ready\n");
     }
-    Err(Problem::new(503, "not_ready", "the node is starting or stopping", "").with("retry_after_s", 1).into())
+    Err(Problem::new(503, "not_ready", "the node is starting or stopping", "")
+        .with("retry_after_s", 1)
+        .into())
 }
 
 async fn unknown_path(uri: axum::http::Uri) -> ApiError {
-    let detail = format!("there is nothing at {}; the API begins at /v1/mesh, /v1/functions, /v1/tasks, /v1/schedules", uri.path());
+    let detail = format!(
+        "there is nothing at {}; the API begins at /v1/mesh, /v1/functions, /v1/tasks, /v1/schedules",
+        uri.path()
+    );
     Problem::new(404, "not_found", "no such path", detail).into()
 }
 

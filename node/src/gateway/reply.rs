@@ -40,10 +40,13 @@ impl From<EditError> for ApiError {
         Self(match error {
             EditError::Store(error) => error.into(),
             EditError::Conflict { current } => {
-                Problem::new(412, "revision_conflict", "somebody else edited it", detail).with("revision", current)
+                Problem::new(412, "revision_conflict", "somebody else edited it", detail)
+                    .with("revision", current)
             }
             EditError::NotFound { .. } => Problem::new(404, "not_found", "no such name", detail),
-            EditError::InUse { by } => Problem::new(409, "in_use", "a schedule runs it", detail).with("schedule", by),
+            EditError::InUse { by } => {
+                Problem::new(409, "in_use", "a schedule runs it", detail).with("schedule", by)
+            }
         })
     }
 }
@@ -75,7 +78,8 @@ impl IntoResponse for Nothing {
 
 /// JSON with a line end, so that it reads well in a terminal.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    let mut body = serde_json::to_vec(value).expect("what the API answers holds only texts, numbers and JSON");
+    let mut body =
+        serde_json::to_vec(value).expect("what the API answers holds only texts, numbers and JSON");
     body.push(b'\n');
     let mut response = (status, body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -108,7 +112,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let read = axum::extract::Query::<T>::try_from_uri(&parts.uri);
-        let query = read.map_err(|error| Problem::bad_request(format!("the query cannot be read: {}", source(&error))))?;
+        let query = read
+            .map_err(|error| Problem::bad_request(format!("the query cannot be read: {}", source(&error))))?;
         Ok(Self(query.0))
     }
 }
@@ -128,10 +133,16 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// The whole body, at most `limit` bytes. What is announced as longer is refused before it is read.
 pub(super) async fn body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let too_large = || {
-        Problem::new(413, "input_too_large", "the body is too large", format!("the limit is {limit} bytes (limits.input)"))
-            .with("limit", limit)
+        Problem::new(
+            413,
+            "input_too_large",
+            "the body is too large",
+            format!("the limit is {limit} bytes (limits.input)"),
+        )
+        .with("limit", limit)
     };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large().into());
     }
@@ -143,8 +154,18 @@ pub(super) async fn body(headers: &HeaderMap, body: Body, limit: usize) -> Resul
             Ok(None) => return Ok(whole.freeze()),
             Ok(Some(Ok(chunk))) if whole.len() + chunk.len() <= limit => whole.extend_from_slice(&chunk),
             Ok(Some(Ok(_))) => return Err(too_large().into()),
-            Ok(Some(Err(error))) => return Err(Problem::bad_request(format!("the body broke off: {error}")).into()),
-            Err(_) => return Err(Problem::new(408, "body_timeout", "the body did not come", "nothing came for 30 s").into()),
+            Ok(Some(Err(error))) => {
+                return Err(Problem::bad_request(format!("the body broke off: {error}")).into());
+            }
+            Err(_) => {
+                return Err(Problem::new(
+                    408,
+                    "body_timeout",
+                    "the body did not come",
+                    "nothing came for 30 s",
+                )
+                .into());
+            }
         }
     }
 }
@@ -152,7 +173,8 @@ pub(super) async fn body(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 /// A body of JSON; errors give line and column.
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let problem = Problem::new(400, "invalid_json", "the body is not what is expected here", error.to_string());
+        let problem =
+            Problem::new(400, "invalid_json", "the body is not what is expected here", error.to_string());
         ApiError(problem.with("line", error.line()).with("column", error.column()))
     })
 }
@@ -171,7 +193,9 @@ where
 /// `Beatmesh-Timeout`.
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     match parsed_header::<Span>(headers, "Beatmesh-Timeout")? {
-        Some(Span(Duration::ZERO)) => Err(Problem::bad_request("header Beatmesh-Timeout: it must be greater than zero").into()),
+        Some(Span(Duration::ZERO)) => {
+            Err(Problem::bad_request("header Beatmesh-Timeout: it must be greater than zero").into())
+        }
         span => Ok(span.map(|span| span.0)),
     }
 }
@@ -183,13 +207,21 @@ pub(super) fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, ApiE
     }
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
-    let revision = text.parse().map_err(|_| Problem::bad_request(format!("header If-Match: `{text}` is not a revision")))?;
+    let revision = text
+        .parse()
+        .map_err(|_| Problem::bad_request(format!("header If-Match: `{text}` is not a revision")))?;
     Ok(Some(revision))
 }
 
 /// The body's media type; empty when there is none.
 pub(super) fn content_type(headers: &HeaderMap) -> String {
-    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().chars().take(256).collect()
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .chars()
+        .take(256)
+        .collect()
 }
 
 /// RFC 3339 with milliseconds, in UTC.

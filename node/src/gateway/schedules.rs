@@ -56,9 +56,9 @@ pub(super) async fn put(
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
         // The schedule's own name is not at fault: its definition is.
-        EditError::NotFound { what: "function", name } => {
-            ApiError(Problem::invalid(format!("`function` = \"{name}\": there is no function of this name; deploy it first")))
-        }
+        EditError::NotFound { what: "function", name } => ApiError(Problem::invalid(format!(
+            "`function` = \"{name}\": there is no function of this name; deploy it first"
+        ))),
         other => other.into(),
     })?;
     if changed {
@@ -141,7 +141,9 @@ pub(super) async fn ticks(
     if !(1..=10_000).contains(&limit) {
         return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 10000")).into());
     }
-    let at = |time: Option<jiff::Timestamp>, otherwise| UnixMs(time.map_or(otherwise, jiff::Timestamp::as_millisecond));
+    let at = |time: Option<jiff::Timestamp>, otherwise| {
+        UnixMs(time.map_or(otherwise, jiff::Timestamp::as_millisecond))
+    };
     let (since, until) = (at(range.since, i64::MIN), at(range.until, i64::MAX));
     let ticks = gateway.queue.ticks(&name, since, until, limit).await?;
     // A deleted schedule still has its ledger; a name that never was has none.
@@ -170,12 +172,15 @@ pub(super) async fn preview(
     }
     let entry = find(&gateway, &name).await?;
     let timetable = timetable(&entry.definition)?;
-    let due: Vec<_> = upcoming(&timetable, gateway.env.clock.wall(), n).into_iter().map(reply::time).collect();
+    let due: Vec<_> =
+        upcoming(&timetable, gateway.env.clock.wall(), n).into_iter().map(reply::time).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "due": due })))
 }
 
 fn upcoming(timetable: &Timetable, now: UnixMs, n: u32) -> Vec<UnixMs> {
-    std::iter::successors(timetable.next_after(now), |due| timetable.next_after(*due)).take(n as usize).collect()
+    std::iter::successors(timetable.next_after(now), |due| timetable.next_after(*due))
+        .take(n as usize)
+        .collect()
 }
 
 /// The input of every firing, as bytes.
@@ -186,7 +191,8 @@ fn input_of(definition: &Schedule) -> Bytes {
 fn validate(definition: &Schedule) -> Result<(), ApiError> {
     timetable(definition)?;
     if !(1..=LARGEST_MISFIRE_CAP).contains(&definition.misfire_cap) {
-        let detail = format!("`misfire_cap` = {} is out of range: 1 to {LARGEST_MISFIRE_CAP}", definition.misfire_cap);
+        let detail =
+            format!("`misfire_cap` = {} is out of range: 1 to {LARGEST_MISFIRE_CAP}", definition.misfire_cap);
         return Err(Problem::invalid(detail).into());
     }
     Ok(())
@@ -207,7 +213,11 @@ async fn find(gateway: &Gateway, name: &ScheduleName) -> Result<ScheduleEntry, A
     entry.ok_or_else(|| missing().into())
 }
 
-async fn answer(gateway: &Gateway, entry: &ScheduleEntry, changed: Option<bool>) -> Result<Response, ApiError> {
+async fn answer(
+    gateway: &Gateway,
+    entry: &ScheduleEntry,
+    changed: Option<bool>,
+) -> Result<Response, ApiError> {
     let states = gateway.queue.schedule_states().await?;
     let mut answer = shown(entry, &states, gateway.env.clock.wall());
     if let Some(changed) = changed {
@@ -217,9 +227,11 @@ async fn answer(gateway: &Gateway, entry: &ScheduleEntry, changed: Option<bool>)
 }
 
 fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value {
-    let cursor = states.iter().find(|state| state.schedule == entry.name).map(|state| reply::time(state.cursor));
+    let cursor =
+        states.iter().find(|state| state.schedule == entry.name).map(|state| reply::time(state.cursor));
     let timetable = Timetable::parse(&entry.definition.cron, &entry.definition.timezone).ok();
-    let next = timetable.filter(|_| entry.enabled).and_then(|timetable| timetable.next_after(now)).map(reply::time);
+    let next =
+        timetable.filter(|_| entry.enabled).and_then(|timetable| timetable.next_after(now)).map(reply::time);
     json!({
         "name": entry.name,
         "revision": entry.revision,

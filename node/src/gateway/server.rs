@@ -53,7 +53,9 @@ pub async fn serve(
         let (routes, stop) = (routes.clone(), stop.clone());
         let serving = open.track_future(async move {
             let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.headers.max(8_192));
+            http.timer(TokioTimer::new())
+                .header_read_timeout(limits.header_timeout)
+                .max_buf_size(limits.headers.max(8_192));
             let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
             let mut connection = std::pin::pin!(connection);
             // Errors here are a client's: it went away, or sent what is not HTTP.

@@ -54,12 +54,16 @@ impl How {
             return Err(Problem::bad_request(format!("priority {priority} is out of range: -100 to 100")));
         }
         if let Some(retries) = self.retries.filter(|retries| *retries > MOST_RETRIES) {
-            return Err(Problem::bad_request(format!("retries {retries} is out of range: 0 to {MOST_RETRIES}")));
+            return Err(Problem::bad_request(format!(
+                "retries {retries} is out of range: 0 to {MOST_RETRIES}"
+            )));
         }
         if let (Some(expires), delay) = (self.expires, self.delay.unwrap_or_default())
             && expires <= delay
         {
-            return Err(Problem::bad_request(format!("a task that expires after {expires} can never begin after {delay}")));
+            return Err(Problem::bad_request(format!(
+                "a task that expires after {expires} can never begin after {delay}"
+            )));
         }
         Ok(())
     }
@@ -150,7 +154,8 @@ pub(super) async fn list(
     State(gateway): State<Arc<Gateway>>,
     Parameters(filter): Parameters<Filter>,
 ) -> Result<Response, ApiError> {
-    let state = filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
+    let state =
+        filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
     let limit = filter.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
         return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 1000")).into());
@@ -162,7 +167,10 @@ pub(super) async fn list(
 }
 
 /// `DELETE /v1/tasks/{id}`: takes a task back that nobody has begun.
-pub(super) async fn cancel(State(gateway): State<Arc<Gateway>>, Named(id): Named<TaskId>) -> Result<Response, ApiError> {
+pub(super) async fn cancel(
+    State(gateway): State<Arc<Gateway>>,
+    Named(id): Named<TaskId>,
+) -> Result<Response, ApiError> {
     match gateway.queue.cancel(id).await?.ok_or_else(|| no_task(id))? {
         TaskState::Cancelled => answer_task(&gateway, id).await,
         state => Err(wrong_state(id, state, "only a task that waits can be cancelled").into()),
@@ -170,13 +178,19 @@ pub(super) async fn cancel(State(gateway): State<Arc<Gateway>>, Named(id): Named
 }
 
 /// `POST /v1/tasks/{id}/retry`: another chance for a task that has ended badly.
-pub(super) async fn retry(State(gateway): State<Arc<Gateway>>, Named(id): Named<TaskId>) -> Result<Response, ApiError> {
+pub(super) async fn retry(
+    State(gateway): State<Arc<Gateway>>,
+    Named(id): Named<TaskId>,
+) -> Result<Response, ApiError> {
     match gateway.queue.retry(id).await?.ok_or_else(|| no_task(id))? {
         TaskState::Ready => {
             gateway.ring_bell();
             answer_task(&gateway, id).await
         }
-        state => Err(wrong_state(id, state, "only a failed, dead, cancelled or expired task can be retried").into()),
+        state => {
+            Err(wrong_state(id, state, "only a failed, dead, cancelled or expired task can be retried")
+                .into())
+        }
     }
 }
 
@@ -186,7 +200,9 @@ async fn answer_task(gateway: &Gateway, id: TaskId) -> Result<Response, ApiError
 }
 
 fn no_task(id: TaskId) -> Problem {
-    let detail = format!("there is no task {id}: it was never stored, or it ended long ago and is forgotten (queue.keep_tasks)");
+    let detail = format!(
+        "there is no task {id}: it was never stored, or it ended long ago and is forgotten (queue.keep_tasks)"
+    );
     Problem::new(404, "task_not_found", "no such task", detail)
 }
 
@@ -217,7 +233,9 @@ fn shown(task: &TaskRecord) -> Value {
         }
     };
     add("node", task.node.clone().map(Value::from));
-    for (name, at) in [("expires_at", task.expires_at), ("started_at", task.started_at), ("finished_at", task.finished_at)] {
+    for (name, at) in
+        [("expires_at", task.expires_at), ("started_at", task.started_at), ("finished_at", task.finished_at)]
+    {
         add(name, at.map(|at| reply::time(at).into()));
     }
     add("error", task.error.clone());
@@ -239,7 +257,9 @@ fn origin(origin: &Origin) -> Value {
     match origin {
         Origin::Call => json!({"kind": "call"}),
         Origin::Api => json!({"kind": "api"}),
-        Origin::Schedule { schedule, due } => json!({"kind": "schedule", "schedule": schedule, "due": reply::time(*due)}),
+        Origin::Schedule { schedule, due } => {
+            json!({"kind": "schedule", "schedule": schedule, "due": reply::time(*due)})
+        }
         Origin::Trigger { schedule } => json!({"kind": "trigger", "schedule": schedule}),
     }
 }
@@ -249,7 +269,8 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = DIGITS[(word >> (18 - 6 * place)) as usize & 63];
             text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
@@ -264,7 +285,9 @@ mod tests {
 
     #[test]
     fn base64_is_the_standard_one() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob\xff", "Zm9vYv8=")] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob\xff", "Zm9vYv8=")]
+        {
             assert_eq!(base64(bytes), text);
         }
     }

@@ -1,0 +1,86 @@
+//! What only several settings together can get wrong.
+
+use std::time::Duration;
+
+use super::error::Problem;
+use super::settings::{Durability, Settings};
+use super::source::Origin;
+
+/// A lease is renewed every third of it; shorter ones lapse whenever a machine is busy. Guess.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// Stand-ins closer than this try at the same time as the Beat itself and only fight over the store.
+const SHORTEST_STANDBY_DELAY: Duration = Duration::from_millis(50);
+
+/// Adds what is wrong to `problems`; `origin` tells where a setting was given, if it was.
+pub(super) fn check(
+    settings: &Settings,
+    origin: impl Fn(&str) -> Option<Origin>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut complain = |setting: &str, message: String| {
+        problems.push(Problem { origin: origin(setting), setting: setting.to_owned(), message });
+    };
+    let listen = &settings.listen;
+    if !listen.http.ip().is_loopback() && settings.security.api_keys_file.is_none() {
+        complain(
+            "listen.http",
+            format!(
+                "`{}` can be reached from other machines, and without keys anybody there could run \
+                 functions here; set security.api_keys_file, or listen on 127.0.0.1",
+                listen.http
+            ),
+        );
+    }
+    if let Some(advertise) = listen.advertise {
+        if advertise.ip().is_unspecified() {
+            complain(
+                "listen.advertise",
+                format!("`{advertise}` is not an address that others can dial; write this machine's own"),
+            );
+        } else if advertise.port() == 0 {
+            complain(
+                "listen.advertise",
+                format!("`{advertise}`: others cannot dial port 0; write the real one"),
+            );
+        }
+    } else if listen.mesh.ip().is_unspecified() {
+        complain(
+            "listen.mesh",
+            format!(
+                "`{}` takes packets on every address, so others must be told which one to dial; set \
+                 listen.advertise, for example \"10.0.0.5:{}\"",
+                listen.mesh,
+                listen.mesh.port()
+            ),
+        );
+    }
+    if settings.queue.url != settings.seeds.database {
+        complain(
+            "queue.url",
+            format!(
+                "`{}` is not the database `{}`; a queue of its own comes in a later version, leave it out",
+                settings.queue.url, settings.seeds.database
+            ),
+        );
+    }
+    if settings.queue.durability != Durability::Fast {
+        complain(
+            "queue.durability",
+            format!(
+                "`{}` is a promise about Redis, which comes in a later version; an SQLite file is \
+                 written to disk in any case, leave it out",
+                settings.queue.durability.as_str()
+            ),
+        );
+    }
+    if settings.queue.lease.0 < SHORTEST_LEASE {
+        complain("queue.lease", format!("`{}` is too short: the least is 1s", settings.queue.lease));
+    }
+    if settings.beat.standby_delay.0 < SHORTEST_STANDBY_DELAY {
+        complain(
+            "beat.standby_delay",
+            format!("`{}` is too short: the least is 50ms", settings.beat.standby_delay),
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! Configuration: typed settings from a TOML file, the environment and flags, in rising precedence.
+//!
+//! Checked once, at the door: whoever holds a [`Settings`] need not check again. Every complaint
+//! names the setting, the value and where it came from; none ever shows a password.
+//!
+//! Layers: `load` (joins the sources) -> `keys` (one table of all settings) -> `settings` (the
+//! values) -> `check` (what only two settings together can get wrong).
+
+pub mod api_keys;
+mod check;
+mod digest;
+mod error;
+mod keys;
+mod load;
+mod nearest;
+pub mod redact;
+pub mod secret;
+mod settings;
+mod source;
+mod store_url;
+mod value;
+
+pub use api_keys::ApiKeys;
+pub use digest::digest;
+pub use error::{ConfigError, Problem};
+pub use load::{CLIENT_VARIABLES, Machine, Sources, load};
+pub(crate) use nearest::nearest;
+pub use redact::redact;
+pub use secret::MeshSecret;
+pub use settings::{
+    BeatSettings, Durability, HostPort, Label, LabelError, LimitSettings, ListenSettings, LogFilter,
+    LogFormat, LogSettings, MeshSettings, NodeSettings, QueueSettings, Role, Roles, SecuritySettings,
+    SeedSettings, Settings,
+};
+pub use source::{Flag, Origin};
+pub use store_url::StoreUrl;
