@@ -8,14 +8,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use ring::rand::SecureRandom;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::env::{
     ByteStream, Clock, Entropy, FileLock, Files, Listener, Network, OnExit, Spawner, Task, UnixMs,
@@ -150,42 +149,44 @@ impl Files for SystemFiles {
     }
 }
 
-/// Spawns onto one tokio runtime, and knows when all of it has ended.
+/// The two ways in which a node comes to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Cancelled when the node is told to stop: from then on tasks may end.
+    pub stopping: CancellationToken,
+    /// Cancelled when a task has ended that the node cannot do without.
+    pub fault: CancellationToken,
+}
+
+/// Spawns onto one tokio runtime.
 #[derive(Clone)]
 pub struct SystemSpawner {
     handle: tokio::runtime::Handle,
-    tracker: TaskTracker,
-    shutdown: CancellationToken,
+    ending: Ending,
 }
 
 impl SystemSpawner {
-    /// Spawns onto `handle`. `shutdown` is cancelled when a task ends that the node cannot do without.
+    /// Spawns onto `handle`.
     #[must_use]
-    pub fn new(handle: tokio::runtime::Handle, shutdown: CancellationToken) -> Self {
-        Self { handle, tracker: TaskTracker::new(), shutdown }
-    }
-
-    /// Waits until every task has ended, at most `budget`. Answers whether all did.
-    pub async fn all_ended(&self, budget: Duration) -> bool {
-        self.tracker.close();
-        tokio::time::timeout(budget, self.tracker.wait()).await.is_ok()
+    pub fn new(handle: tokio::runtime::Handle, ending: Ending) -> Self {
+        Self { handle, ending }
     }
 }
 
 impl Spawner for SystemSpawner {
     fn spawn(&self, name: &'static str, on_exit: OnExit, task: Task) {
-        let shutdown = self.shutdown.clone();
+        let ending = self.ending.clone();
         let watched = async move {
             let panicked = AssertUnwindSafe(task).catch_unwind().await.is_err();
             if panicked {
                 tracing::error!(task = name, "a task of the node panicked; please report this");
             }
-            if on_exit == OnExit::StopNode && !shutdown.is_cancelled() {
+            if on_exit == OnExit::StopNode && !ending.stopping.is_cancelled() {
                 tracing::error!(task = name, "the node cannot go on without this task and stops");
-                shutdown.cancel();
+                ending.fault.cancel();
             }
         };
-        self.handle.spawn(self.tracker.track_future(watched));
+        self.handle.spawn(watched);
     }
 }
 

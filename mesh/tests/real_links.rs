@@ -8,14 +8,13 @@ use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::Generation;
 use beatmesh_mesh::member::Liveness;
 use beatmesh_mesh::system::{
-    OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
+    Ending, OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
 };
 use beatmesh_mesh::transport::Inbox;
 use beatmesh_mesh::transport::channel::Channel;
 use beatmesh_mesh::{JoinError, Mesh, MeshConfig, View};
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// Echoes every channel, keeps every notice.
 struct Echo {
@@ -61,7 +60,7 @@ fn who(name: &str) -> Who<'_> {
 
 async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
     let thread = OwnThread::start("mesh").unwrap();
-    let spawner = |handle| Arc::new(SystemSpawner::new(handle, CancellationToken::new()));
+    let spawner = |handle| Arc::new(SystemSpawner::new(handle, Ending::default()));
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

@@ -51,6 +51,9 @@ pub struct Parts {
     pub functions: Arc<dyn Functions>,
 }
 
+/// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
+
 /// Why a node does not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -222,10 +225,6 @@ impl Node {
             let stop = self.stop_driving.clone();
             Box::pin(async move {
                 stop.run_until_cancelled(task).await;
-                // Its end at a stop is no reason to stop the node.
-                if stop.is_cancelled() {
-                    std::future::pending::<()>().await;
-                }
             })
         };
         spawn("catalogue", until_stop(Box::pin(catalogue.clone().follow())));
@@ -280,7 +279,8 @@ impl Node {
     }
 
     /// Stops in stages: out of the ring, no new work, running work to its end, goodbye. `budget` is for
-    /// the running work; the other stages take milliseconds.
+    /// the running work; the other stages take milliseconds. From here on the node's tasks end: tell the
+    /// spawners before.
     pub async fn stop(self, budget: Duration) {
         tracing::info!(node = %self.id, "node is leaving");
         self.ready.store(false, Ordering::Relaxed);
@@ -311,7 +311,7 @@ impl Node {
         if !matches!(withdrawn, Ok(Ok(()))) {
             tracing::warn!("this node's row stays in the node table; it will be ignored and pruned");
         }
-        self.mesh.leave(Duration::from_secs(1)).await;
+        self.mesh.leave(GOODBYE_WITHIN).await;
     }
 }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::system::{
-    OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
+    Ending, OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::assembly::{Node, Parts, StartError};
 use crate::config::{ApiKeys, Settings, secret};
@@ -42,14 +41,14 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     let system = |error: std::io::Error| StartError::System(error.to_string());
     let mut signals =
         (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
-    let fault = CancellationToken::new();
+    let ending = Ending::default();
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         network: Arc::new(SystemNetwork),
         files: Arc::new(SystemFiles),
-        spawner: Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), fault.clone())),
-        mesh_spawner: Arc::new(SystemSpawner::new(mesh_thread.handle(), fault.clone())),
+        spawner: Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), ending.clone())),
+        mesh_spawner: Arc::new(SystemSpawner::new(mesh_thread.handle(), ending.clone())),
     };
     let node = tokio::select! {
         node = start(&env, settings) => node?,
@@ -61,12 +60,13 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     let outcome = tokio::select! {
         _ = signals.0.recv() => Ok(()),
         _ = signals.1.recv() => Ok(()),
-        () = fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
+        () = ending.fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
         () = mesh.identity_taken() => Err(StartError::Stopped(format!(
             "another process runs under the name `{}` in this mesh; give each node a name of its own (--name)",
             mesh.view().me
         ))),
     };
+    ending.stopping.cancel();
     let stopping = async {
         node.stop(settings.limits.shutdown.0).await;
         store.close().await;

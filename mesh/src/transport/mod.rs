@@ -286,8 +286,9 @@ impl Transport {
     async fn accept_all(self: Arc<Self>) {
         loop {
             let incoming = tokio::select! {
-                incoming = self.endpoint.accept() => incoming,
+                biased;
                 () = self.closing.cancelled() => return,
+                incoming = self.endpoint.accept() => incoming,
             };
             let Some(incoming) = incoming else {
                 tracing::error!("the mesh's endpoint has closed");

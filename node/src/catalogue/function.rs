@@ -63,7 +63,7 @@ pub enum Builtin {
 }
 
 /// Attempts after the first, and the pause before each.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retries {
     /// How often a failed task is tried again; 0 is the default, so that nothing runs twice unasked.
@@ -71,12 +71,6 @@ pub struct Retries {
     /// From the first pause to the longest one; each doubles the one before.
     #[serde(default)]
     pub backoff: Backoff,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self { max: 0, backoff: Backoff::default() }
-    }
 }
 
 /// `"1s..10m"`: the first pause and the longest.

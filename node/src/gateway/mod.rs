@@ -78,7 +78,6 @@ pub struct Gateway {
 
 impl Gateway {
     /// The routes of the API.
-    #[must_use]
     pub fn routes(self: Arc<Self>) -> Router {
         let api = Router::new()
             .route("/v1/mesh", get(mesh::overview))
