@@ -1,5 +1,7 @@
 //! What users define: functions and schedules.
 
 pub mod function;
+pub mod manifest;
 pub mod name;
+pub mod plan;
 pub mod schedule;
