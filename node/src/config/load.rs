@@ -9,18 +9,14 @@ use sha2::{Digest, Sha256};
 use super::check;
 use super::error::{ConfigError, Problem};
 use super::keys;
-use super::settings::{Label, Settings};
+use super::settings::Settings;
 use super::source::{self, Flag, Given};
 use super::store_url::StoreUrl;
+use super::words::Label;
 
 /// Variables that belong to the commands for users, not to a node's settings.
-pub const CLIENT_VARIABLES: [&str; 5] = [
-    "BEATMESH_URL",
-    "BEATMESH_API_KEY",
-    "BEATMESH_API_KEY_FILE",
-    "BEATMESH_CONFIG",
-    "BEATMESH_LOG",
-];
+pub const CLIENT_VARIABLES: [&str; 5] =
+    ["BEATMESH_URL", "BEATMESH_API_KEY", "BEATMESH_API_KEY_FILE", "BEATMESH_CONFIG", "BEATMESH_LOG"];
 
 /// The largest configuration file that is read: a wrong path may name a disk image.
 const LARGEST_FILE: u64 = 1 << 20;
