@@ -277,7 +277,7 @@ mod tests {
     async fn answer_one(listener: &TcpListener, status: &str, body: &str) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0_u8; 4096];
-        stream.read(&mut request).await.unwrap();
+        let _ = stream.read(&mut request).await.unwrap();
         let answer =
             format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.unwrap();
