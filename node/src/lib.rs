@@ -3,10 +3,12 @@
 pub mod assembly;
 pub mod beat;
 pub mod catalogue;
+pub mod cli;
 pub mod config;
 pub mod discovery;
 pub mod gateway;
 pub mod inbox;
+pub mod logs;
 pub mod notice;
 pub mod problem;
 pub mod queue;

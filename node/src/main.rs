@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `beatmesh`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    beatmesh_node::cli::run()
+}

@@ -3,5 +3,7 @@
 pub mod cache;
 pub mod entry;
 pub mod function;
+pub mod manifest;
 pub mod name;
+pub mod plan;
 pub mod schedule;

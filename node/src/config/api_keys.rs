@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::settings::Label;
+use super::words::Label;
 
 /// Shorter keys can be guessed over the network.
 const SHORTEST_KEY: usize = 16;

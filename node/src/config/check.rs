@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::error::Problem;
-use super::settings::{Durability, Settings};
+use super::settings::Settings;
 use super::source::Origin;
+use super::words::Durability;
 
 /// A lease is renewed every third of it; shorter ones lapse whenever a machine is busy. Guess.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);

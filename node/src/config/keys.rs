@@ -2,9 +2,10 @@
 //! means a field in `settings`, a default there, and a line here.
 
 use super::nearest::nearest;
-use super::settings::{HostPort, Roles, Settings};
+use super::settings::Settings;
 use super::source::{Given, Origin, variable_of};
 use super::value::Value;
+use super::words::{HostPort, Roles};
 use crate::units::{ByteSize, Span};
 
 /// One setting.

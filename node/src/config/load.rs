@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 use super::check;
 use super::error::{ConfigError, Problem};
 use super::keys;
-use super::settings::{Label, Settings};
+use super::settings::Settings;
 use super::source::{self, Flag, Given};
 use super::store_url::StoreUrl;
+use super::words::Label;
 
 /// Variables that belong to the commands for users, not to a node's settings.
 pub const CLIENT_VARIABLES: [&str; 5] =

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::super::settings::{LogFormat, Role};
+use super::super::words::{LogFormat, Role};
 use super::*;
 
 /// A configuration file that goes when the test ends.

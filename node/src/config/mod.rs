@@ -3,8 +3,8 @@
 //! Checked once, at the door: whoever holds a [`Settings`] need not check again. Every complaint
 //! names the setting, the value and where it came from; none ever shows a password.
 //!
-//! Layers: `load` (joins the sources) -> `keys` (one table of all settings) -> `settings` (the
-//! values) -> `check` (what only two settings together can get wrong).
+//! Layers: `load` (joins the sources) -> `keys` (one table of all settings) -> `settings` and
+//! `words` (the values) -> `check` (what only two settings together can get wrong).
 
 pub mod api_keys;
 mod check;
@@ -19,6 +19,7 @@ mod settings;
 mod source;
 mod store_url;
 mod value;
+mod words;
 
 pub use api_keys::ApiKeys;
 pub use digest::digest;
@@ -28,9 +29,9 @@ pub(crate) use nearest::nearest;
 pub use redact::redact;
 pub use secret::MeshSecret;
 pub use settings::{
-    BeatSettings, Durability, HostPort, Label, LabelError, LimitSettings, ListenSettings, LogFilter,
-    LogFormat, LogSettings, MeshSettings, NodeSettings, QueueSettings, Role, Roles, SecuritySettings,
-    SeedSettings, Settings,
+    BeatSettings, LimitSettings, ListenSettings, LogSettings, MeshSettings, NodeSettings, QueueSettings,
+    SecuritySettings, SeedSettings, Settings,
 };
 pub use source::{Flag, Origin};
 pub use store_url::StoreUrl;
+pub use words::{Durability, HostPort, Label, LabelError, LogFilter, LogFormat, Role, Roles};

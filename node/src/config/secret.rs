@@ -77,6 +77,15 @@ pub enum SecretError {
     },
 }
 
+impl SecretError {
+    /// The error without the setting's name, for a command that was given the file directly.
+    #[must_use]
+    pub fn without_setting(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("security.secret_file: ").unwrap_or(&text).to_owned()
+    }
+}
+
 /// The secret of a node with these settings. Without `security.secret_file` it is the file `secret`
 /// in the data directory, which is made when it is missing.
 ///

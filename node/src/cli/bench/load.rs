@@ -52,14 +52,18 @@ impl Load {
         }
         let (mut times, mut errors) = (Vec::new(), 0);
         while let Some(client) = clients.join_next().await {
-            let client = client.map_err(|error| Failure::failed(format!("a client of the benchmark ended: {error}")))?;
-            let (its_times, its_errors) = client.map_err(|error| Failure::failed(format!("a client of the benchmark: {error}")))?;
+            let client = client
+                .map_err(|error| Failure::failed(format!("a client of the benchmark ended: {error}")))?;
+            let (its_times, its_errors) =
+                client.map_err(|error| Failure::failed(format!("a client of the benchmark: {error}")))?;
             times.extend(its_times);
             errors += its_errors;
         }
         let took = began.elapsed().as_secs_f64();
         times.sort_unstable();
-        let at = |part: f64| times.get((times.len() as f64 * part) as usize).map_or(0.0, |time| time.as_secs_f64() * 1e6);
+        let at = |part: f64| {
+            times.get((times.len() as f64 * part) as usize).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+        };
         Ok(Measured { rate: times.len() as f64 / took, p50_us: at(0.5), p99_us: at(0.99), errors })
     }
 }

@@ -31,9 +31,14 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("the benchmark cannot begin: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("the benchmark cannot begin: {error}"));
         let mark = secret::fresh();
-        let dir = std::env::temp_dir().join(format!("beatmesh-bench-{}-{}", std::process::id(), &mark.expose_secret()[4..12]));
+        let dir = std::env::temp_dir().join(format!(
+            "beatmesh-bench-{}-{}",
+            std::process::id(),
+            &mark.expose_secret()[4..12]
+        ));
         std::fs::create_dir_all(&dir).map_err(|error| failed(&error))?;
         secret::create(&dir.join("secret"), &mark).map_err(|error| failed(&error))?;
         let client = reqwest::Client::builder().timeout(WITHIN).build().map_err(|error| failed(&error))?;
@@ -80,7 +85,9 @@ impl Bench {
         for index in 0..count {
             let url = format!("http://{}/v1/mesh", self.http(index));
             self.until(&format!("bench-{index} sees all nodes"), || async {
-                self.get(&url).await.is_some_and(|mesh| mesh["ring"]["members"].as_array().is_some_and(|ring| ring.len() == count))
+                self.get(&url).await.is_some_and(|mesh| {
+                    mesh["ring"]["members"].as_array().is_some_and(|ring| ring.len() == count)
+                })
             })
             .await?;
             let mesh = self.get(&url).await.unwrap_or_default();
@@ -121,7 +128,9 @@ impl Bench {
         let definition = json!({"runtime": "builtin", "handler": "noop"});
         let put = self.client.put(&url).json(&definition).send().await;
         let put = put.and_then(reqwest::Response::error_for_status);
-        put.map_err(|error| Failure::failed(format!("the benchmark's function cannot be deployed: {error}")))?;
+        put.map_err(|error| {
+            Failure::failed(format!("the benchmark's function cannot be deployed: {error}"))
+        })?;
         Ok(())
     }
 
@@ -164,12 +173,17 @@ impl Bench {
     }
 
     fn proc(&self, node: usize, file: &str) -> Result<String, Failure> {
-        let pid = self.nodes[node].0.id().ok_or_else(|| Failure::failed(format!("bench-{node} has ended")))?;
+        let pid =
+            self.nodes[node].0.id().ok_or_else(|| Failure::failed(format!("bench-{node} has ended")))?;
         let path = format!("/proc/{pid}/{file}");
         std::fs::read_to_string(&path).map_err(|error| Failure::failed(format!("{path}: {error}")))
     }
 
-    async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) -> Result<(), Failure> {
+    async fn until<F: Future<Output = bool>>(
+        &self,
+        what: &str,
+        is_so: impl Fn() -> F,
+    ) -> Result<(), Failure> {
         let waiting = async {
             while !is_so().await {
                 tokio::time::sleep(LOOK).await;

@@ -38,16 +38,21 @@ impl Report {
             let figures: Vec<_> = self.figures.iter().map(|figure| {
                 json!({"name": figure.name, "unit": figure.unit, "median": median(&figure.values), "values": figure.values})
             }).collect();
-            return output.json(&json!({ "rounds": self.rounds, "figures": figures }));
+            return output.value(&json!({ "rounds": self.rounds, "figures": figures }));
         }
         let width = self.figures.iter().map(|figure| figure.name.len()).max().unwrap_or(0);
         let mut text = format!("{:width$}  {:>10}  {:>21}\n", "figure", "median", "range");
         for figure in &self.figures {
             let (least, most) = (figure.values[0], figure.values[figure.values.len() - 1]);
             let range = format!("{} .. {}", shown(least), shown(most));
-            text += &format!("{:width$}  {:>10}  {range:>21}  {}\n", figure.name, shown(median(&figure.values)), figure.unit);
+            text += &format!(
+                "{:width$}  {:>10}  {range:>21}  {}\n",
+                figure.name,
+                shown(median(&figure.values)),
+                figure.unit
+            );
         }
-        output.text(&text)
+        output.line(&text)
     }
 }
 

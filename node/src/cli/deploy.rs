@@ -1,0 +1,208 @@
+//! `beatmesh deploy`: brings the mesh in line with a manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use clap::Args;
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::client::{Client, Request};
+use super::failure::Failure;
+use super::output::{Output, list_of, text_of};
+use super::{functions, schedules};
+use crate::catalogue::manifest::Manifest;
+use crate::catalogue::plan::{Change, orphans, plan};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  beatmesh deploy functions.toml --dry-run
+  beatmesh deploy functions.toml
+  beatmesh deploy functions.toml --prune      also delete what the file does not name
+
+A manifest:
+  [functions.hello]
+  runtime = \"process\"
+  command = [\"/usr/bin/env\", \"bash\", \"-c\", \"echo hello $(cat)\"]
+  [schedules.nightly]
+  cron = \"30 2 * * *\"
+  timezone = \"Europe/Berlin\"
+  function = \"hello\"")]
+pub(super) struct DeployArgs {
+    /// The manifest.
+    file: PathBuf,
+    /// Show what would change, change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Delete functions and schedules that the manifest does not name.
+    #[arg(long)]
+    prune: bool,
+}
+
+/// One step of a deployment.
+struct Step {
+    kind: &'static str,
+    name: String,
+    change: Change,
+    /// What to put; null for a deletion.
+    definition: Value,
+}
+
+pub(super) async fn run(args: &DeployArgs, client: &Client, output: &Output) -> Result<(), Failure> {
+    let manifest = read(args)?;
+    let functions = there(client, "functions").await?;
+    let schedules = there(client, "schedules").await?;
+    let names: BTreeSet<String> = functions.keys().cloned().collect();
+    let orphans = orphans(&manifest, &names, args.prune);
+    if !orphans.is_empty() {
+        let line = |(schedule, function)| {
+            format!("{}: schedules.{schedule}: there is no function `{function}`", args.file.display())
+        };
+        return Err(Failure::Usage(orphans.into_iter().map(line).collect()));
+    }
+    let steps = in_order(
+        steps("function", &manifest.functions, &functions, args.prune),
+        steps("schedule", &manifest.schedules, &schedules, args.prune),
+    );
+    if !args.dry_run {
+        apply(&steps, client).await?;
+    }
+    report(args, &steps, output)
+}
+
+fn read(args: &DeployArgs) -> Result<Manifest, Failure> {
+    let file = args.file.display();
+    let text = std::fs::read_to_string(&args.file)
+        .map_err(|error| Failure::usage(format!("the manifest {file} cannot be read: {error}")))?;
+    text.parse::<Manifest>().map_err(|error| {
+        Failure::Usage(error.mistakes.iter().map(|mistake| format!("{file} {mistake}")).collect())
+    })
+}
+
+/// What the mesh has, by name.
+async fn there(client: &Client, kind: &'static str) -> Result<BTreeMap<String, Value>, Failure> {
+    let answer = client.get(kind, format!("/v1/{kind}")).await?;
+    let entry =
+        |entry: &Value| (text_of(entry, "name"), entry.get("definition").cloned().unwrap_or(Value::Null));
+    Ok(list_of(&answer, kind).iter().map(entry).collect())
+}
+
+fn steps<N: Ord + Clone + std::fmt::Display, D: PartialEq + Serialize + DeserializeOwned>(
+    kind: &'static str,
+    wanted: &BTreeMap<N, D>,
+    there: &BTreeMap<String, Value>,
+    prune: bool,
+) -> Vec<Step> {
+    let known: BTreeMap<String, Option<D>> = there
+        .iter()
+        .map(|(name, definition)| (name.clone(), serde_json::from_value(definition.clone()).ok()))
+        .collect();
+    let definition = |name: &str| {
+        let found = wanted.iter().find(|(key, _)| key.to_string() == name);
+        // Definitions came from text and are nothing but text, numbers and lists.
+        found.map_or(Value::Null, |(_, d)| {
+            serde_json::to_value(d).expect("a definition is representable in JSON")
+        })
+    };
+    plan(wanted, &known, prune)
+        .into_iter()
+        .map(|(name, change)| Step { kind, definition: definition(&name), name, change })
+        .collect()
+}
+
+/// Functions before the schedules that need them; deletions the other way round, at the end.
+fn in_order(functions: Vec<Step>, schedules: Vec<Step>) -> Vec<Step> {
+    let deletes = |step: &Step| step.change == Change::Delete;
+    let (old_functions, functions): (Vec<_>, Vec<_>) = functions.into_iter().partition(deletes);
+    let (old_schedules, schedules): (Vec<_>, Vec<_>) = schedules.into_iter().partition(deletes);
+    functions.into_iter().chain(schedules).chain(old_schedules).chain(old_functions).collect()
+}
+
+/// Takes the steps in order; the first that fails ends the deployment, and says what was done.
+async fn apply(steps: &[Step], client: &Client) -> Result<(), Failure> {
+    let mut done = 0;
+    for step in steps {
+        let result = match (step.change, step.kind) {
+            (Change::Unchanged, _) => continue,
+            (Change::Delete, "function") => functions::delete(&step.name, client).await,
+            (Change::Delete, _) => schedules::delete(&step.name, client).await,
+            (Change::Create | Change::Update, kind) => put(kind, &step.name, &step.definition, client).await,
+        };
+        result.map_err(|failure| match failure {
+            Failure::Problem { context, problem } => {
+                Failure::Problem { context: format!("{context} ({done} changes were made before)"), problem }
+            }
+            other => other,
+        })?;
+        done += 1;
+    }
+    Ok(())
+}
+
+/// Puts one definition in its place; `kind` is `function` or `schedule`.
+pub(super) async fn put(kind: &str, name: &str, definition: &Value, client: &Client) -> Result<(), Failure> {
+    let request = Request::new(format!("{kind} {name}"), Method::PUT, format!("/v1/{kind}s/{name}"));
+    client.json(request.json(definition)).await.map(drop)
+}
+
+fn report(args: &DeployArgs, steps: &[Step], output: &Output) -> Result<(), Failure> {
+    let step = |step: &Step| json!({"kind": step.kind, "name": step.name, "change": step.change.as_str()});
+    let value = json!({"dry_run": args.dry_run, "changes": steps.iter().map(step).collect::<Vec<_>>()});
+    output.show(&value, |_| report_text(args.dry_run, steps))
+}
+
+fn report_text(dry_run: bool, steps: &[Step]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut unchanged = 0;
+    for step in steps {
+        let mark = match step.change {
+            Change::Create => '+',
+            Change::Update => '~',
+            Change::Delete => '-',
+            Change::Unchanged => {
+                unchanged += 1;
+                continue;
+            }
+        };
+        lines.push(format!("{mark} {} {} {}", step.change.as_str(), step.kind, step.name));
+    }
+    let changes = match (lines.len(), dry_run) {
+        (0, _) => "nothing to change".to_owned(),
+        (1, true) => "1 change would be made".to_owned(),
+        (count, true) => format!("{count} changes would be made"),
+        (1, false) => "1 change made".to_owned(),
+        (count, false) => format!("{count} changes made"),
+    };
+    lines.push(format!("{changes}, {unchanged} unchanged"));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "[functions.new]\nruntime = \"builtin\"\nhandler = \"echo\"\n\
+        [functions.same]\nruntime = \"builtin\"\nhandler = \"noop\"\n\
+        [schedules.s]\ncron = \"* * * * *\"\nfunction = \"same\"\n";
+
+    #[test]
+    fn functions_come_first_and_go_last() {
+        let manifest: Manifest = MANIFEST.parse().unwrap();
+        let same = serde_json::to_value(manifest.functions.values().last().unwrap()).unwrap();
+        let functions = BTreeMap::from([("same".to_owned(), same), ("old".to_owned(), json!({"odd": 1}))]);
+        let schedules = BTreeMap::from([("gone".to_owned(), Value::Null)]);
+        let steps = in_order(
+            steps("function", &manifest.functions, &functions, true),
+            steps("schedule", &manifest.schedules, &schedules, true),
+        );
+        insta::assert_snapshot!(report_text(true, &steps), @r"
+        + create function new
+        + create schedule s
+        - delete schedule gone
+        - delete function old
+        4 changes would be made, 1 unchanged
+        ");
+    }
+}

@@ -1,0 +1,95 @@
+//! The command line: what users type, and what they read.
+//!
+//! Most commands are clients of a node's HTTP API. Two are not: `node` runs one, `dev` starts several
+//! as processes of their own. Nothing here runs inside of a node, so it may use clocks and tasks of
+//! its own.
+
+mod args;
+mod bench;
+mod call;
+mod client;
+mod deploy;
+mod dev;
+mod failure;
+mod functions;
+mod mesh;
+mod node;
+mod output;
+mod schedules;
+mod secret;
+mod table;
+mod tasks;
+mod ticks;
+mod when;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use client::Client;
+use failure::Failure;
+use output::Output;
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    // Usage errors come before the arguments are known, so this one is looked for by hand.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, json),
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => failure.report(json),
+    }
+}
+
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if json && error.use_stderr() {
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return Failure::usage(line.to_owned()).report(true);
+    }
+    // Fails when nobody reads, for example in `beatmesh --help | head -1`: then nobody misses it.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
+    let command = match cli.command {
+        Command::Node(args) => return done(node::run(&args)),
+        Command::Dev(args) => return on_tokio(dev::run(&args)),
+        Command::Secret(args) => return done(secret::run(&args, &Output::new(cli.client.json))),
+        other => other,
+    };
+    let output = Output::new(cli.client.json);
+    if let Command::Bench(args) = &command {
+        return done(on_tokio(bench::run(args, &output)));
+    }
+    let client = Client::new(&cli.client)?;
+    done(on_tokio(async {
+        match command {
+            Command::Deploy(args) => deploy::run(&args, &client, &output).await,
+            Command::Call(args) => call::run(&args, &client, &output).await,
+            Command::Members => mesh::members(&client, &output).await,
+            Command::Ring(args) => mesh::ring(&args, &client, &output).await,
+            Command::Functions(args) => functions::run(&args, &client, &output).await,
+            Command::Schedules(args) => schedules::run(&args, &client, &output).await,
+            Command::Ticks(args) => ticks::run(&args, &client, &output).await,
+            Command::Tasks(args) => tasks::run(&args, &client, &output).await,
+            Command::Node(_) | Command::Dev(_) | Command::Secret(_) | Command::Bench(_) => Ok(()),
+        }
+    }))
+}
+
+/// Runs on this thread, which is the main one: `dev` must start its nodes from a thread that lives as
+/// long as the process, see `dev::node_process`.
+fn on_tokio<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the operating system gives no event queue: {error}")))?
+        .block_on(future)
+}

@@ -1,0 +1,181 @@
+//! `beatmesh schedules`: list, show, preview, pause, resume, trigger, delete.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Client, Request};
+use super::failure::Failure;
+use super::output::{Output, list_of, text_of};
+use super::table::Table;
+use super::when;
+use crate::catalogue::name::ScheduleName;
+
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  beatmesh schedules
+  beatmesh schedules nightly
+  beatmesh schedules preview nightly -n 5
+  beatmesh schedules pause nightly"
+)]
+pub(super) struct SchedulesArgs {
+    /// Show this one only.
+    name: Option<ScheduleName>,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show one schedule.
+    Get {
+        /// The schedule.
+        name: ScheduleName,
+    },
+    /// Show the next due times.
+    Preview {
+        /// The schedule.
+        name: ScheduleName,
+        /// How many.
+        #[arg(short, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        n: u16,
+    },
+    /// Stop firing until it is resumed.
+    Pause {
+        /// The schedule.
+        name: ScheduleName,
+    },
+    /// Fire again.
+    Resume {
+        /// The schedule.
+        name: ScheduleName,
+    },
+    /// Enqueue its task now, besides the due times; prints the task's id.
+    Trigger {
+        /// The schedule.
+        name: ScheduleName,
+    },
+    /// Delete a schedule.
+    Delete {
+        /// The schedule.
+        name: ScheduleName,
+    },
+}
+
+pub(super) async fn run(args: &SchedulesArgs, client: &Client, output: &Output) -> Result<(), Failure> {
+    let Some(action) = &args.action else {
+        return match &args.name {
+            Some(name) => get(name, client, output).await,
+            None => {
+                let schedules = client.get("schedules", "/v1/schedules").await?;
+                output.show(&schedules, |schedules| list_text(schedules, Timestamp::now()))
+            }
+        };
+    };
+    match action {
+        Action::Get { name } => get(name, client, output).await,
+        Action::Preview { name, n } => {
+            let path = format!("/v1/schedules/{name}/preview");
+            let request = Request::new(format!("preview of {name}"), Method::GET, path);
+            let preview = client.json(request.query("n", Some(n.to_string()))).await?;
+            output.show(&preview, |preview| preview_text(preview, Timestamp::now()))
+        }
+        Action::Pause { name } => post(name, "pause", "paused", client, output).await,
+        Action::Resume { name } => post(name, "resume", "resumed", client, output).await,
+        Action::Trigger { name } => {
+            let path = format!("/v1/schedules/{name}/trigger");
+            let answer = client.json(Request::new(format!("trigger of {name}"), Method::POST, path)).await?;
+            output.show(&answer, |answer| text_of(answer, "task_id"))
+        }
+        Action::Delete { name } => {
+            delete(name.as_str(), client).await?;
+            output.show(&json!({"name": name, "deleted": true}), |_| format!("deleted schedule {name}"))
+        }
+    }
+}
+
+async fn get(name: &ScheduleName, client: &Client, output: &Output) -> Result<(), Failure> {
+    output.value(&client.get(&format!("schedule {name}"), format!("/v1/schedules/{name}")).await?)
+}
+
+async fn post(
+    name: &ScheduleName,
+    verb: &str,
+    done: &str,
+    client: &Client,
+    output: &Output,
+) -> Result<(), Failure> {
+    let request =
+        Request::new(format!("{verb} of {name}"), Method::POST, format!("/v1/schedules/{name}/{verb}"));
+    let answer = client.json(request).await?;
+    output.show(&answer, |_| format!("{done} {name}"))
+}
+
+/// Deletes a schedule.
+pub(super) async fn delete(name: &str, client: &Client) -> Result<(), Failure> {
+    let path = format!("/v1/schedules/{name}");
+    client.json(Request::new(format!("deletion of schedule {name}"), Method::DELETE, path)).await.map(drop)
+}
+
+fn list_text(schedules: &Value, now: Timestamp) -> String {
+    let schedules = list_of(schedules, "schedules");
+    if schedules.is_empty() {
+        return "no schedules; `beatmesh deploy FILE` brings some".to_owned();
+    }
+    let mut table = Table::new(&["SCHEDULE", "CRON", "TIMEZONE", "FUNCTION", "MISFIRE", "OVERLAP", "NEXT"]);
+    for schedule in schedules {
+        let definition = schedule.get("definition").unwrap_or(&Value::Null);
+        let paused = schedule.get("enabled").and_then(Value::as_bool) == Some(false);
+        table.row([
+            text_of(schedule, "name"),
+            text_of(definition, "cron"),
+            text_of(definition, "timezone"),
+            text_of(definition, "function"),
+            text_of(definition, "misfire"),
+            text_of(definition, "overlap"),
+            if paused { "paused".to_owned() } else { when::from_now(schedule, "next", now) },
+        ]);
+    }
+    table.render()
+}
+
+fn preview_text(preview: &Value, now: Timestamp) -> String {
+    let due = list_of(preview, "due");
+    if due.is_empty() {
+        return "it is never due again".to_owned();
+    }
+    let mut table = Table::new(&["DUE", ""]);
+    for time in due {
+        let line = json!({"due": time});
+        table.row([text_of(&line, "due"), when::from_now(&line, "due", now)]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_are_listed_with_their_next_due_time() {
+        let schedule = |name: &str, enabled: bool| {
+            json!({"name": name, "enabled": enabled, "next": "2026-01-31T12:00:02.000Z", "definition": {
+                "cron": "*/2 * * * * *", "timezone": "UTC", "function": "report", "misfire": "fire_all",
+                "overlap": "allow"}})
+        };
+        let now = "2026-01-31T12:00:00Z".parse().unwrap();
+        let schedules = json!({"schedules": [schedule("every-2s", true), schedule("other", false)]});
+        insta::assert_snapshot!(list_text(&schedules, now), @r"
+        SCHEDULE  CRON           TIMEZONE  FUNCTION  MISFIRE   OVERLAP  NEXT
+        every-2s  */2 * * * * *  UTC       report    fire_all  allow    in 2s
+        other     */2 * * * * *  UTC       report    fire_all  allow    paused
+        ");
+        insta::assert_snapshot!(preview_text(&json!({"due": ["2026-01-31T13:00:00.000Z"]}), now), @r"
+        DUE
+        2026-01-31T13:00:00.000Z  in 1h 0m
+        ");
+    }
+}
