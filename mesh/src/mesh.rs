@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use secrecy::SecretSlice;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 use crate::env::{Env, OnExit};
 use crate::gossip::Gossip;
@@ -79,7 +78,6 @@ pub struct Mesh {
     /// Keeps facts complete between commands.
     facts: Mutex<BTreeMap<String, String>>,
     advertise: SocketAddr,
-    identity_taken: CancellationToken,
 }
 
 /// Link events and gossip that wait to be taken in. Far more than one tick brings; a full queue slows
@@ -127,20 +125,24 @@ impl Mesh {
         self.transport.connect(addr);
     }
 
-    /// Asks the address where this node's former life was last seen. If another process answers there
-    /// under this node's id, [`Mesh::identity_taken`] resolves.
-    pub async fn challenge(&self, addr: SocketAddr) {
+    /// Asks the address where this node's former life was last seen whether another process lives there
+    /// under this node's id. If so, [`Mesh::identity_taken`] resolves as well.
+    pub async fn challenge(&self, addr: SocketAddr) -> bool {
         if addr == self.advertise {
-            return;
+            return false;
         }
-        if let Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))) = self.transport.dial(addr).await {
-            self.identity_taken.cancel();
+        let answer = self.transport.dial(addr).await;
+        let taken = matches!(answer, Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))));
+        if taken {
+            self.transport.identity_taken.cancel();
         }
+        taken
     }
 
-    /// Resolves when another process was found to have this node's identity since before.
+    /// Resolves when another process has this node's identity: it had it before, or it has begun a later
+    /// generation of it meanwhile. Either way this one is not a member and cannot become one.
     pub async fn identity_taken(&self) {
-        self.identity_taken.cancelled().await;
+        self.transport.identity_taken.cancelled().await;
     }
 
     /// Changes facts of this node: directly to all linked members, through gossip to the others.
@@ -232,14 +234,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     let (commands, commanded) = mpsc::channel(16);
     let keeper = Keeper { env: env.clone(), transport: transport.clone(), gossip, roster, publish };
     env.mesh_spawner.spawn("mesh roster", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
-    Ok(Mesh {
-        transport,
-        view,
-        commands,
-        facts: Mutex::new(config.facts),
-        advertise,
-        identity_taken: CancellationToken::new(),
-    })
+    Ok(Mesh { transport, view, commands, facts: Mutex::new(config.facts), advertise })
 }
 
 /// Owns the roster: the one writer of the member table.

@@ -203,9 +203,22 @@ async fn strangers_are_refused_and_never_become_members() {
 async fn a_second_process_with_the_same_id_finds_out() {
     let old = join(who("a"), "127.0.0.1:0").await.unwrap();
     let clone = join(Who { generation: 2, ..who("a") }, "127.0.0.1:0").await.unwrap();
-    clone.mesh.challenge(old.mesh.advertise()).await;
+    assert!(clone.mesh.challenge(old.mesh.advertise()).await);
     let found = tokio::time::timeout(Duration::from_secs(5), clone.mesh.identity_taken()).await;
     assert!(found.is_ok(), "the clone did not learn that its id is taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_next_generation_is_in_the_mesh_finds_out() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let new = join(Who { generation: 2, ..who("b") }, "127.0.0.1:0").await.unwrap();
+    new.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    let old = join(who("b"), "127.0.0.1:0").await.unwrap();
+    old.mesh.introduce(a.mesh.advertise());
+    let found = tokio::time::timeout(Duration::from_secs(5), old.mesh.identity_taken()).await;
+    assert!(found.is_ok(), "the old process did not learn that it is the past");
+    assert_eq!(a.mesh.view().members[&"b".parse().unwrap()].generation, Generation(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,30 +63,36 @@ impl Discovery {
 
     /// One look: announce this node, read the rows, introduce everybody.
     async fn look(&self, first: bool) -> Result<(), String> {
+        let me = self.mesh.view().me.clone();
+        let rows = self.seeds.read(MOST_ROWS).await;
+        let (own, others): (Vec<_>, Vec<_>) = rows.iter().flatten().cloned().partition(|row| row.node == me);
+        if first {
+            // Before anybody hears of this process: a second one with the same name must go without
+            // having pushed the first one out of the mesh.
+            self.challenge(own.first().map(|row| row.addr)).await;
+        }
         for peer in &self.peers {
             match self.env.network.resolve(peer).await {
                 Ok(addrs) => addrs.into_iter().for_each(|addr| self.mesh.introduce(addr)),
                 Err(error) => tracing::warn!(peer, %error, "a seed's address cannot be found"),
             }
         }
-        let me = self.mesh.view().me.clone();
-        let rows = self.seeds.read(MOST_ROWS).await.map_err(|error| error.to_string())?;
-        let (own, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.node == me);
         for row in others {
             self.mesh.introduce(row.addr);
         }
+        rows.map_err(|error| error.to_string())?;
         let announced = self.seeds.announce(&me, self.generation, self.mesh.advertise()).await;
-        if first {
-            // After the announcement: nobody there is the usual case, and takes a second to find out.
-            self.challenge(own.first().map(|row| row.addr)).await;
-        }
         announced.map_err(|error| error.to_string())
     }
 
-    /// Asks at this node's last address whether another process still has its id.
+    /// Asks at this node's last address whether another process still has its id. Nobody there is the
+    /// usual case after a crash; when the address is another one than now, that takes a second to find out.
     async fn challenge(&self, last: Option<SocketAddr>) {
-        if let Some(addr) = last {
-            self.mesh.challenge(addr).await;
+        if let Some(addr) = last
+            && self.mesh.challenge(addr).await
+        {
+            // The node is about to end; until then nobody hears of it.
+            std::future::pending::<()>().await;
         }
     }
 }

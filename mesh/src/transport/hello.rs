@@ -125,8 +125,13 @@ pub(crate) async fn welcome(channel: &mut Channel, own: &Hello) -> Result<(), Li
     Ok(())
 }
 
-/// Tells the peer why it is refused, and waits until it has read that.
+/// Tells the peer why it is refused, and waits until it has read that, but not long.
 pub(crate) async fn refuse(channel: &mut Channel, refusal: &Refusal) {
+    let telling = tell_refusal(channel, refusal);
+    let _ = tokio::time::timeout(HELLO_WITHIN, telling).await;
+}
+
+async fn tell_refusal(channel: &mut Channel, refusal: &Refusal) {
     if channel.writer.send(kind::REFUSED, &to_payload(refusal)).await.is_ok() {
         channel.writer.finish();
         channel.writer.stopped().await;

@@ -25,25 +25,34 @@ pub(crate) struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     by_node: BTreeMap<NodeId, Vec<Arc<Link>>>,
+    /// The latest life of each node that was ever linked: an earlier one is not let in again, also not
+    /// after the later one has gone.
+    newest: BTreeMap<NodeId, Generation>,
 }
+
+/// Lives remembered at most. Node ids come from members only; this bounds a member that invents them.
+const MOST_REMEMBERED: usize = 10_000;
 
 /// What adding a link meant.
 #[derive(Debug)]
 pub(crate) enum Added {
     /// The table holds it. Links of an older life are no longer wanted: close them.
     Accepted { outdated: Vec<Arc<Link>> },
-    /// A later life of the member is linked already.
+    /// A later life of the member is known already.
     Old(Generation),
 }
 
 impl Links {
     pub(crate) fn add(&mut self, link: Arc<Link>) -> Added {
-        let slot = self.by_node.entry(link.node.clone()).or_default();
-        if let Some(newest) = slot.iter().map(|known| known.generation).max()
-            && newest > link.generation
-        {
-            return Added::Old(newest);
+        if let Some(newest) = self.newest.get(&link.node).filter(|newest| **newest > link.generation) {
+            return Added::Old(*newest);
         }
+        if self.newest.len() >= MOST_REMEMBERED {
+            let by_node = &self.by_node;
+            self.newest.retain(|node, _| by_node.contains_key(node));
+        }
+        self.newest.insert(link.node.clone(), link.generation);
+        let slot = self.by_node.entry(link.node.clone()).or_default();
         let (same, outdated) = slot.drain(..).partition(|known| known.generation == link.generation);
         *slot = same;
         slot.push(link);

@@ -102,6 +102,8 @@ pub(crate) struct Transport {
     gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     inbox: Arc<dyn Inbox>,
     pub(crate) closing: CancellationToken,
+    /// Another process has this node's identity.
+    pub(crate) identity_taken: CancellationToken,
 }
 
 /// Where the transport delivers what arrives.
@@ -145,6 +147,7 @@ impl Transport {
             gossip: deliveries.gossip,
             inbox: deliveries.inbox,
             closing: CancellationToken::new(),
+            identity_taken: CancellationToken::new(),
         });
         let accepting = transport.clone().accept_all();
         transport.spawner.spawn("mesh accept", OnExit::StopNode, Box::pin(accepting));
@@ -216,7 +219,13 @@ impl Transport {
             Err(LinkError::NoConnection(reason)) => {
                 tracing::debug!(peer = %addr, reason, "no connection to a peer")
             }
-            Err(error) => self.refusals.tell(addr, &error.to_string()),
+            Err(error) => {
+                // A later generation of this node is in the mesh: this process is its past.
+                if matches!(error, LinkError::RefusedByPeer(Refusal::OldGeneration(_))) {
+                    self.identity_taken.cancel();
+                }
+                self.refusals.tell(addr, &error.to_string());
+            }
         }
         outcome
     }
@@ -238,7 +247,13 @@ impl Transport {
             Err(_) => return Err(LinkError::NoConnection("no answer".to_owned())),
         };
         match hello::introduce(&connection, &self.hello(), &self.demands).await {
-            Ok(hello) => self.admit(hello, connection, true).await,
+            Ok(hello) => {
+                let admitted = self.admit(hello, connection.clone(), true).await;
+                if admitted.is_err() {
+                    connection.close(CLOSE_REFUSED, b"refused");
+                }
+                admitted
+            }
             Err(error) => {
                 // A peer with another secret accepts our certificate's refusal only after its own handshake.
                 if matches!(error, LinkError::NoConnection(_)) && connection.close_reason().is_some() {
@@ -266,10 +281,7 @@ impl Transport {
         });
         let added = self.links.lock().add(link.clone());
         match added {
-            Added::Old(known) => {
-                link.connection.close(CLOSE_REFUSED, b"an old life of this node");
-                Err(LinkError::Refused(Refusal::OldGeneration(known)))
-            }
+            Added::Old(known) => Err(LinkError::Refused(Refusal::OldGeneration(known))),
             Added::Accepted { outdated } => {
                 for old in outdated {
                     old.connection.close(CLOSE_OUTDATED, b"a later life of this node is linked");
@@ -316,8 +328,14 @@ impl Transport {
         match hello::receive(&connection, &self.demands).await {
             Ok((hello, mut channel)) => {
                 // Known before the answer goes out: the peer may use the link at once.
-                if self.admit(hello, connection, false).await.is_ok() {
-                    let _ = hello::welcome(&mut channel, &self.hello()).await;
+                match self.admit(hello, connection.clone(), false).await {
+                    Ok(_) => drop(hello::welcome(&mut channel, &self.hello()).await),
+                    Err(LinkError::Refused(refusal)) => {
+                        self.refusals.tell(peer, &refusal.to_string());
+                        hello::refuse(&mut channel, &refusal).await;
+                        connection.close(CLOSE_REFUSED, b"refused");
+                    }
+                    Err(_) => {}
                 }
             }
             Err(error) => {
