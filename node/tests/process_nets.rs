@@ -82,6 +82,28 @@ async fn a_dropped_future_alone_kills_the_group_and_reaps_the_leader() {
 }
 
 #[tokio::test]
+async fn an_escaped_grandchild_that_holds_stdout_does_not_delay_the_answer() {
+    let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");
+    // One keeps the pipe open and silent, one fills it for ever. The substitution returns when the escaped
+    // process has taken over the real stdout.
+    for escaped in ["sleep 1000", "yes"] {
+        let script = format!("exec 3>&1; echo $(setsid sh -c 'echo $$; exec >&3 2>&-; exec {escaped}' &)");
+        let mut holder = shell(&script);
+        holder.output_limit = u64::MAX;
+        let (ended, output) = answer(&runtime, holder).await;
+        assert_eq!(ended.result, Ok(()), "{escaped}");
+        let text = String::from_utf8(output).expect("UTF-8");
+        let pid = text.lines().find_map(|line| line.parse::<u32>().ok()).expect("the escaped pid");
+        if escaped == "sleep 1000" {
+            assert!(lives(pid), "it was to hold the pipe open");
+        }
+        // Nobody sweeps here. The other one meets the closed pipe.
+        Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status().expect("kill");
+        eventually("the escaped process is dead", || !lives(pid)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_dropped_runtime_kills_what_it_has_started() {
     // The start is dropped while it waits for the forking thread: nobody else holds what that thread starts.
     for _ in 0..20 {

@@ -172,21 +172,6 @@ async fn a_daemon_of_a_live_execution_is_spared_until_that_ends() {
 }
 
 #[tokio::test]
-async fn a_grandchild_that_holds_stdout_open_does_not_delay_the_answer() {
-    // One keeps the pipe open and silent, one writes into it for ever; both have left the group.
-    for escaped in ["exec sleep 1000", "exec yes"] {
-        let script = format!("setsid sh -c 'echo up >&2; {escaped}' & read _; echo answer; exit 0");
-        let mut holder = shell(&script);
-        // `read` waits for a line, which the shell gets at once: it only orders the script.
-        holder.input = Bytes::from_static(b"go\n");
-        holder.output_limit = u64::MAX;
-        let (ended, answer) = answer(&*FUNCTIONS, holder).await;
-        assert_eq!(ended.result, Ok(()), "{escaped}");
-        assert!(answer.windows(7).any(|part| part == b"answer\n"), "{escaped}");
-    }
-}
-
-#[tokio::test]
 async fn a_dropped_execution_is_killed_with_all_it_started() {
     let (sender, mut output) = mpsc::channel(4);
     let mut running = Box::pin(FUNCTIONS.run(shell("echo $$; sleep 1000 & echo $!; wait"), sender));
