@@ -64,12 +64,10 @@ impl Discovery {
     /// One look: announce this node, read the rows, introduce everybody.
     async fn look(&self, first: bool) -> Result<(), String> {
         let me = self.mesh.view().me.clone();
-        let rows = self.seeds.read(MOST_ROWS).await;
-        let (own, others): (Vec<_>, Vec<_>) = rows.iter().flatten().cloned().partition(|row| row.node == me);
-        if first {
+        if first && let Ok(rows) = self.seeds.read(MOST_ROWS).await {
             // Before anybody hears of this process: a second one with the same name must go without
             // having pushed the first one out of the mesh.
-            self.challenge(own.first().map(|row| row.addr)).await;
+            self.challenge(rows.iter().find(|row| row.node == me).map(|row| row.addr)).await;
         }
         for peer in &self.peers {
             match self.env.network.resolve(peer).await {
@@ -77,11 +75,12 @@ impl Discovery {
                 Err(error) => tracing::warn!(peer, %error, "a seed's address cannot be found"),
             }
         }
-        for row in others {
+        // First announced, then read: of two nodes that start together one sees the other's row.
+        let announced = self.seeds.announce(&me, self.generation, self.mesh.advertise()).await;
+        let rows = self.seeds.read(MOST_ROWS).await.map_err(|error| error.to_string())?;
+        for row in rows.into_iter().filter(|row| row.node != me) {
             self.mesh.introduce(row.addr);
         }
-        rows.map_err(|error| error.to_string())?;
-        let announced = self.seeds.announce(&me, self.generation, self.mesh.advertise()).await;
         announced.map_err(|error| error.to_string())
     }
 

@@ -42,6 +42,9 @@ pub struct ChannelReader {
 /// The largest frame on a channel, in bytes of payload. Bodies travel as several frames.
 pub const FRAME_LIMIT: usize = 256 * 1024;
 
+/// Payloads up to this size are copied into one write; larger ones are written as they are.
+const COPIED: usize = 4 * 1024;
+
 /// Told to the other side when a stream is given up.
 const ABANDONED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
@@ -60,12 +63,25 @@ impl ChannelWriter {
     /// # Errors
     /// [`ChannelError::Lost`].
     pub async fn send(&mut self, kind: u8, payload: &[u8]) -> Result<(), ChannelError> {
-        // Small frames in one write: one packet, one wake-up on the other side.
-        if payload.len() <= 4 * 1024 {
-            return self.stream.write_all(&wire::encode(kind, payload)).await.map_err(lost);
+        self.send_all(&[(kind, payload)]).await
+    }
+
+    /// Sends several frames, small ones in one write: one packet, and one wake-up on the other side.
+    ///
+    /// # Errors
+    /// [`ChannelError::Lost`].
+    pub async fn send_all(&mut self, frames: &[(u8, &[u8])]) -> Result<(), ChannelError> {
+        let mut small = BytesMut::new();
+        for (kind, payload) in frames {
+            small.extend_from_slice(&wire::header(*kind, payload.len()));
+            if payload.len() <= COPIED {
+                small.extend_from_slice(payload);
+                continue;
+            }
+            self.stream.write_all(&small.split()).await.map_err(lost)?;
+            self.stream.write_all(payload).await.map_err(lost)?;
         }
-        self.stream.write_all(&wire::header(kind, payload.len())).await.map_err(lost)?;
-        self.stream.write_all(payload).await.map_err(lost)
+        self.stream.write_all(&small).await.map_err(lost)
     }
 
     /// Sends a body as frames of `kind`, none when it is empty.

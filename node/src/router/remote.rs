@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::Mesh;
 use beatmesh_mesh::id::NodeId;
-use beatmesh_mesh::transport::channel::{Channel, ChannelReader, ChannelWriter};
+use beatmesh_mesh::transport::channel::{Channel, ChannelError, ChannelReader, ChannelWriter, FRAME_LIMIT};
 use beatmesh_mesh::wire::{from_payload, to_payload};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
@@ -83,11 +83,7 @@ async fn accepted(mesh: &Mesh, node: &NodeId, header: &CallHeader) -> Result<Cha
 async fn run(node: &NodeId, request: &Request, channel: Channel) -> Result<Answer, Problem> {
     let Channel { mut writer, mut reader } = channel;
     let lost = |reason: &dyn std::fmt::Display| Problem::answer_lost(node, reason);
-    let sending = async {
-        writer.send_body(kind::BODY, &request.input).await?;
-        writer.send(kind::GO, &[]).await
-    };
-    sending.await.map_err(|error| lost(&error))?;
+    send_input(&mut writer, &request.input).await.map_err(|error| lost(&error))?;
     let frame = reader.next().await.map_err(|error| lost(&error))?;
     let frame = frame.ok_or_else(|| lost(&"it closed the channel"))?;
     let head: Head = match frame.kind {
@@ -108,6 +104,15 @@ async fn run(node: &NodeId, request: &Request, channel: Channel) -> Result<Answe
         whole.extend_from_slice(&chunk?);
     }
     Ok(Answer::Whole { content_type, body: whole.freeze() })
+}
+
+/// Sends the input and GO, a short input together with it.
+async fn send_input(writer: &mut ChannelWriter, input: &Bytes) -> Result<(), ChannelError> {
+    if input.len() > FRAME_LIMIT {
+        writer.send_body(kind::BODY, input).await?;
+        return writer.send(kind::GO, &[]).await;
+    }
+    writer.send_all(&[(kind::BODY, input), (kind::GO, &[])]).await
 }
 
 /// The rest of an answer. Keeps the writing half: dropping it resets the stream, which tells the worker

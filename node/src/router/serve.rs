@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beatmesh_mesh::transport::channel::{Channel, ChannelError, ChannelReader, ChannelWriter};
+use beatmesh_mesh::transport::channel::{Channel, ChannelError, ChannelReader, ChannelWriter, FRAME_LIMIT};
 use beatmesh_mesh::wire::{WireError, from_payload, to_payload};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -13,10 +13,13 @@ use super::wire::{CallHeader, Head, No, kind};
 use crate::problem::Problem;
 use crate::queue::task::TaskId;
 use crate::worker::answer::Answer;
+use crate::worker::answer::HELD_BACK;
 use crate::worker::{Admitted, Call, NotAdmitted, Worker};
 
 /// A router that accepted a slot and then sends nothing gives it back after this time.
 const INPUT_WITHIN: Duration = Duration::from_secs(30);
+
+const _: () = assert!(HELD_BACK <= FRAME_LIMIT);
 
 /// No call holds a place in the line for longer, whatever its header says.
 const LONGEST_PATIENCE_MS: u64 = 60_000;
@@ -114,8 +117,12 @@ async fn answer(
     match worker.run(admitted, call).await {
         Ok(Answer::Whole { content_type, body }) => {
             let head = Head { content_type: content_type.to_owned(), length: Some(body.len() as u64) };
-            writer.send(kind::HEAD, &to_payload(&head)).await?;
-            writer.send_body(kind::BODY, &body).await?;
+            // At most HELD_BACK bytes, so it fits in one frame.
+            writer
+                .send_all(&[(kind::HEAD, &to_payload(&head)), (kind::BODY, &body), (kind::END, &[])])
+                .await?;
+            writer.finish();
+            return Ok(());
         }
         Ok(Answer::Streamed { content_type, mut body }) => {
             let head = Head { content_type: content_type.to_owned(), length: None };
