@@ -51,7 +51,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
         mesh_spawner: Arc::new(SystemSpawner::new(mesh_thread.handle(), ending.clone())),
     };
     let node = tokio::select! {
-        node = start(&env, settings) => node?,
+        node = start(&env, settings, &ending) => node?,
         _ = signals.0.recv() => return Ok(()),
         _ = signals.1.recv() => return Ok(()),
     };
@@ -80,7 +80,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     outcome
 }
 
-async fn start(env: &Env, settings: &Settings) -> Result<(Node, Arc<SqlStore>), StartError> {
+async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
     let data_dir = &settings.node.data_dir;
     env.files
@@ -106,6 +106,7 @@ async fn start(env: &Env, settings: &Settings) -> Result<(Node, Arc<SqlStore>), 
     match Node::start(env.clone(), settings, &secret, keys, parts).await {
         Ok(node) => Ok((node, store)),
         Err(error) => {
+            ending.stopping.cancel();
             store.close().await;
             Err(error)
         }
