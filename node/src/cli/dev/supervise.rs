@@ -18,11 +18,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks while somebody is missing.
 const LOOK_OFTEN: Duration = Duration::from_millis(100);
 
-/// Before the first restart: time to see the others take over.
-const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// Before the first restart: time to see the others notice the death and take over, which takes about
+/// three seconds. A supervisor of a real mesh would restart at once.
+const FIRST_DELAY: Duration = Duration::from_secs(5);
 
 /// Before a restart, however often the node has died.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// A node that lived this long did not die of how it was started.
 const LONG_LIFE: Duration = Duration::from_secs(30);
@@ -228,6 +229,6 @@ mod tests {
     #[test]
     fn restarts_become_rarer() {
         let delays: Vec<u128> = [0, 1, 2, 3, 7, 100].map(|lives| restart_delay(lives).as_millis()).to_vec();
-        assert_eq!(delays, [500, 500, 1_000, 2_000, 30_000, 30_000]);
+        assert_eq!(delays, [5_000, 5_000, 10_000, 20_000, 60_000, 60_000]);
     }
 }
