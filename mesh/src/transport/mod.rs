@@ -11,6 +11,7 @@ pub mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +67,10 @@ const INITIAL_RTT: Duration = Duration::from_millis(50);
 /// Connections beyond this are refused: far above the 1,000 members that one mesh is made for.
 const MOST_CONNECTIONS: usize = 4_096;
 
+/// With so many handshakes under way a dialler must first prove that it is where it says it is. A mesh of
+/// hundreds that starts at once may come here and loses nothing by it.
+const MANY_HANDSHAKES: usize = 64;
+
 /// Channels that one peer may have open at once.
 const MOST_CHANNELS: u32 = 1_024;
 
@@ -104,6 +109,26 @@ pub(crate) struct Transport {
     pub(crate) closing: CancellationToken,
     /// Another process has this node's identity.
     pub(crate) identity_taken: CancellationToken,
+    handshakes: Arc<AtomicUsize>,
+}
+
+/// Counts one incoming handshake for as long as it takes.
+struct Handshake {
+    count: Arc<AtomicUsize>,
+    /// How many others were under way when it began.
+    others: usize,
+}
+
+impl Handshake {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        Self { count: count.clone(), others: count.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where the transport delivers what arrives.
@@ -148,6 +173,7 @@ impl Transport {
             inbox: deliveries.inbox,
             closing: CancellationToken::new(),
             identity_taken: CancellationToken::new(),
+            handshakes: Arc::default(),
         });
         let accepting = transport.clone().accept_all();
         transport.spawner.spawn("mesh accept", OnExit::StopNode, Box::pin(accepting));
@@ -311,12 +337,18 @@ impl Transport {
                 incoming.refuse();
                 continue;
             }
-            let accepting = self.clone().accept(incoming);
+            let handshake = Handshake::begin(&self.handshakes);
+            if handshake.others >= MANY_HANDSHAKES && !incoming.remote_address_validated() {
+                // Costs a real peer one round trip, and a forged address everything.
+                let _ = incoming.retry();
+                continue;
+            }
+            let accepting = self.clone().accept(incoming, handshake);
             self.spawner.spawn("mesh handshake", OnExit::Fine, Box::pin(accepting));
         }
     }
 
-    async fn accept(self: Arc<Self>, incoming: quinn::Incoming) {
+    async fn accept(self: Arc<Self>, incoming: quinn::Incoming, _counted: Handshake) {
         let peer = incoming.remote_address();
         let connection = match tokio::time::timeout(DIAL_WITHIN, incoming.into_future()).await {
             Ok(Ok(connection)) => connection,
