@@ -119,6 +119,8 @@ pub struct Node {
     /// Stops taking HTTP connections.
     stop_serving: CancellationToken,
     connections: TaskTracker,
+    /// Calls that other nodes routed here.
+    calls: TaskTracker,
     _lock: Box<dyn FileLock>,
 }
 
@@ -149,10 +151,12 @@ impl Node {
             Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
+        let calls = TaskTracker::new();
         let inbox = Arc::new(NodeInbox {
             spawner: env.spawner.clone(),
             worker: worker.clone(),
             input_limit: settings.limits.input.0,
+            calls: calls.clone(),
             waiters: waiters.clone(),
             bell: bell.clone(),
             catalogue: catalogue.clone(),
@@ -178,6 +182,7 @@ impl Node {
             stop_driving: CancellationToken::new(),
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
+            calls,
             _lock: lock,
             env,
         };
@@ -291,20 +296,29 @@ impl Node {
         }
         self.stop_serving.cancel();
         self.connections.close();
+        self.calls.close();
         let finishing_tasks = async {
             if let Some(tasks) = &self.tasks {
                 tasks.finish(budget).await;
             }
         };
         let finishing_requests = tokio::time::timeout(budget, self.connections.wait());
-        let (_, finished) = tokio::join!(finishing_tasks, finishing_requests);
+        // Nobody may notice that this node leaves, those who called it through another one included.
+        let finishing_calls = tokio::time::timeout(budget, self.calls.wait());
+        let (_, finished, calls_finished) =
+            tokio::join!(finishing_tasks, finishing_requests, finishing_calls);
         if finished.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
                 "requests still run at the end of the budget; breaking them off"
             );
         }
-        // Other nodes may still have calls here: their channels break off with the links.
+        if calls_finished.is_err() {
+            tracing::warn!(
+                calls = self.calls.len(),
+                "calls of other nodes still run at the end of the budget; they break off with the links"
+            );
+        }
         let withdrawn =
             tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation))
                 .await;

@@ -9,6 +9,7 @@ use beatmesh_mesh::transport::channel::Channel;
 use beatmesh_mesh::wire::to_payload;
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::gateway::waiters::Waiters;
@@ -25,6 +26,8 @@ pub struct NodeInbox {
     pub worker: Option<Arc<Worker>>,
     /// Larger inputs are refused.
     pub input_limit: u64,
+    /// Calls of other nodes in progress: a node that stops finishes them, whoever routed them here.
+    pub calls: TaskTracker,
     /// Told of ended tasks.
     pub waiters: Arc<Waiters>,
     /// Rung when there may be work.
@@ -43,6 +46,7 @@ impl Inbox for NodeInbox {
                 None => refuse(channel).await,
             }
         };
+        let serving = self.calls.track_future(serving);
         self.spawner.spawn("call of another node", OnExit::Fine, Box::pin(serving));
     }
 

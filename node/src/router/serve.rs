@@ -21,15 +21,20 @@ const INPUT_WITHIN: Duration = Duration::from_secs(30);
 
 const _: () = assert!(HELD_BACK <= FRAME_LIMIT);
 
+/// The end of an answer has arrived by then, or the link is as good as lost.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
+
 /// No call holds a place in the line for longer, whatever its header says.
 const LONGEST_PATIENCE_MS: u64 = 60_000;
 
 /// Takes one call, runs it, sends the answer. Every way out before GO has run nothing.
 pub async fn serve_call(worker: Arc<Worker>, header: Bytes, input_limit: u64, channel: Channel) {
     let Channel { mut writer, mut reader } = channel;
-    if let Err(error) = serve(&worker, &header, input_limit, &mut writer, &mut reader).await {
+    match serve(&worker, &header, input_limit, &mut writer, &mut reader).await {
+        // A node that stops closes its links as soon as the last call is over: over means arrived.
+        Ok(()) => drop(tokio::time::timeout(ARRIVES_WITHIN, writer.stopped()).await),
         // The router has gone, or its node has: nobody is left to tell.
-        tracing::debug!(%error, "a call from another node ended early");
+        Err(error) => tracing::debug!(%error, "a call from another node ended early"),
     }
 }
 
