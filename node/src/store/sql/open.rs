@@ -84,6 +84,10 @@ async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError>
     let failed = |error: sqlx::Error| OpenError::Open { url: url.to_owned(), reason: plain(&error) };
     let separator = if url.contains('?') { '&' } else { '?' };
     let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc")).map_err(failed)?;
+    // A pool tries again and again and hides the reason: what cannot be opened at all is told at once.
+    let mut probe = AnyConnection::connect_with(&options).await.map_err(failed)?;
+    prepare(&mut probe).await.map_err(failed)?;
+    probe.close().await.map_err(failed)?;
     let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
     let store_id = {
         let mut connection = writer.acquire().await.map_err(failed)?;
