@@ -1,5 +1,6 @@
-//! Tells about refused peers, but not more than once a minute for each address and reason: a foreign
-//! node that keeps dialling must not fill the disk with log lines.
+//! Tells about refused peers, but not more than once a minute for each address: a foreign node that keeps
+//! dialling must not fill the disk with log lines. One address for all reasons: both sides dial, and each
+//! direction fails with words of its own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::env::Clock;
 
-/// One line per address and reason in this time.
+/// One line per address in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Addresses remembered at most; past it the oldest is forgotten, so memory stays bounded when
@@ -20,7 +21,7 @@ const MOST: usize = 256;
 
 pub(crate) struct Refusals {
     clock: Arc<dyn Clock>,
-    told: Mutex<BTreeMap<(SocketAddr, String), Instant>>,
+    told: Mutex<BTreeMap<SocketAddr, Instant>>,
 }
 
 impl Refusals {
@@ -30,24 +31,23 @@ impl Refusals {
 
     /// Logs the refusal unless it was logged within the last minute.
     pub(crate) fn tell(&self, peer: SocketAddr, reason: &str) {
-        if self.is_new(peer, reason) {
-            tracing::warn!(%peer, reason, "refused a peer (further ones like it are not logged for a minute)");
+        if self.is_new(peer) {
+            tracing::warn!(%peer, reason, "refused a peer (further refusals of this address are not logged for a minute)");
         }
     }
 
-    fn is_new(&self, peer: SocketAddr, reason: &str) -> bool {
+    fn is_new(&self, peer: SocketAddr) -> bool {
         let now = self.clock.now();
         let mut told = self.told.lock();
         told.retain(|_, at| now.duration_since(*at) < QUIET);
-        let key = (peer, reason.to_owned());
-        if told.contains_key(&key) {
+        if told.contains_key(&peer) {
             return false;
         }
         if told.len() >= MOST {
-            let oldest = told.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone());
-            oldest.map(|key| told.remove(&key));
+            let oldest = told.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| *peer);
+            oldest.map(|peer| told.remove(&peer));
         }
-        told.insert(key, now);
+        told.insert(peer, now);
         true
     }
 }
@@ -58,21 +58,21 @@ mod tests {
     use crate::system::SystemClock;
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_refusal_is_told_once_a_minute() {
+    async fn an_address_is_told_of_once_a_minute() {
         let refusals = Refusals::new(Arc::new(SystemClock));
-        let peer = "127.0.0.1:1".parse().unwrap();
-        assert!(refusals.is_new(peer, "a"));
-        assert!(!refusals.is_new(peer, "a"));
-        assert!(refusals.is_new(peer, "b"));
+        let [peer, other] = ["127.0.0.1:1", "127.0.0.1:2"].map(|addr| addr.parse().unwrap());
+        assert!(refusals.is_new(peer));
+        assert!(!refusals.is_new(peer));
+        assert!(refusals.is_new(other));
         tokio::time::advance(QUIET).await;
-        assert!(refusals.is_new(peer, "a"));
+        assert!(refusals.is_new(peer));
     }
 
     #[test]
     fn a_flood_of_addresses_does_not_grow_the_memory() {
         let refusals = Refusals::new(Arc::new(SystemClock));
         for port in 1..2_000 {
-            refusals.is_new(SocketAddr::from(([127, 0, 0, 1], port)), "a");
+            refusals.is_new(SocketAddr::from(([127, 0, 0, 1], port)));
         }
         assert_eq!(refusals.told.lock().len(), MOST);
     }
