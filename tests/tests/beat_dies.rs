@@ -9,7 +9,8 @@ use serde_json::json;
 /// Every second, and every missed due time is owed.
 async fn start_ticking(mesh: &TestMesh, side: &SideFile) {
     mesh.client(0).deploy("note", &side.function(&ledger::recording(side))).await;
-    let definition = json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
+    let definition =
+        json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
     mesh.client(0).put("/v1/schedules/tick", &definition).await.ok();
 }
 
@@ -41,17 +42,22 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
     let side = SideFile::new(mesh.dir.path(), "side");
     start_ticking(&mesh, &side).await;
     let mut takeovers = Vec::new();
+    let mut away: Option<usize> = None;
     let mut killed = std::collections::BTreeMap::<String, u32>::new();
     for kill in 0..kills {
-        let beat = mesh.beat_seen_by(usize::try_from(kill).unwrap() % 3).await;
-        let witness = mesh.other_than(beat);
+        let alive: Vec<usize> = (0..3).filter(|index| Some(*index) != away).collect();
+        let beat = mesh.beat_seen_by(alive[usize::try_from(kill).unwrap() % alive.len()]).await;
+        let witness = alive.into_iter().find(|index| *index != beat).expect("two are alive");
         // It is killed in the middle of its work: after a tick of its own, at another phase of the second
         // each time, the moment of the commit among them.
         let client = mesh.client(witness);
         let seen = ledger::read(&client, "tick").await.len();
-        until("the Beat ticks", Duration::from_secs(10), async || ledger::read(&client, "tick").await.len(), |n| {
-            *n > seen
-        })
+        until(
+            "the Beat ticks",
+            Duration::from_secs(10),
+            async || ledger::read(&client, "tick").await.len(),
+            |n| *n > seen,
+        )
         .await;
         let phase = Duration::from_millis(u64::from(kill) * 370 % 1_000);
         tokio::time::sleep(phase).await;
@@ -66,8 +72,16 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
         .await;
         takeovers.push(i64::try_from(dead.elapsed().as_millis()).unwrap());
         caught_up(&mesh, witness).await;
-        mesh.nodes[beat].restart();
-        mesh.until_formed().await;
+        // The next Beat may be another one: every second time the old one stays away until that is dead.
+        if let Some(away) = away.take() {
+            mesh.nodes[away].restart();
+        }
+        if kill % 2 == 0 && kill + 1 < kills {
+            away = Some(beat);
+        } else {
+            mesh.nodes[beat].restart();
+            mesh.until_formed().await;
+        }
     }
     let ticks = caught_up(&mesh, 0).await;
     mesh.client(0).post("/v1/schedules/tick/pause", "").await.ok();
@@ -90,21 +104,24 @@ async fn a_beat_that_stands_still_and_goes_on_fires_nothing_twice() {
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
     start_ticking(&mesh, &side).await;
-    let rounds = from_env("BEATMESH_STOPS", 2);
+    let rounds = from_env("BEATMESH_STOPS", 4);
     for round in 0..rounds {
         let beat = mesh.beat_seen_by(0).await;
+        let name = mesh.nodes[beat].name().to_owned();
         let witness = mesh.other_than(beat);
         caught_up(&mesh, witness).await;
+        // Right after a tick the node is likely to stand still inside a transaction, and then nobody can
+        // write to an SQLite file; in the middle of a second it is idle. Both must end well.
+        let is_idle = round % 2 == 0;
+        tokio::time::sleep(Duration::from_millis(if is_idle { 500 } else { 0 })).await;
         mesh.nodes[beat].signal(Signal::Stop);
         // This pause is the fault itself, not a wait for luck.
         tokio::time::sleep(Duration::from_millis(3_000 + u64::from(round) * 250)).await;
         let meanwhile = ledger::read(&mesh.client(witness), "tick").await;
         mesh.nodes[beat].signal(Signal::Continue);
-        assert_ne!(
-            meanwhile.last().unwrap().node,
-            mesh.nodes[beat].name(),
-            "a stand-in has fired while the Beat stood still"
-        );
+        let has_stood_in = meanwhile.last().unwrap().node != name;
+        println!("stopped {}: stood in for: {has_stood_in}", if is_idle { "idle" } else { "busy" });
+        assert!(has_stood_in || !is_idle, "nobody has fired while the Beat stood still");
         mesh.until_formed().await;
         caught_up(&mesh, witness).await;
     }
