@@ -46,7 +46,6 @@ impl Client {
     }
 
     /// A request to build on.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.inner.request(method, format!("{}{path}", self.base))
     }
@@ -143,7 +142,6 @@ impl Answer {
     /// # Panics
     /// When it is not.
     #[track_caller]
-    #[expect(clippy::must_use_candidate, reason = "the check is the point")]
     pub fn ok(self) -> Self {
         assert!((200..300).contains(&self.status), "{} {}", self.status, self.text());
         self

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::figures::{from_env, summary};
-use beatmesh_tests::side_file::{builtin, shell};
-use beatmesh_tests::{Client, TestMesh, http};
+use beatmesh_tests::side_file::builtin;
+use beatmesh_tests::{Client, SideFile, TestMesh, http, until};
 use reqwest::Method;
 
 const CLIENTS: u32 = 32;
@@ -17,6 +17,8 @@ const CLIENTS: u32 = 32;
 #[derive(Debug, Default)]
 struct Counts {
     ok: u32,
+    /// Tries of the process function that were answered 200.
+    run: Vec<String>,
     /// 502 with `outcome: unknown`.
     lost: u32,
     /// The connection to the dead node's own port failed.
@@ -52,8 +54,11 @@ async fn client(number: u32, ports: Arc<Ports>) -> Counts {
         }
         // Mostly builtins, every tenth a process; half of them with a key, so that they hop.
         let function = if call % 10 == 0 { "process" } else { "echo" };
-        let body = format!("call {call}");
+        let mut tries = 0;
         loop {
+            // Every try is one of its own: what the client itself repeats may run twice.
+            tries += 1;
+            let body = format!("call {call} try {tries}");
             let request = clients[at].request(Method::POST, &format!("/v1/functions/{function}/call"));
             let request = request.body(body.clone());
             let request = if call % 2 == 0 { request.header("Beatmesh-Key", body.clone()) } else { request };
@@ -63,6 +68,9 @@ async fn client(number: u32, ports: Arc<Ports>) -> Counts {
                 Ok(answer) if answer.status == 200 => {
                     assert_eq!(answer.text(), body, "somebody else's answer");
                     counts.ok += 1;
+                    if function == "process" {
+                        counts.run.push(body);
+                    }
                     counts.milliseconds.push(i64::try_from(begin.elapsed().as_millis()).unwrap());
                     *counts.by_node.entry(answer.node().to_owned()).or_default() += 1;
                 }
@@ -94,8 +102,14 @@ async fn clients_of_living_nodes_see_200_or_an_unknown_outcome_and_nothing_else(
     let total = from_env("BEATMESH_CALLS", 10_000);
     let mut mesh = TestMesh::start(3).await;
     mesh.client(0).deploy("echo", &builtin("echo")).await;
-    mesh.client(0).deploy("process", &shell("cat")).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    // No fsync: only nodes die here, not the machine.
+    let script = format!("read -r line; echo \"$line\" >> '{}'; printf %s \"$line\"", side.mark());
+    mesh.client(0).deploy("process", &side.function(&script)).await;
     mesh.client(1).call("process", "warm").await.ok();
+    let stop_there = mesh.key_of(1).await;
+    let slow = format!("echo slow >> '{}'; sleep 1.5; echo slept", side.mark());
+    mesh.client(0).deploy("slow", &side.function(&slow)).await;
     let victim = 1;
     let ports = Arc::new(Ports {
         http: mesh.nodes.iter().map(beatmesh_tests::Node::http).collect(),
@@ -112,16 +126,25 @@ async fn clients_of_living_nodes_see_200_or_an_unknown_outcome_and_nothing_else(
         }
     };
     reached(total / 3).await;
+    // One call is in the victim's hands for certain: accepted, running, not answered.
+    let in_hand =
+        mesh.client(0).request(Method::POST, "/v1/functions/slow/call").header("Beatmesh-Key", stop_there);
+    let in_hand = tokio::spawn(http::send(in_hand));
+    let begun = async || side.lines().iter().filter(|line| *line == "slow").count();
+    until("the slow call runs on the victim", Duration::from_secs(5), begun, |n| *n == 1).await;
     // What the dead node may have had in flight: at most one call of each client.
     ports.dying.store(1, Ordering::SeqCst);
     mesh.nodes[victim].kill();
     reached(total * 2 / 3).await;
     mesh.nodes[victim].restart();
     ports.dying.store(0, Ordering::SeqCst);
+    let lost = in_hand.await.unwrap().unwrap().problem(502, "answer_lost");
+    assert_eq!(lost["outcome"], "unknown", "{lost:#}");
     let mut all = Counts::default();
     for client in clients {
         let counts = client.await.expect("no client panics");
         all.ok += counts.ok;
+        all.run.extend(counts.run);
         all.lost += counts.lost;
         all.refused += counts.refused;
         all.broken.extend(counts.broken);
@@ -146,6 +169,14 @@ async fn clients_of_living_nodes_see_200_or_an_unknown_outcome_and_nothing_else(
     assert!(all.lost <= CLIENTS, "more than the dead node can have had in flight: {}", all.lost);
     assert!(all.refused >= 1, "the kill met nobody");
     assert_eq!(all.by_node.len(), 3);
+    let runs = side.lines();
+    let mut once = runs.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), runs.len(), "a call that was accepted once ran twice");
+    let missing: Vec<_> = all.run.iter().filter(|run| once.binary_search(run).is_err()).collect();
+    assert!(missing.is_empty(), "answered 200 and never run: {missing:?}");
+    println!("  {} calls of the process function ran, none twice", runs.len());
     mesh.until_formed().await;
     mesh.assert_well().await;
 }

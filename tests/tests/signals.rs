@@ -180,6 +180,33 @@ async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_di
     assert_eq!(again.len(), lost.len(), "only lost tasks run again: {again:#?}");
 }
 
+/// Fault 29 of the list: it wakes up with a result that nobody may take any more.
+#[tokio::test]
+async fn a_worker_that_stood_still_past_its_lease_does_not_complete_the_task_of_another() {
+    let mut mesh = TestMesh::start_with(3, |spec| spec.set("queue.lease", "2s")).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!(
+        "{}; if [ $BEATMESH_ATTEMPT = 1 ]; then sleep 1; else sleep 4; fi; printf 'attempt %s' $BEATMESH_ATTEMPT",
+        side.append("$BEATMESH_NODE")
+    );
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    let task = mesh.client(0).enqueue("long", "", "").await;
+    until("it runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
+    let first = mesh.index_of(&side.lines()[0]);
+    mesh.nodes[first].signal(Signal::Stop);
+    let begin = Instant::now();
+    until("it runs elsewhere", Duration::from_secs(15), async || side.lines().len(), |n| *n == 2).await;
+    println!("a task of a worker that stands still began again after {:?} (lease 2 s)", begin.elapsed());
+    // Its program has ended long since; the second attempt still runs.
+    mesh.nodes[first].signal(Signal::Continue);
+    let record = mesh.client(mesh.other_than(first)).finished(&task).await;
+    assert_eq!((&record["state"], &record["attempts"]), (&"done".into(), &2.into()), "{record:#}");
+    assert_eq!(record["result"], "attempt 2", "the late completion was not taken: {record:#}");
+    assert_eq!(side.lines().len(), 2);
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
 /// The kernel's death signal reaches the program that the node has started, not that program's children.
 #[tokio::test]
 #[ignore = "a gap: children of a function outlive a node that is killed with `kill -9`"]
