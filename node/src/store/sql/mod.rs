@@ -1,7 +1,7 @@
 //! Catalogue, node table and queue in one SQL database, through sqlx's `Any` driver.
 //!
 //! SQLite for now: one machine. The statements keep to what PostgreSQL and MySQL understand as well;
-//! what differs (opening, the store's clock, taking the write lock) stands in [`open`] and [`writer`].
+//! what differs (opening, the store's clock, taking the write lock) stands in `open` and `writer`.
 //!
 //! Every change is one transaction that takes the write lock first (`BEGIN IMMEDIATE`), so two nodes
 //! never decide from the same reading. Readers use connections of their own and never wait for writers
