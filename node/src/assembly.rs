@@ -23,9 +23,9 @@ use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::name::QueueName;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::discovery::Discovery;
-use crate::gateway::Gateway;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
+use crate::gateway::{BodyBudget, Gateway};
 use crate::inbox::NodeInbox;
 use crate::notice::Notice;
 use crate::queue::task::TaskId;
@@ -194,7 +194,7 @@ impl Node {
             worker: node.worker.clone(),
             waiters,
             bell,
-            input_limit: usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX),
+            bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),
