@@ -204,11 +204,13 @@ impl Node {
             headers: usize::try_from(settings.limits.headers.0).unwrap_or(usize::MAX),
             header_timeout: settings.limits.header_timeout.0,
         };
+        // First in the ring, then open to clients: whoever asks finds a worker.
+        node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
+        node.in_ring().await;
         let (stop, open) = (node.stop_serving.clone(), node.connections.clone());
         let serving = serve(node.env.clone(), listener, gateway.routes(), limits, stop, open);
         node.env.spawner.spawn("http", OnExit::Fine, Box::pin(serving));
         node.ready.store(true, Ordering::Relaxed);
-        node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
         tracing::info!(node = %node.id, %generation, http = %node.http, mesh = %node.mesh.advertise(), "node is ready");
         Ok(node)
     }
@@ -264,6 +266,13 @@ impl Node {
             );
             self.env.spawner.spawn("task claims", OnExit::Fine, Box::pin(tasks.clone().run()));
         }
+    }
+
+    /// Waits until this node sees itself in the ring.
+    async fn in_ring(&self) {
+        let mut views = self.mesh.watch();
+        // An error means that the mesh has stopped, which stops the node.
+        let _ = views.wait_for(|view| view.ring.contains(&view.me)).await;
     }
 
     /// Where it takes HTTP.
