@@ -49,6 +49,9 @@ async fn two_hundred_executions_leave_no_zombie_and_no_descriptor() {
             running.spawn(async move {
                 let script = ["true", "exit 1", "sleep 1000 & exit 0", "sleep 1000"][turn as usize % 4];
                 let mut execution = shell(script);
+                if turn % 7 == 0 {
+                    execution = harness::execution(process(&["no-such-program"]));
+                }
                 execution.timeout = if turn % 4 == 3 { Duration::from_millis(20) } else { DEADLINE };
                 // A part is dropped in the middle, some of it before the program has started.
                 if turn % 5 == 0 {
