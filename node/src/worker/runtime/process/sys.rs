@@ -83,13 +83,26 @@ pub(super) fn group_of(pid: pid_t) -> Option<pid_t> {
     (group > 0).then_some(group)
 }
 
-/// Waits until the descriptor is readable; for a pidfd, until the process has ended.
+/// Waits until the process behind a pidfd has ended.
 #[expect(unsafe_code, reason = "tokio trusts the caller that the descriptor stays open")]
-pub(super) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) async fn ended(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the borrow keeps the descriptor open for as long as this future lives, and with it the AsyncFd.
-    let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-    fd.readable().await?.retain_ready();
-    Ok(())
+    let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+    loop {
+        let mut readiness = watched.readable().await?;
+        // The runtime may report readiness that is not there; believing it would kill a living function.
+        if is_readable(pidfd) {
+            return Ok(());
+        }
+        readiness.clear_ready();
+    }
+}
+
+#[expect(unsafe_code, reason = "poll has no safe interface")]
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call; a timeout of 0 never blocks.
+    unsafe { libc::poll(&raw mut asked, 1, 0) == 1 }
 }
 
 /// From now on, descendants whose parent has died become children of this process instead of init's.
