@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use beatmesh_simulations::history::{Record, line};
-use beatmesh_simulations::measures::Lateness;
+use beatmesh_simulations::measures::Measures;
 use beatmesh_simulations::scenarios::{self, Scenario};
 use beatmesh_simulations::trial::{self, Outcome};
 use beatmesh_simulations::world::store::guards::{Guard, Guards};
@@ -95,7 +95,7 @@ fn run(command: Command) -> Result<bool, String> {
                 outcome.history.iter().for_each(|record| println!("{}", line(record)));
             }
             println!("seed {seed}: {} events, trace {:016x}", outcome.history.len(), outcome.hash);
-            println!("lateness of ticks: {}", outcome.lateness.all);
+            print!("{}", outcome.measures);
             outcome.faults.iter().for_each(|fault| println!("  {fault}"));
             report(&scenario, &outcome, &which);
             Ok(outcome.violations.is_empty())
@@ -106,11 +106,11 @@ fn run(command: Command) -> Result<bool, String> {
 /// Runs all seeds; answers whether all were well.
 fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
     let began = Instant::now();
-    let (mut failed, mut lateness) = (0_u64, Lateness::default());
+    let (mut failed, mut measures) = (0_u64, Measures::default());
     let count = seeds.end - seeds.start;
     for seed in seeds {
         let outcome = trial::run(scenario, seed, which.guards());
-        lateness.join(&outcome.lateness);
+        measures.join(&outcome.measures);
         if !outcome.violations.is_empty() {
             failed += 1;
             report(scenario, &outcome, which);
@@ -124,8 +124,7 @@ fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
         took.as_secs_f64(),
         count as f64 * 60.0 / took.as_secs_f64()
     );
-    println!("  lateness of all ticks:                   {}", lateness.all);
-    println!("  of those due within 3 s after the crash: {}", lateness.after_crash);
+    print!("{measures}");
     failed == 0
 }
 
@@ -141,14 +140,12 @@ fn report(scenario: &Scenario, outcome: &Outcome, which: &Which) {
     }
     println!("  the events around the first one:");
     around(&outcome.history, first.at).iter().for_each(|record| println!("    {}", line(record)));
-    let without = match which.without {
-        Some(_) => " --without cursor_compare",
-        None => "",
-    };
+    let without = which.without.map_or_else(String::new, |guard| format!(" --without {}", guard.as_str()));
     println!(
         "  replay: cargo run -p beatmesh-simulations -- replay --scenario {} --seed {}{without} --trace",
         scenario.name, outcome.seed
     );
+    println!("  (it repeats faults, names, dice and workload; packets and their timing not yet)");
 }
 
 /// The events up to a moment; the last ones when there is none.
@@ -159,7 +156,11 @@ fn around(history: &[Record], at: Option<beatmesh_mesh::env::UnixMs>) -> &[Recor
 
 fn show_log(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::builder().parse(filter).map_err(|error| format!("--log {filter}: {error}"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(VirtualTime).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(VirtualTime)
+        .init();
     Ok(())
 }
 

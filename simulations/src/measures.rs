@@ -6,6 +6,7 @@ use std::time::Duration;
 use beatmesh_mesh::env::UnixMs;
 
 use crate::history::{Event, Record};
+use crate::properties::l5_views_agree::converged_at;
 
 /// Ticks due this soon after a crash of the Beat wait for its stand-in; later ones should not.
 const AFTER_CRASH: Duration = Duration::from_secs(3);
@@ -46,35 +47,51 @@ impl fmt::Display for Distribution {
     }
 }
 
-/// How late ticks were fired, by the store's clock.
+/// What one run measured, or many.
 #[derive(Clone, Debug, Default)]
-pub struct Lateness {
-    /// Every tick that was fired.
-    pub all: Distribution,
-    /// Those that were due within three seconds after the Beat was crashed.
-    pub after_crash: Distribution,
+pub struct Measures {
+    /// How late ticks were fired, by the store's clock.
+    pub lateness: Distribution,
+    /// Of those that were due within three seconds after the Beat was crashed.
+    pub lateness_after_crash: Distribution,
+    /// From the end of the last fault until all nodes' views were equal, for good.
+    pub convergence: Distribution,
 }
 
-impl Lateness {
+impl Measures {
     /// Measures one run. `crashes` says when the Beat was crashed.
     #[must_use]
     pub fn of(records: &[Record], crashes: &[UnixMs]) -> Self {
-        let mut lateness = Self::default();
+        let mut measures = Self::default();
         for record in records {
             let Event::TickCommitted { due, skipped: None, .. } = &record.event else { continue };
             let late = record.at.millis_since(*due);
-            lateness.all.add(late);
+            measures.lateness.add(late);
             if crashes.iter().any(|crash| due >= crash && *due < crash.plus(AFTER_CRASH)) {
-                lateness.after_crash.add(late);
+                measures.lateness_after_crash.add(late);
             }
         }
-        lateness
+        let healed = |record: &&Record| matches!(record.event, Event::FaultEnded { .. });
+        let healed = records.iter().rev().find(healed);
+        if let (Some(healed), Some(agreed)) = (healed, converged_at(records)) {
+            measures.convergence.add(agreed.millis_since(healed.at).max(0));
+        }
+        measures
     }
 
-    /// Adds the ticks of another run.
+    /// Adds those of another run.
     pub fn join(&mut self, other: &Self) {
-        self.all.join(&other.all);
-        self.after_crash.join(&other.after_crash);
+        self.lateness.join(&other.lateness);
+        self.lateness_after_crash.join(&other.lateness_after_crash);
+        self.convergence.join(&other.convergence);
+    }
+}
+
+impl fmt::Display for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  lateness of all ticks:                       {}", self.lateness)?;
+        writeln!(f, "  of those due within 3 s after the crash:     {}", self.lateness_after_crash)?;
+        writeln!(f, "  last fault healed until all views are equal: {}", self.convergence)
     }
 }
 

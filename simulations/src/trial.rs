@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 
 use crate::faults::Fault;
 use crate::history::{EPOCH, Record};
-use crate::measures::Lateness;
+use crate::measures::Measures;
 use crate::properties::{self, Evidence, Violation};
 use crate::scenarios::{Scenario, Script};
 use crate::workload;
@@ -44,8 +44,8 @@ pub struct Outcome {
     pub history: Vec<Record>,
     /// [`crate::history::History::hash`].
     pub hash: u64,
-    /// How late ticks were.
-    pub lateness: Lateness,
+    /// How late ticks were, and what else takes time.
+    pub measures: Measures,
 }
 
 /// Runs one seed on a fresh thread.
@@ -94,12 +94,12 @@ fn run_here(script: fn(&mut StdRng) -> Script, seed: u64, guards: Guards) -> Out
             ..Violation::at_the_end(format!("this fault met nobody: {fault}"))
         }));
     }
-    let lateness = Lateness::of(&history, &effects.beat_crashes);
-    if lateness.all.quantile(0.5).is_none() && violations.is_empty() {
+    let measures = Measures::of(&history, &effects.beat_crashes);
+    if measures.lateness.quantile(0.5).is_none() && violations.is_empty() {
         let what = "no tick was fired".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
-    Outcome { seed, faults: script.faults, violations, hash: world.history.hash(), lateness, history }
+    Outcome { seed, faults: script.faults, violations, hash: world.history.hash(), measures, history }
 }
 
 /// What the faults did.

@@ -2,6 +2,7 @@
 //! of the catalogue of promises.
 
 pub mod l0_quiescence;
+pub mod l5_views_agree;
 pub mod m2_generations;
 pub mod q1_acknowledged;
 pub mod t1_once;
@@ -60,12 +61,13 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 5] = [
+pub const ALL: [Property; 6] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     q1_acknowledged::PROPERTY,
     m2_generations::PROPERTY,
     l0_quiescence::PROPERTY,
+    l5_views_agree::PROPERTY,
 ];
 
 /// Everything that is wrong with a run.

@@ -23,10 +23,7 @@ const NODES: usize = 3;
 const BEGIN_MS: std::ops::Range<u64> = 6_000..16_000;
 
 fn script(dice: &mut StdRng) -> Script {
-    let mut faults = vec![
-        fault(dice, 500..8_000, FaultKind::Crash(Target::BeatOwner)),
-        partition(dice),
-    ];
+    let mut faults = vec![fault(dice, 500..8_000, FaultKind::Crash(Target::BeatOwner)), partition(dice)];
     faults.extend(store_trouble(dice));
     Script {
         nodes: NODES,

@@ -47,3 +47,14 @@ pub fn find(name: &str) -> Result<Scenario, &'static str> {
     let nearest = || ALL.into_iter().max_by_key(nearness).expect("there is a scenario").name;
     known.ok_or_else(nearest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_answered_with_the_right_one() {
+        assert_eq!(find("beat_owner_crash").err(), Some("beat_owner_crashes"));
+        assert!(find("beat_owner_crashes").is_ok());
+    }
+}

@@ -56,4 +56,18 @@ mod tests {
         assert!(text.contains("the cause") && text.contains("panics.rs"), "{text}");
         assert_eq!(catch(|| 7), Ok(7));
     }
+
+    #[test]
+    fn a_panic_in_a_task_that_nobody_spawned_through_the_seam_ends_the_run() {
+        let outcome = catch(|| {
+            let mut sim = turmoil::Builder::new().build();
+            sim.client("client", async {
+                tokio::task::spawn_local(async { panic!("planted") });
+                std::future::pending().await
+            });
+            sim.run()
+        });
+        let text = outcome.map(|ended| ended.map_err(|error| error.to_string())).unwrap_err();
+        assert!(text.contains("planted"), "{text}");
+    }
 }

@@ -119,9 +119,10 @@ impl<'a> Stage<'a> {
 
     /// What the faults did.
     pub(super) fn effects(&self) -> Effects {
-        let missing = self.faults.iter().filter(|running| {
-            running.fault.kind.must_take_effect() && !running.took_effect
-        });
+        let missing = self
+            .faults
+            .iter()
+            .filter(|running| running.fault.kind.must_take_effect() && !running.took_effect);
         Effects { missing: missing.map(|running| running.fault).collect(), ..self.effects.clone() }
     }
 

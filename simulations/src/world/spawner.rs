@@ -47,3 +47,26 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_and_an_end_that_must_not_be_fail_the_run_with_their_text() {
+        let failures = Failures::default();
+        let spawner = SimSpawner::new("n", failures.clone());
+        let mut sim = turmoil::Builder::new().build();
+        sim.client("n", async move {
+            spawner.spawn("fine", OnExit::Fine, Box::pin(async {}));
+            spawner.spawn("needed", OnExit::StopNode, Box::pin(async {}));
+            spawner.spawn("broken", OnExit::Fine, Box::pin(async { panic!("planted") }));
+            tokio::task::yield_now().await;
+            Ok(())
+        });
+        sim.run().unwrap();
+        let failures = failures.all();
+        assert_eq!(failures.len(), 2, "{failures:?}");
+        assert!(failures[0].contains("`needed` ended") && failures[1].contains("`broken` panicked: planted"));
+    }
+}

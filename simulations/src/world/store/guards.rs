@@ -11,9 +11,6 @@ pub struct Guards {
     pub cursor_compare: bool,
 }
 
-/// The names of all guards.
-pub const NAMES: [&str; 1] = ["cursor_compare"];
-
 impl Default for Guards {
     fn default() -> Self {
         Self { cursor_compare: true }
@@ -37,13 +34,26 @@ pub enum Guard {
     CursorCompare,
 }
 
+impl Guard {
+    /// All guards.
+    pub const ALL: [Self; 1] = [Self::CursorCompare];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CursorCompare => "cursor_compare",
+        }
+    }
+}
+
 impl FromStr for Guard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "cursor_compare" => Ok(Self::CursorCompare),
-            _ => Err(format!("`{text}` is not a guard; there is {}", NAMES.join(", "))),
-        }
+        let nearness = |guard: &Self| (strsim::jaro(guard.as_str(), text) * 1e6) as u64;
+        let nearest = || Self::ALL.into_iter().max_by_key(nearness).expect("there is a guard").as_str();
+        let known = Self::ALL.into_iter().find(|guard| guard.as_str() == text);
+        known.ok_or_else(|| format!("there is no guard `{text}`; did you mean `{}`?", nearest()))
     }
 }

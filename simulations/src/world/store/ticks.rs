@@ -80,7 +80,8 @@ impl StoreState {
             Overlap::Skip => phase != Phase::Ended,
             Overlap::QueueOne => matches!(phase, Phase::Waiting | Phase::Ready),
         };
-        let of_schedule = self.tasks.values().filter(|row| schedule_of(&row.record) == Some(&commit.schedule));
+        let of_schedule =
+            self.tasks.values().filter(|row| schedule_of(&row.record) == Some(&commit.schedule));
         of_schedule.map(|row| row.phase).any(in_the_way)
     }
 
