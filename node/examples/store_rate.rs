@@ -66,8 +66,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn open(dir: &std::path::Path) -> anyhow::Result<Arc<SqlStore>> {
-    let spawner =
-        Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
+    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

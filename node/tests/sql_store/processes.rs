@@ -55,8 +55,10 @@ async fn enqueue(store: Arc<SqlStore>) {
 }
 
 async fn work(store: Arc<SqlStore>) {
-    let who =
-        Claimant { node: format!("pid-{}", std::process::id()), queues: vec!["default".parse().expect("a name")] };
+    let who = Claimant {
+        node: format!("pid-{}", std::process::id()),
+        queues: vec!["default".parse().expect("a name")],
+    };
     loop {
         let claimed = match store.claim(&who, 4, Duration::from_secs(600)).await {
             Ok(claimed) => claimed,
@@ -67,7 +69,8 @@ async fn work(store: Arc<SqlStore>) {
         };
         for task in claimed {
             say(format!("claimed {} {}", task.id, task.attempt.0));
-            let outcome = TaskOutcome::Done { output: Bytes::from_static(b"ok"), content_type: String::new() };
+            let outcome =
+                TaskOutcome::Done { output: Bytes::from_static(b"ok"), content_type: String::new() };
             match store.complete(task.id, task.attempt, outcome, String::new()).await {
                 Ok(Completion::Recorded(TaskState::Done)) => say(format!("done {}", task.id)),
                 Ok(other) => say(format!("odd completion {} {other:?}", task.id)),
@@ -202,7 +205,11 @@ async fn check(dir: &Path, told: &Told) {
     let mut ask = async |query: &str| number(&mut other, query).await;
     assert_eq!(ask("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await, 0);
     let cursor = ask("SELECT due_up_to FROM schedule_states").await;
-    assert_eq!(cursor, ask("SELECT MAX(due) FROM ticks").await, "the cursor is the greatest decided due time");
+    assert_eq!(
+        cursor,
+        ask("SELECT MAX(due) FROM ticks").await,
+        "the cursor is the greatest decided due time"
+    );
     let lines = ask("SELECT COUNT(*) FROM ticks").await;
     assert_eq!(ask("SELECT MAX(due) - MIN(due) + 1 FROM ticks").await, lines, "every one is in the ledger");
     assert!(lines >= told.fired.len() as i64);

@@ -50,8 +50,7 @@ pub async fn open(dir: &Path) -> Arc<SqlStore> {
 }
 
 pub async fn try_open(url: &str, keep: Duration) -> Result<SqlStore, OpenError> {
-    let spawner =
-        Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
+    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

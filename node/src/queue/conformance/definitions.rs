@@ -31,7 +31,8 @@ pub async fn every_edit_takes_a_higher_revision_and_an_equal_one_changes_nothing
     assert_eq!(nodes[1].catalogue.put_function(&f, &noop(), None).await, Ok((first.clone(), false)));
     let (second, changed) = nodes[1].catalogue.put_function(&f, &echo(), None).await.expect("stored");
     assert!(changed && second.revision > first.revision);
-    let (schedule, changed) = nodes[2].catalogue.put_schedule(&s, &every_second(), None).await.expect("stored");
+    let (schedule, changed) =
+        nodes[2].catalogue.put_schedule(&s, &every_second(), None).await.expect("stored");
     assert!(changed && schedule.enabled && schedule.revision > second.revision);
     assert_eq!(schedule.times_revision, schedule.revision);
 

@@ -61,7 +61,10 @@ pub async fn too_many_lost_leases_bury_a_task(subject: &dyn Subject) {
         assert_eq!((swept.returned.contains(&id), swept.dead.contains(&id)), (!buried, buried));
     }
     let task = nodes[2].task(id).await;
-    assert_eq!((task.state, task.attempts, task.lost_leases), (TaskState::Dead, MOST_LOST + 1, MOST_LOST + 1));
+    assert_eq!(
+        (task.state, task.attempts, task.lost_leases),
+        (TaskState::Dead, MOST_LOST + 1, MOST_LOST + 1)
+    );
     assert!(task.finished_at.is_some());
     assert!(nodes[0].claim(8, LONG).await.is_empty());
 

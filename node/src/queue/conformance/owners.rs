@@ -71,6 +71,7 @@ pub async fn competing_owners_commit_every_due_time_once(subject: &dyn Subject) 
     let in_ledger: BTreeSet<_> = ledger.iter().filter_map(|line| line.task).collect();
     assert_eq!(in_ledger, once, "fired and in the ledger as fired");
     let all = TaskFilter { limit: 1_000, ..TaskFilter::default() };
-    let tasks: BTreeSet<_> = nodes[2].queue.tasks(&all).await.expect("read").iter().map(|task| task.id).collect();
+    let tasks: BTreeSet<_> =
+        nodes[2].queue.tasks(&all).await.expect("read").iter().map(|task| task.id).collect();
     assert_eq!(tasks, once, "fired if and only if its task exists");
 }

@@ -8,11 +8,11 @@ use beatmesh_mesh::env::UnixMs;
 use super::given::{LONG, commit, deciding, fire, skip};
 use super::{FOREVER, Node, Subject};
 use crate::queue::StoreError;
+use crate::queue::TaskFilter;
 use crate::queue::task::{Origin, TaskState};
 use crate::queue::tick::{
     EARLIEST_MS, MOST_DECISIONS, ScheduleState, TickCommit, TickDecision, TickOutcome, Verdict, tick_task_id,
 };
-use crate::queue::TaskFilter;
 
 /// A store with one schedule some of whose due times have come.
 async fn begin(subject: &dyn Subject) -> (Vec<Node>, ScheduleState) {
@@ -70,7 +70,10 @@ pub async fn a_firing_moves_the_cursor_writes_the_ledger_and_enqueues(subject: &
     assert_eq!((task.state, task.retries, task.origin), (TaskState::Ready, 2, origin));
     let claimed = nodes[2].claim(8, LONG).await;
     assert_eq!(claimed.len(), 2);
-    assert_eq!((claimed[0].input.as_ref(), claimed[0].content_type.as_str()), (&b"{}"[..], "application/json"));
+    assert_eq!(
+        (claimed[0].input.as_ref(), claimed[0].content_type.as_str()),
+        (&b"{}"[..], "application/json")
+    );
 }
 
 /// A run stands in the ledger by its last due time, and counts.
@@ -188,7 +191,11 @@ pub async fn a_commit_that_makes_no_sense_is_refused(subject: &dyn Subject) {
 pub async fn the_ledger_is_read_by_range(subject: &dyn Subject) {
     let (nodes, state) = begin(subject).await;
     nodes[0].schedule("other").await;
-    nodes[0].queue.commit_tick(deciding(&state, (1..=9).map(|n| fire(at(&state, n))).collect())).await.expect("ok");
+    nodes[0]
+        .queue
+        .commit_tick(deciding(&state, (1..=9).map(|n| fire(at(&state, n))).collect()))
+        .await
+        .expect("ok");
     for (since, until, limit, expected) in [
         (1, 10, 100, vec![9, 8, 7, 6, 5, 4, 3, 2, 1]),
         (3, 6, 100, vec![5, 4, 3]),

@@ -76,7 +76,9 @@ async fn ready(tx: &mut Tx<'_>, queue: &QueueName, most: u32) -> sqlx::Result<Ve
     .bind(i64::from(most))
     .fetch_all(&mut *tx.connection)
     .await?;
-    rows.iter().map(|row| Ok((row.try_get("urgency")?, row.try_get("wake_at")?, row.try_get("id")?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.try_get("urgency")?, row.try_get("wake_at")?, row.try_get("id")?)))
+        .collect()
 }
 
 /// Leases these tasks, all of them ready, and reads what their workers need, in the order given.

@@ -48,8 +48,7 @@ pub(super) struct Opened {
 /// Each step brings the tables to the next version. Steps that have been released never change.
 const STEPS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_first.sql")];
 
-/// How long a statement waits for another process's write lock. Less than what an HTTP client waits, so
-/// that a locked file becomes a clear answer.
+/// How long opening and reading wait for a lock of another process; `writer` waits in a way of its own.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// Reads are short: a few connections serve many requests.
@@ -128,11 +127,15 @@ async fn connect(options: &AnyConnectOptions) -> sqlx::Result<AnyConnection> {
         let reason = "it cannot keep a write-ahead log; is it on a network file system, or in memory?";
         return Err(sqlx::Error::Configuration(reason.into()));
     }
+    sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
     Ok(connection)
 }
 
 /// A connection for changes in place of one that failed. It must be the same store.
-pub(super) async fn reconnect(options: &AnyConnectOptions, store_id: &str) -> Result<AnyConnection, StoreError> {
+pub(super) async fn reconnect(
+    options: &AnyConnectOptions,
+    store_id: &str,
+) -> Result<AnyConnection, StoreError> {
     let mut connection = connect(options).await.map_err(before_commit)?;
     match value(&mut connection, "store_id").await.map_err(before_commit)? {
         Some(id) if id == store_id => Ok(connection),
@@ -142,18 +145,16 @@ pub(super) async fn reconnect(options: &AnyConnectOptions, store_id: &str) -> Re
 
 /// Settings that live in the connection, not in the file.
 async fn prepare_reader(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    let pragmas =
-        format!("PRAGMA busy_timeout = {}; PRAGMA cache_size = -2000; PRAGMA query_only = 1;", BUSY.as_millis());
+    let pragmas = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA cache_size = -2000; PRAGMA query_only = 1;",
+        BUSY.as_millis()
+    );
     sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).execute(connection).await?;
     Ok(())
 }
 
 /// Brings the tables to the newest version, in one transaction. Answers the store's id.
-async fn migrate(
-    connection: &mut AnyConnection,
-    url: &str,
-    entropy: &dyn Entropy,
-) -> Result<String, Failed> {
+async fn migrate(connection: &mut AnyConnection, url: &str, entropy: &dyn Entropy) -> Result<String, Failed> {
     let failed = |error: sqlx::Error| as_failed(url, &error);
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     sqlx::raw_sql(

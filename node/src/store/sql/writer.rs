@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{CLOCK, Tx, error, open};
@@ -31,6 +31,21 @@ const MOST: usize = 256;
 
 /// No further change joins a transaction that is older: other nodes wait for the lock.
 const LONGEST_TRANSACTION: Duration = Duration::from_millis(50);
+
+/// How long a transaction waits for another process's write lock. Less than what an HTTP client waits, so
+/// that a locked file becomes a clear answer.
+const LOCKED: Duration = Duration::from_secs(2);
+
+/// How often it looks whether the lock is free. One look costs some microseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// While processes compete, each leaves the lock alone for so long after a transaction: longer than the
+/// others take to look again, timers being up to a millisecond late.
+const GAP: Duration = Duration::from_millis(3);
+const _: () = assert!(GAP.as_millis() > 2 * LOOK_AGAIN.as_millis());
+
+/// Processes that last met so long ago compete no more.
+const CONTENDED_FOR: Duration = Duration::from_millis(500);
 
 /// Changes that may wait; more are refused with "unavailable".
 const WAITING: usize = 4_096;
@@ -74,7 +89,9 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (tell, ended) = watch::channel(false);
         let (clock, closing) = (env.clock.clone(), CancellationToken::new());
-        let desk = Desk { connection: Some(connection), options, store_id, clock: clock.clone() };
+        let (contended, left) = (None, clock.now());
+        let desk =
+            Desk { connection: Some(connection), options, store_id, clock: clock.clone(), contended, left };
         let writing = desk.write_all(waiting, closing.clone(), tell);
         env.spawner.spawn("sql writer", OnExit::StopNode, Box::pin(writing));
         Self { jobs, clock, closing, ended }
@@ -152,6 +169,10 @@ struct Desk {
     options: AnyConnectOptions,
     store_id: String,
     clock: Arc<dyn Clock>,
+    /// When another process last held the lock that this one wanted, if that was lately.
+    contended: Option<Instant>,
+    /// When this one last let go of the lock.
+    left: Instant,
 }
 
 /// Where a transaction failed.
@@ -238,32 +259,53 @@ impl Desk {
 
     /// One transaction. Answers how many of the changes, from the first on, it has committed.
     async fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<usize, Failed> {
+        if self.contended.is_some() {
+            tokio::time::sleep_until(self.left + GAP).await;
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => open::reconnect(&self.options, &self.store_id).await.map_err(Failed::Begin)?,
         };
-        let outcome = commit_on(&mut connection, &*self.clock, jobs).await;
+        let outcome = match begin(&mut connection, &*self.clock).await {
+            Ok(waited) => {
+                self.note_contention(waited);
+                commit_on(&mut connection, &*self.clock, jobs).await
+            }
+            Err(error) => Err(Failed::Begin(error::before_commit(error))),
+        };
         if outcome.is_ok() {
             self.connection = Some(connection);
         } else {
             let _ = timeout(CLOSE_WITHIN, connection.close()).await;
         }
+        self.left = self.clock.now();
         outcome
+    }
+
+    /// Whoever had to wait for another process knows that the other waits for it in turn.
+    fn note_contention(&mut self, waited: bool) {
+        let now = self.clock.now();
+        if waited {
+            self.contended = Some(now);
+        } else if self.contended.is_some_and(|last| now.duration_since(last) > CONTENDED_FOR) {
+            self.contended = None;
+        }
     }
 }
 
+/// Begins, runs changes until the transaction is long enough, commits. On any error the connection is in
+/// a state that nobody knows.
 async fn commit_on(
     connection: &mut AnyConnection,
     clock: &dyn Clock,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<usize, Failed> {
     let begin = |error| Failed::Begin(error::before_commit(error));
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(begin)?;
     let began = clock.now();
     let store_clock = format!("SELECT {CLOCK}");
-    let row = sqlx::query(AssertSqlSafe(store_clock)).fetch_one(&mut *transaction).await.map_err(begin)?;
+    let row = sqlx::query(AssertSqlSafe(store_clock)).fetch_one(&mut *connection).await.map_err(begin)?;
     let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut transaction, now, promoted: false };
+    let mut tx = Tx { connection: &mut *connection, now, promoted: false };
     let mut ran = 0;
     for job in jobs {
         // A fault in one change must not end the writer, and with it the node.
@@ -279,9 +321,26 @@ async fn commit_on(
             break;
         }
     }
-    match transaction.commit().await {
-        Ok(()) => Ok(ran),
+    match sqlx::raw_sql("COMMIT").execute(connection).await {
+        Ok(_) => Ok(ran),
         Err(error) => Err(Failed::Commit(ran, error::at_commit(&error))),
+    }
+}
+
+/// Takes the write lock. SQLite's own way of waiting looks more and more seldom, so that one busy node
+/// keeps all others out (measured: for more than two seconds). Answers whether it had to wait.
+async fn begin(connection: &mut AnyConnection, clock: &dyn Clock) -> sqlx::Result<bool> {
+    let asked = clock.now();
+    let mut waited = false;
+    loop {
+        match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
+            Ok(_) => return Ok(waited),
+            Err(error) if error::is_locked(&error) && clock.now().duration_since(asked) < LOCKED => {
+                waited = true;
+                sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

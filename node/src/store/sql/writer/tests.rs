@@ -63,7 +63,8 @@ impl Bench {
     }
 
     async fn notes(&self) -> Vec<i64> {
-        let rows = sqlx::query("SELECT n FROM notes ORDER BY n").fetch_all(&self.store.readers).await.unwrap();
+        let rows =
+            sqlx::query("SELECT n FROM notes ORDER BY n").fetch_all(&self.store.readers).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }
 
@@ -192,6 +193,9 @@ async fn another_database_in_the_place_of_this_one_is_not_written_to() {
     // An error makes it connect anew, and look.
     bench.run("nonsense").await.unwrap_err();
     let error = bench.note(1).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains("another database")), "{error:?}");
+    assert!(
+        matches!(&error, StoreError::Unavailable(reason) if reason.contains("another database")),
+        "{error:?}"
+    );
     assert_eq!(bench.notes().await, [] as [i64; 0]);
 }
