@@ -144,10 +144,9 @@ impl TaskRunner {
     /// Claims as many tasks as there are slots and starts them.
     async fn claim(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Result<Claims, StoreError> {
         // A cheap reading first: taking the write lock to find nothing would disturb the others.
-        let Some(next) = self.queue.next_ready(&self.claimant.queues).await? else {
+        let Some(next_in) = self.queue.next_ready(&self.claimant.queues).await? else {
             return Ok(Claims::Nothing { next_in: POLL });
         };
-        let next_in = self.queue.now().await?.until(next);
         if !next_in.is_zero() {
             return Ok(Claims::Nothing { next_in });
         }
