@@ -153,7 +153,7 @@ impl TaskQueue for StoreClient {
         self.change(move |state| state.retry(id)).await
     }
 
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<UnixMs>, StoreError> {
+    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
         let queues = queues.to_vec();
         self.read(move |state| state.next_ready(&queues)).await
     }
@@ -163,6 +163,7 @@ impl TaskQueue for StoreClient {
     }
 
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
+        commit.check()?;
         self.change(move |state| state.commit_tick(&commit)).await
     }
 

@@ -1,5 +1,7 @@
 //! Tasks: enqueue, list, cancel, retry.
 
+use std::time::Duration;
+
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
 use beatmesh_node::queue::TaskFilter;
@@ -80,11 +82,13 @@ impl StoreState {
         Some(row.record.state)
     }
 
-    pub(super) fn next_ready(&self, queues: &[QueueName]) -> Option<UnixMs> {
+    pub(super) fn next_ready(&self, queues: &[QueueName]) -> Option<Duration> {
         let waits = |row: &&Row| {
-            matches!(row.phase, Phase::Waiting | Phase::Ready) && queues.contains(&row.record.queue)
+            matches!(row.phase, Phase::Waiting | Phase::Ready)
+                && queues.contains(&row.record.queue)
+                && row.record.expires_at.is_none_or(|expires| expires > self.now)
         };
-        self.tasks.values().filter(waits).map(|row| row.wake_at).min()
+        self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()
     }
 
     /// Ends tasks that nobody began in time; answers how many.
