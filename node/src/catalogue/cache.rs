@@ -59,6 +59,18 @@ impl CatalogueCache {
         self.current().functions.get(name).cloned()
     }
 
+    /// A function, for whoever must not mistake a store that is away for a function that is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`] when this node does not know it and the store cannot be asked.
+    pub async fn find(&self, name: &FunctionName) -> Result<Option<FunctionEntry>, StoreError> {
+        if let Some(entry) = self.current().functions.get(name) {
+            return Ok(Some(entry.clone()));
+        }
+        self.refresh().await?;
+        Ok(self.current().functions.get(name).cloned())
+    }
+
     /// Reads the catalogue if it has changed.
     ///
     /// # Errors
