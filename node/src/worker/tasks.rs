@@ -18,6 +18,7 @@ use super::Worker;
 use super::answer::Running;
 use super::runtime::Execution;
 use super::supervisor::Supervisor;
+use crate::catalogue::entry::FunctionEntry;
 use crate::problem::Problem;
 use crate::queue::task::{Claimed, Completion, TaskId, TaskOutcome, TaskState};
 use crate::queue::{Claimant, StoreError, TaskQueue};
@@ -183,7 +184,7 @@ impl TaskRunner {
     }
 
     async fn execute(&self, task: &Claimed, slot: OwnedSemaphorePermit) -> (TaskOutcome, String) {
-        let Some(function) = self.worker.catalogue.function(&task.function, 0).await else {
+        let Some(function) = self.function_of(task).await else {
             let problem = Problem::no_function(&task.function);
             return (TaskOutcome::Failed { error: to_value(&problem), retry_in: None }, String::new());
         };
@@ -213,6 +214,22 @@ impl TaskRunner {
             }
         };
         (outcome, log_tail)
+    }
+
+    /// The task's function, `None` when the store says that there is none. Without the store's word no task
+    /// may fail for want of its function: this waits for it, as the recording of an end does.
+    async fn function_of(&self, task: &Claimed) -> Option<FunctionEntry> {
+        let mut pause = AFTER_ERROR;
+        loop {
+            match self.worker.catalogue.function(&task.function, 0).await {
+                Ok(function) => return function,
+                Err(error) => {
+                    tracing::warn!(task = %task.id, function = %task.function, %error, "a function could not be looked up; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(POLL);
+                }
+            }
+        }
     }
 
     /// Records an end until the store has said yes or no. An unknown outcome is repeated: the attempt's

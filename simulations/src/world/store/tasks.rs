@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
 use beatmesh_node::queue::TaskFilter;
 use beatmesh_node::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
