@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
-use beatmesh_mesh::system::{SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use beatmesh_node::queue::task::{NewTask, Origin, TaskId};
 use beatmesh_node::store::sql::{OpenError, Retention, SqlStore};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Longer than anything here takes on a loaded machine; reaching it is a failure.
@@ -50,7 +49,7 @@ pub async fn open(dir: &Path) -> Arc<SqlStore> {
 }
 
 pub async fn try_open(url: &str, keep: Duration) -> Result<SqlStore, OpenError> {
-    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
+    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use beatmesh_mesh::system::{SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use futures_util::future::join_all;
 use sqlx::Row;
 
@@ -26,7 +26,7 @@ impl Bench {
         let dir = std::env::temp_dir().join(format!("beatmesh-writer-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let handle = tokio::runtime::Handle::current();
-        let spawner = Arc::new(SystemSpawner::new(handle, CancellationToken::new()));
+        let spawner = Arc::new(SystemSpawner::new(handle, Ending::default()));
         let env = Env {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
