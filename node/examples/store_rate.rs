@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use beatmesh_mesh::env::{Env, UnixMs};
-use beatmesh_mesh::system::{SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Overlap;
 use beatmesh_node::queue::task::{Completion, NewTask, Origin, TaskId, TaskOutcome, TaskState};
@@ -20,7 +20,6 @@ use beatmesh_node::store::CatalogueStore;
 use beatmesh_node::store::sql::{Retention, SqlStore};
 use bytes::Bytes;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const RUNS: usize = 5;
@@ -66,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn open(dir: &std::path::Path) -> anyhow::Result<Arc<SqlStore>> {
-    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), CancellationToken::new()));
+    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
     let env = Env {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),

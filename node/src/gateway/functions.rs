@@ -30,7 +30,7 @@ pub(super) async fn get(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<FunctionName>,
 ) -> Result<Response, ApiError> {
-    let entry = gateway.catalogue.function(&name, 0).await.ok_or_else(|| Problem::no_function(&name))?;
+    let entry = gateway.catalogue.function(&name, 0).await?.ok_or_else(|| Problem::no_function(&name))?;
     Ok(with_revision(entry.revision, reply::json(StatusCode::OK, &shown(&entry))))
 }
 

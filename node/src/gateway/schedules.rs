@@ -105,7 +105,7 @@ pub(super) async fn trigger(
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
     let entry = find(&gateway, &name).await?;
-    let function = gateway.catalogue.function(&entry.definition.function, 0).await;
+    let function = gateway.catalogue.function(&entry.definition.function, 0).await?;
     let function = function.ok_or_else(|| Problem::no_function(&entry.definition.function))?;
     let input = input_of(&entry.definition);
     let task = NewTask {

@@ -79,7 +79,7 @@ pub(super) async fn enqueue(
 ) -> Result<Response, ApiError> {
     let how = how.or_headers(&headers)?;
     how.check()?;
-    let known = gateway.catalogue.function(&function, 0).await;
+    let known = gateway.catalogue.function(&function, 0).await?;
     let known = known.ok_or_else(|| Problem::no_function(&function))?;
     let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
     let key = headers.get("Idempotency-Key");

@@ -269,7 +269,7 @@ impl TaskRunner {
     async fn find(&self, name: &FunctionName) -> Option<FunctionEntry> {
         let mut pause = AFTER_ERROR;
         loop {
-            match self.worker.catalogue.find(name).await {
+            match self.worker.catalogue.function(name, 0).await {
                 Ok(found) => return found,
                 Err(error) => {
                     tracing::warn!(function = %name, %error, "a task waits because its function cannot be looked up");
