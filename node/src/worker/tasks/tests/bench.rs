@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
-use beatmesh_mesh::system::{SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -229,7 +229,7 @@ impl Bench {
         let dir = std::env::temp_dir().join(format!("beatmesh-tasks-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let handle = tokio::runtime::Handle::current();
-        let spawner = Arc::new(SystemSpawner::new(handle, CancellationToken::new()));
+        let spawner = Arc::new(SystemSpawner::new(handle, Ending::default()));
         let env = Env {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
