@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`mesh`, `transport`,
 //! `gossip`, `system`) on top of the cores (`roster`, `ring`) on top of the values (`id`, `member`,
-//! `wire`). Everything that a core needs from outside comes through the seams of [`env`].
+//! `wire`). Everything that a core needs from outside comes through the seams of [`mod@env`].
 
 pub mod env;
 mod gossip;

@@ -23,9 +23,9 @@ use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::name::QueueName;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::discovery::Discovery;
-use crate::gateway::Gateway;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
+use crate::gateway::{BodyBudget, Gateway};
 use crate::inbox::NodeInbox;
 use crate::notice::Notice;
 use crate::queue::task::TaskId;
@@ -53,6 +53,10 @@ pub struct Parts {
 
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
+
+/// For the node's row to go. A store that is slow just now must not hold up the end: a row that stays is
+/// only a hint that leads nowhere.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a node does not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +123,8 @@ pub struct Node {
     /// Stops taking HTTP connections.
     stop_serving: CancellationToken,
     connections: TaskTracker,
-    /// Calls that other nodes routed here.
-    calls: TaskTracker,
+    /// Calls of other nodes that run here.
+    remote_calls: TaskTracker,
     _lock: Box<dyn FileLock>,
 }
 
@@ -151,15 +155,15 @@ impl Node {
             Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
-        let calls = TaskTracker::new();
+        let remote_calls = TaskTracker::new();
         let inbox = Arc::new(NodeInbox {
             spawner: env.spawner.clone(),
             worker: worker.clone(),
             input_limit: settings.limits.input.0,
-            calls: calls.clone(),
             waiters: waiters.clone(),
             bell: bell.clone(),
             catalogue: catalogue.clone(),
+            calls: remote_calls.clone(),
         });
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
@@ -182,7 +186,7 @@ impl Node {
             stop_driving: CancellationToken::new(),
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
-            calls,
+            remote_calls,
             _lock: lock,
             env,
         };
@@ -199,7 +203,7 @@ impl Node {
             worker: node.worker.clone(),
             waiters,
             bell,
-            input_limit: usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX),
+            bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),
@@ -209,11 +213,13 @@ impl Node {
             headers: usize::try_from(settings.limits.headers.0).unwrap_or(usize::MAX),
             header_timeout: settings.limits.header_timeout.0,
         };
+        // First in the ring, then open to clients: whoever asks finds a worker.
+        node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
+        node.in_ring().await;
         let (stop, open) = (node.stop_serving.clone(), node.connections.clone());
         let serving = serve(node.env.clone(), listener, gateway.routes(), limits, stop, open);
-        node.env.spawner.spawn("http", OnExit::Fine, Box::pin(serving));
+        node.env.spawner.spawn("http", OnExit::StopNode, Box::pin(serving));
         node.ready.store(true, Ordering::Relaxed);
-        node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
         tracing::info!(node = %node.id, %generation, http = %node.http, mesh = %node.mesh.advertise(), "node is ready");
         Ok(node)
     }
@@ -267,8 +273,15 @@ impl Node {
                 OnExit::StopNode,
                 Box::pin(tasks.supervisor.clone().renew_all()),
             );
-            self.env.spawner.spawn("task claims", OnExit::Fine, Box::pin(tasks.clone().run()));
+            self.env.spawner.spawn("task claims", OnExit::StopNode, Box::pin(tasks.clone().run()));
         }
+    }
+
+    /// Waits until this node sees itself in the ring.
+    async fn in_ring(&self) {
+        let mut views = self.mesh.watch();
+        // An error means that the mesh has stopped, which stops the node.
+        let _ = views.wait_for(|view| view.ring.contains(&view.me)).await;
     }
 
     /// Where it takes HTTP.
@@ -296,32 +309,27 @@ impl Node {
         }
         self.stop_serving.cancel();
         self.connections.close();
-        self.calls.close();
         let finishing_tasks = async {
             if let Some(tasks) = &self.tasks {
                 tasks.finish(budget).await;
             }
         };
-        let finishing_requests = tokio::time::timeout(budget, self.connections.wait());
-        // Nobody may notice that this node leaves, those who called it through another one included.
-        let finishing_calls = tokio::time::timeout(budget, self.calls.wait());
-        let (_, finished, calls_finished) =
-            tokio::join!(finishing_tasks, finishing_requests, finishing_calls);
+        self.remote_calls.close();
+        let finishing_calls = async {
+            self.connections.wait().await;
+            self.remote_calls.wait().await;
+        };
+        let (_, finished) = tokio::join!(finishing_tasks, tokio::time::timeout(budget, finishing_calls));
         if finished.is_err() {
+            let (connections, calls) = (self.connections.len(), self.remote_calls.len());
             tracing::warn!(
-                connections = self.connections.len(),
+                connections,
+                calls,
                 "requests still run at the end of the budget; breaking them off"
             );
         }
-        if calls_finished.is_err() {
-            tracing::warn!(
-                calls = self.calls.len(),
-                "calls of other nodes still run at the end of the budget; they break off with the links"
-            );
-        }
-        let withdrawn =
-            tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation))
-                .await;
+        let withdrawing = self.seeds.withdraw(&self.id, self.generation);
+        let withdrawn = tokio::time::timeout(WITHDRAW_WITHIN, withdrawing).await;
         if !matches!(withdrawn, Ok(Ok(()))) {
             tracing::warn!("this node's row stays in the node table; it will be ignored and pruned");
         }

@@ -26,14 +26,14 @@ pub struct NodeInbox {
     pub worker: Option<Arc<Worker>>,
     /// Larger inputs are refused.
     pub input_limit: u64,
-    /// Calls of other nodes in progress: a node that stops finishes them, whoever routed them here.
-    pub calls: TaskTracker,
     /// Told of ended tasks.
     pub waiters: Arc<Waiters>,
     /// Rung when there may be work.
     pub bell: Arc<Notify>,
     /// Told of edits.
     pub catalogue: Arc<CatalogueCache>,
+    /// Counts the calls of other nodes that run here: a node that leaves waits for them.
+    pub calls: TaskTracker,
 }
 
 impl Inbox for NodeInbox {

@@ -1,5 +1,6 @@
 //! Each net under an execution alone, without the sweep that would hide a hole in it: the end of the
-//! group, the dropped future, and the kernel's, for a node that is killed and cannot clean up.
+//! group, the dropped future, and the kernel's, for a node that is killed and cannot clean up. And what a
+//! large answer costs.
 
 mod harness;
 
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use beatmesh_node::worker::runtime::Functions;
 use beatmesh_node::worker::runtime::process::{Orphans, ProcessRuntime};
+use bytes::Bytes;
 use harness::*;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 const PLAY_NODE: &str = "PLAY_NODE_TO_BE_KILLED";
 
@@ -117,6 +120,34 @@ async fn a_dropped_runtime_kills_what_it_has_started() {
         drop(runtime);
     }
     eventually("no marked program is left", || !marked_process_lives("text/x-dropped-runtime")).await;
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_reach_a_slow_reader_through_little_memory() {
+    let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");
+    let mut flood = shell("exec head -c 100000000 /dev/zero");
+    flood.output_limit = u64::MAX;
+    flood.timeout = Duration::from_secs(120);
+    let (sender, mut output) = mpsc::channel::<Bytes>(4);
+    let before = resident_kib();
+    let read = async {
+        let (mut bytes, mut most) = (0, 0);
+        while let Some(chunk) = output.recv().await {
+            bytes += chunk.len();
+            most = most.max(resident_kib());
+            sleep(Duration::from_millis(1)).await;
+        }
+        (bytes, most)
+    };
+    let (ended, (bytes, most)) = tokio::join!(runtime.run(flood, sender), read);
+    assert_eq!((ended.result, bytes), (Ok(()), 100_000_000));
+    assert!(most < before + 16 * 1024, "{before} KiB before, {most} KiB at most");
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_ascii_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
 fn marked_process_lives(mark: &str) -> bool {

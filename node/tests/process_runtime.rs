@@ -5,7 +5,7 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -206,17 +206,16 @@ async fn an_execution_that_nobody_listens_to_is_killed() {
 
 #[tokio::test]
 async fn what_cannot_start_says_what_to_do() {
-    let plain = scratch("plain.txt");
-    std::fs::write(&plain, "no program").expect("a file");
-    let plain = plain.to_str().expect("a path in UTF-8");
-    let orphan_script = scratch("orphan-script");
-    let mut file = std::fs::File::create(&orphan_script).expect("a file");
-    file.write_all(b"#!/no/such/interpreter\n").expect("a file");
-    drop(file);
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&orphan_script, executable).expect("a mode");
-    let orphan_script = orphan_script.to_str().expect("a path in UTF-8");
-
+    let file = |name: &str, text: &str, mode: u32| {
+        let path = scratch(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("a mode");
+        path.into_os_string().into_string().expect("a path in UTF-8")
+    };
+    let plain = &*file("plain.txt", "no program", 0o644);
+    let orphan_script = &*file("orphan-script", "#!/no/such/interpreter\n", 0o755);
+    // execvp would hand this one to a shell.
+    let headless_script = &*file("headless-script", "echo from a shell\n", 0o755);
     let in_dir = |dir: &str| {
         let mut function = process(&["/bin/true"]);
         function.dir = Some(dir.into());
@@ -227,6 +226,7 @@ async fn what_cannot_start_says_what_to_do() {
         (process(&["/no/such/program"]), ["`/no/such/program`", "does not exist"]),
         (process(&[plain]), [plain, "chmod +x"]),
         (process(&[orphan_script]), [orphan_script, "interpreter"]),
+        (process(&[headless_script]), [headless_script, "`#!`"]),
         (in_dir("/no/such/dir"), ["/no/such/dir", "`dir`"]),
         (in_dir(plain), [plain, "not a directory"]),
     ] {
@@ -241,6 +241,19 @@ async fn a_function_starts_in_its_directory() {
     let mut function = process(&["pwd"]);
     function.dir = Some("/usr".into());
     assert_eq!(answer(&*FUNCTIONS, execution(function)).await.1, b"/usr\n");
+}
+
+#[tokio::test]
+async fn a_program_is_searched_in_the_path_of_the_function() {
+    let own = scratch("bin");
+    std::fs::create_dir_all(&own).expect("a directory");
+    let tool = own.join("tool-of-its-own");
+    std::fs::write(&tool, "#!/bin/sh\necho found").expect("a file");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("a mode");
+    let mut function = process(&["tool-of-its-own"]);
+    let path = format!("/no/such/dir:{}:/usr/bin:/bin", own.display());
+    function.env.insert("PATH".into(), path);
+    assert_eq!(answer(&*FUNCTIONS, execution(function)).await.1, b"found\n");
 }
 
 #[tokio::test]

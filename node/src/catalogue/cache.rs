@@ -43,20 +43,32 @@ impl CatalogueCache {
     }
 
     /// A function; the store is asked when this node does not know it, or knows less than `revision`.
+    /// `None` is the store's word: there is none of this name. When the store is away, what is known
+    /// counts.
     ///
     /// # Errors
-    /// None: when the store is away, what is known counts.
-    pub async fn function(&self, name: &FunctionName, revision: u64) -> Option<FunctionEntry> {
+    /// [`StoreError`] when the function is not known here and the store cannot be asked: a node that has
+    /// just started beside a store in trouble knows nothing, and must not take that for an empty catalogue.
+    pub async fn function(
+        &self,
+        name: &FunctionName,
+        revision: u64,
+    ) -> Result<Option<FunctionEntry>, StoreError> {
         let known = self.current();
         if let Some(entry) = known.functions.get(name)
             && known.revision >= revision
         {
-            return Some(entry.clone());
+            return Ok(Some(entry.clone()));
         }
-        if let Err(error) = self.refresh().await {
-            tracing::debug!(%error, "the catalogue could not be read; going on with what is known");
+        let refreshed = self.refresh().await;
+        match (self.current().functions.get(name), refreshed) {
+            (Some(entry), Ok(())) => Ok(Some(entry.clone())),
+            (Some(entry), Err(error)) => {
+                tracing::debug!(%error, "the catalogue could not be read; going on with what is known");
+                Ok(Some(entry.clone()))
+            }
+            (None, refreshed) => refreshed.map(|()| None),
         }
-        self.current().functions.get(name).cloned()
     }
 
     /// Reads the catalogue if it has changed.

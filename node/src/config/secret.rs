@@ -36,6 +36,26 @@ const LARGEST_FILE: u64 = 64 * 1024;
 pub struct MeshSecret(SecretSlice<u8>);
 
 impl MeshSecret {
+    /// Reads a secret from its text: hexadecimal, or base64 in either alphabet; the prefix is optional.
+    ///
+    /// # Errors
+    /// Why the text is no secret; never repeats it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        let body = text.strip_prefix(PREFIX).unwrap_or(text);
+        if body.is_empty() {
+            return Err("is empty");
+        }
+        let bytes = decode(body).ok_or("holds no secret: neither base64 nor hexadecimal")?;
+        if bytes.len() < LEAST_BYTES {
+            return Err("is too short: a secret has at least 128 bits");
+        }
+        if bytes.iter().collect::<std::collections::BTreeSet<_>>().len() < LEAST_DISTINCT {
+            return Err("repeats itself: it was not drawn at random");
+        }
+        Ok(Self(bytes.into()))
+    }
+
     /// The bytes, to derive keys from.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
@@ -125,7 +145,7 @@ pub fn read(path: &Path) -> Result<MeshSecret, SecretError> {
             "the secret can be read by other users of this machine; `chmod 600` keeps it private"
         );
     }
-    parse(text.expose_secret()).map_err(unfit)
+    MeshSecret::parse(text.expose_secret()).map_err(unfit)
 }
 
 /// Reads a secret file, or makes it with a fresh secret, readable by its owner only.
@@ -177,23 +197,6 @@ pub fn fresh() -> SecretString {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
 }
 
-/// Hexadecimal, or base64 in either alphabet; the prefix is optional.
-fn parse(text: &str) -> Result<MeshSecret, &'static str> {
-    let text = text.trim();
-    let body = text.strip_prefix(PREFIX).unwrap_or(text);
-    if body.is_empty() {
-        return Err("is empty");
-    }
-    let bytes = decode(body).ok_or("holds no secret: neither base64 nor hexadecimal")?;
-    if bytes.len() < LEAST_BYTES {
-        return Err("is too short: a secret has at least 128 bits");
-    }
-    if bytes.iter().collect::<std::collections::BTreeSet<_>>().len() < LEAST_DISTINCT {
-        return Err("repeats itself: it was not drawn at random");
-    }
-    Ok(MeshSecret(bytes.into()))
-}
-
 fn decode(body: &str) -> Option<Vec<u8>> {
     // Hexadecimal first: its digits are base64 too, and every node must read the same bytes.
     if body.len().is_multiple_of(2) && body.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -220,7 +223,7 @@ mod tests {
         let (one, two) = (fresh(), fresh());
         assert_ne!(one.expose_secret(), two.expose_secret());
         assert_eq!(one.expose_secret().len(), 4 + 43);
-        assert_eq!(parse(one.expose_secret()).unwrap().expose().len(), FRESH_BYTES);
+        assert_eq!(MeshSecret::parse(one.expose_secret()).unwrap().expose().len(), FRESH_BYTES);
     }
 
     #[test]
@@ -231,7 +234,7 @@ mod tests {
             "AAECAwQFBgcICQoLDA0ODw",
             "bm1_AAECAwQFBgcICQoLDA0ODw\n",
         ] {
-            assert_eq!(parse(good).unwrap().expose(), (0..16).collect::<Vec<u8>>(), "{good}");
+            assert_eq!(MeshSecret::parse(good).unwrap().expose(), (0..16).collect::<Vec<u8>>(), "{good}");
         }
         for (bad, part) in [
             ("", "empty"),
@@ -240,7 +243,7 @@ mod tests {
             ("000102030405060708090a0b0c0d0e", "128 bits"),
             ("00000000000000000000000000000000", "random"),
         ] {
-            assert!(parse(bad).unwrap_err().contains(part), "{bad}");
+            assert!(MeshSecret::parse(bad).unwrap_err().contains(part), "{bad}");
         }
     }
 

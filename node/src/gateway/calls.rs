@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::Gateway;
-use super::reply::{ApiError, Named, body, content_type, timeout};
+use super::reply::{ApiError, Named, content_type, timeout};
 use crate::catalogue::name::FunctionName;
 use crate::router::Request;
 use crate::worker::answer::Answer;
@@ -22,13 +22,14 @@ pub(super) async fn call(
     headers: HeaderMap,
     input: Body,
 ) -> Result<Response, ApiError> {
+    let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
     let request = Request {
         id: gateway.fresh_id(),
         function,
         key: headers.get("Beatmesh-Key").map(|key| Bytes::copy_from_slice(key.as_bytes())),
         content_type: content_type(&headers),
         timeout: timeout(&headers)?,
-        input: body(&headers, input, gateway.input_limit).await?,
+        input: input.bytes.clone(),
     };
     let id = request.id;
     let (node, answered) = gateway.calls.call(request).await?;

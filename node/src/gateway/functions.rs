@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::reply::{self, ApiError, Named, body, expected_revision, parse_json};
+use super::reply::{self, ApiError, Named, expected_revision, parse_json};
 use super::{Gateway, NO_CONTENT};
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::function::Function;
@@ -30,7 +30,7 @@ pub(super) async fn get(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<FunctionName>,
 ) -> Result<Response, ApiError> {
-    let entry = gateway.catalogue.function(&name, 0).await.ok_or_else(|| Problem::no_function(&name))?;
+    let entry = gateway.catalogue.function(&name, 0).await?.ok_or_else(|| Problem::no_function(&name))?;
     Ok(with_revision(entry.revision, reply::json(StatusCode::OK, &shown(&entry))))
 }
 
@@ -42,7 +42,8 @@ pub(super) async fn put(
     definition: Body,
 ) -> Result<Response, ApiError> {
     let expected = expected_revision(&headers)?;
-    let definition: Function = parse_json(&body(&headers, definition, DEFINITION_LIMIT).await?)?;
+    let definition: Function =
+        parse_json(&gateway.bodies.read(&headers, definition, DEFINITION_LIMIT).await?.bytes)?;
     definition.validate().map_err(|error| Problem::invalid(error.to_string()))?;
     let (entry, changed) = gateway.store.put_function(&name, &definition, expected).await?;
     if changed {

@@ -39,6 +39,7 @@ use crate::queue::task::TaskId;
 use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
+pub use reply::BodyBudget;
 use reply::{ApiError, Nothing};
 use waiters::Waiters;
 
@@ -66,8 +67,8 @@ pub struct Gateway {
     pub waiters: Arc<Waiters>,
     /// Wakes this node's task runner.
     pub bell: Arc<Notify>,
-    /// Larger inputs are refused.
-    pub input_limit: usize,
+    /// Larger inputs are refused, and more than the node has memory for.
+    pub bodies: BodyBudget,
     /// The longest `?wait=`.
     pub longest_wait: Duration,
     /// Who may come in; everybody when `None`, which is for loopback only.

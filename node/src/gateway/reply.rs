@@ -1,6 +1,7 @@
 //! Requests in, responses out: limits before allocation, problems as RFC 9457 has them.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 use crate::queue::StoreError;
@@ -130,49 +132,95 @@ fn source(error: &dyn std::error::Error) -> String {
 /// A client that sends nothing for so long has gone.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 
-/// The whole body, at most `limit` bytes. What is announced as longer is
-/// refused without being kept.
-pub(super) async fn body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        Problem::new(
-            413,
-            "input_too_large",
-            "the body is too large",
-            format!("the limit is {limit} bytes (limits.input)"),
-        )
-        .with("limit", limit)
-    };
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let mut chunks = body.into_data_stream();
-    if announced.is_some_and(|length| length > limit as u64) {
-        discard(&mut chunks).await;
-        return Err(too_large().into());
+/// Memory for the bodies that this node holds at the same time.
+pub struct BodyBudget {
+    /// One permit for each [`BUDGET_UNIT`] bytes.
+    units: Arc<Semaphore>,
+    largest: usize,
+}
+
+/// A body and the memory that it holds; give it back by dropping it.
+pub(super) struct HeldBody {
+    pub(super) bytes: Bytes,
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+/// Bodies of the largest size that fit at once. Small ones are thousands; a flood of large ones is told
+/// to come back instead of taking the node's memory.
+const LARGEST_AT_ONCE: usize = 16;
+const BUDGET_UNIT: usize = 1_024;
+
+impl BodyBudget {
+    /// For bodies of at most `largest` bytes each.
+    #[must_use]
+    pub fn new(largest: usize) -> Self {
+        let units = (largest.div_ceil(BUDGET_UNIT) * LARGEST_AT_ONCE).clamp(1_024, Semaphore::MAX_PERMITS);
+        Self { units: Arc::new(Semaphore::new(units)), largest }
     }
-    let mut whole = BytesMut::new();
-    loop {
-        let next = tokio::time::timeout(BODY_PAUSE, chunks.next()).await;
-        match next {
-            Ok(None) => return Ok(whole.freeze()),
-            Ok(Some(Ok(chunk))) if whole.len() + chunk.len() <= limit => whole.extend_from_slice(&chunk),
-            Ok(Some(Ok(_))) => {
-                discard(&mut chunks).await;
-                return Err(too_large().into());
-            }
-            Ok(Some(Err(error))) => {
-                return Err(Problem::bad_request(format!("the body broke off: {error}")).into());
-            }
-            Err(_) => {
-                return Err(Problem::new(
-                    408,
-                    "body_timeout",
-                    "the body did not come",
-                    "nothing came for 30 s",
-                )
-                .into());
+
+    /// The whole body, at most `limit` bytes. What is announced as longer is refused without being
+    /// kept, and nothing is kept in memory that the budget has not granted.
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<HeldBody, ApiError> {
+        let limit = limit.min(self.largest);
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let mut chunks = body.into_data_stream();
+        if announced.is_some_and(|length| length > limit as u64) {
+            discard(&mut chunks).await;
+            return Err(too_large(limit).into());
+        }
+        let mut whole = BytesMut::new();
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        loop {
+            let next = tokio::time::timeout(BODY_PAUSE, chunks.next()).await;
+            match next {
+                Ok(None) => return Ok(HeldBody { bytes: whole.freeze(), _held: held }),
+                Ok(Some(Ok(chunk))) if whole.len() + chunk.len() <= limit => {
+                    let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+                    let needs = (whole.len() + chunk.len()).div_ceil(BUDGET_UNIT).saturating_sub(has);
+                    if needs > 0 {
+                        let more = self.grant(needs)?;
+                        match &mut held {
+                            Some(held) => held.merge(more),
+                            None => held = Some(more),
+                        }
+                    }
+                    whole.extend_from_slice(&chunk);
+                }
+                Ok(Some(Ok(_))) => {
+                    discard(&mut chunks).await;
+                    return Err(too_large(limit).into());
+                }
+                Ok(Some(Err(error))) => {
+                    return Err(Problem::bad_request(format!("the body broke off: {error}")).into());
+                }
+                Err(_) => {
+                    let detail = format!("nothing came for {BODY_PAUSE:?}");
+                    return Err(Problem::new(408, "body_timeout", "the body did not come", detail).into());
+                }
             }
         }
     }
+
+    fn grant(&self, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        self.units.clone().try_acquire_many_owned(units).map_err(|_| {
+            let detail = "the node holds as many request bodies as it has memory for; try again in a moment";
+            Problem::new(503, "too_many_bodies", "too many large requests at once", detail)
+                .with("retry_after_s", 1)
+                .into()
+        })
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the limit is {limit} bytes (limits.input)");
+    Problem::new(413, "input_too_large", "the body is too large", detail).with("limit", limit)
 }
 
 /// Reads on for a while what will not be used. A client that is still sending when the connection closes
@@ -251,4 +299,28 @@ pub(super) fn content_type(headers: &HeaderMap) -> String {
 /// RFC 3339 with milliseconds, in UTC.
 pub(super) fn time(at: beatmesh_mesh::env::UnixMs) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| at.0.to_string(), |time| format!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(budget: &BodyBudget, size: usize) -> Result<HeldBody, u16> {
+        let body = Body::from(vec![7; size]);
+        budget.read(&HeaderMap::new(), body, usize::MAX).await.map_err(|error| error.0.status)
+    }
+
+    #[tokio::test]
+    async fn bodies_over_the_limit_and_bodies_over_the_budget_are_refused() {
+        let budget = BodyBudget::new(1 << 20);
+        assert_eq!(read(&budget, (1 << 20) + 1).await.err(), Some(413));
+        let mut held = Vec::new();
+        for _ in 0..LARGEST_AT_ONCE {
+            held.push(read(&budget, 1 << 20).await.expect("within the budget"));
+        }
+        assert_eq!(read(&budget, 1).await.err(), Some(503));
+        assert_eq!(read(&budget, 0).await.expect("an empty body needs no memory").bytes.len(), 0);
+        held.pop();
+        assert!(read(&budget, 1 << 20).await.is_ok(), "what is given back can be had again");
+    }
 }

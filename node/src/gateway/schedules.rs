@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::functions::{DEFINITION_LIMIT, with_revision};
-use super::reply::{self, ApiError, Named, Parameters, body, expected_revision, parse_json};
+use super::reply::{self, ApiError, Named, Parameters, expected_revision, parse_json};
 use super::tasks::store_task;
 use super::{Gateway, NO_CONTENT};
 use crate::beat::timetable::Timetable;
@@ -51,7 +51,8 @@ pub(super) async fn put(
     definition: Body,
 ) -> Result<Response, ApiError> {
     let expected = expected_revision(&headers)?;
-    let definition: Schedule = parse_json(&body(&headers, definition, DEFINITION_LIMIT).await?)?;
+    let definition: Schedule =
+        parse_json(&gateway.bodies.read(&headers, definition, DEFINITION_LIMIT).await?.bytes)?;
     validate(&definition)?;
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
@@ -104,7 +105,7 @@ pub(super) async fn trigger(
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
     let entry = find(&gateway, &name).await?;
-    let function = gateway.catalogue.function(&entry.definition.function, 0).await;
+    let function = gateway.catalogue.function(&entry.definition.function, 0).await?;
     let function = function.ok_or_else(|| Problem::no_function(&entry.definition.function))?;
     let input = input_of(&entry.definition);
     let task = NewTask {

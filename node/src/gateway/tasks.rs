@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Gateway;
-use super::reply::{self, ApiError, Named, Parameters, body, content_type, parsed_header};
+use super::reply::{self, ApiError, Named, Parameters, content_type, parsed_header};
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
@@ -79,9 +79,9 @@ pub(super) async fn enqueue(
 ) -> Result<Response, ApiError> {
     let how = how.or_headers(&headers)?;
     how.check()?;
-    let known = gateway.catalogue.function(&function, 0).await;
+    let known = gateway.catalogue.function(&function, 0).await?;
     let known = known.ok_or_else(|| Problem::no_function(&function))?;
-    let input = body(&headers, input, gateway.input_limit).await?;
+    let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
     let key = headers.get("Idempotency-Key");
     let id = key.map_or_else(|| gateway.fresh_id(), |key| TaskId::of_key(&function, key.as_bytes()));
     let task = NewTask {
@@ -89,7 +89,7 @@ pub(super) async fn enqueue(
         function,
         queue: how.queue.unwrap_or_else(|| known.definition.queue.clone()),
         priority: how.priority.unwrap_or(0),
-        input,
+        input: input.bytes.clone(),
         content_type: content_type(&headers),
         delay: how.delay.unwrap_or_default().0,
         expires: how.expires.map(|span| span.0),

@@ -3,6 +3,8 @@
 //! Safety lives here. Every rule that must hold when nodes disagree is one atomic step of a
 //! [`TaskQueue`]; everything above it may be wrong, slow or doubled.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod task;
 pub mod tick;
 
@@ -106,13 +108,15 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Makes a failed, dead, cancelled or expired task ready again; answers the state afterwards.
     async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError>;
 
-    /// When the next waiting task becomes ready, if one waits.
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<UnixMs>, StoreError>;
+    /// How long until a task of these queues may be claimed: zero when one may be now, `None` when none
+    /// waits. What has expired does not count.
+    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError>;
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;
 
-    /// Decides due times: the one step on which "never twice" rests.
+    /// Decides due times: the one step on which "never twice" rests. A commit that fails
+    /// [`TickCommit::check`] is refused.
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError>;
 
     /// The ledger, newest first: due times in `[since, until)`, at most `limit`.

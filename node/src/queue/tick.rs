@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::StoreError;
 use super::task::TaskId;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::schedule::Overlap;
@@ -106,6 +107,38 @@ pub struct TickCommit {
     pub overlap: Overlap,
     /// The node that asks; for the ledger.
     pub node: String,
+}
+
+impl TickCommit {
+    /// What every store checks before it looks at anything else: due times ascend from the expected
+    /// cursor without overlap, and only single ones fire. The check that nothing is early looks at the
+    /// last one only, and the cursor goes there; both rest on this order.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`]: the caller is wrong, and nothing changed.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let refused = |reason: &str| {
+            Err(StoreError::Refused(format!("a commit of schedule `{}`: {reason}", self.schedule)))
+        };
+        if self.decisions.is_empty() || self.decisions.len() > MOST_DECISIONS {
+            return refused("it holds no decision, or too many");
+        }
+        let mut cursor = self.expected_cursor;
+        for decision in &self.decisions {
+            if decision.from <= cursor || decision.due < decision.from {
+                return refused("its due times do not ascend from the cursor");
+            }
+            let is_single = decision.from == decision.due;
+            if decision.count == 0 || is_single != (decision.count == 1) {
+                return refused("the count of a decision does not fit its due times");
+            }
+            if decision.verdict == Verdict::Fire && !is_single {
+                return refused("a run of due times cannot fire");
+            }
+            cursor = decision.due;
+        }
+        Ok(())
+    }
 }
 
 /// What the store says of a [`TickCommit`].

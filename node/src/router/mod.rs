@@ -80,7 +80,7 @@ impl Router {
     /// A [`Problem`] when no worker took it: nothing has run then. What went wrong on a worker that did
     /// is in [`Routed`].
     pub async fn call(&self, request: Request) -> Result<Routed, Problem> {
-        let known = self.catalogue.function(&request.function, 0).await;
+        let known = self.catalogue.function(&request.function, 0).await?;
         let known = known.ok_or_else(|| Problem::no_function(&request.function))?;
         let revision = self.catalogue.current().revision;
         let timeout = request.timeout.unwrap_or(known.definition.timeout.0);
@@ -109,7 +109,7 @@ impl Router {
                         tracing::debug!(%node, reason, "a worker did not take a call; trying another");
                         self.doubtful.lock().insert(node, self.env.clock.now());
                     }
-                    Err(Declined::Busy | Declined::Stopping) => {}
+                    Err(Declined::Busy | Declined::Stopping | Declined::CannotTell) => {}
                 }
                 if patient && self.env.clock.now() >= give_up {
                     break;
@@ -132,6 +132,7 @@ impl Router {
                 NotAdmitted::NoSuchFunction => Declined::NoSuchFunction,
                 NotAdmitted::Busy => Declined::Busy,
                 NotAdmitted::Stopping => Declined::Stopping,
+                NotAdmitted::CannotTell => Declined::CannotTell,
             })?;
             let call = Call {
                 id: request.id,

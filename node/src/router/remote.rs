@@ -23,6 +23,8 @@ pub enum Declined {
     Busy,
     /// It is stopping.
     Stopping,
+    /// It has no catalogue to look the function up in.
+    CannotTell,
     /// The input is over its limit.
     TooLarge,
     /// It cannot be reached, or said nothing in time.
@@ -72,6 +74,7 @@ async fn accepted(mesh: &Mesh, node: &NodeId, header: &CallHeader) -> Result<Cha
             Ok(No::NoSuchFunction) => Declined::NoSuchFunction,
             Ok(No::Busy) => Declined::Busy,
             Ok(No::Stopping) => Declined::Stopping,
+            Ok(No::CannotTell) => Declined::CannotTell,
             Ok(No::TooLarge) => Declined::TooLarge,
             Ok(No::Malformed) | Err(_) => Declined::NoAnswer("it did not understand the call".to_owned()),
         }),

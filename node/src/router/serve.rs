@@ -92,6 +92,7 @@ async fn admit(
             Err(NotAdmitted::NoSuchFunction) => Err(No::NoSuchFunction),
             Err(NotAdmitted::Busy) => Err(No::Busy),
             Err(NotAdmitted::Stopping) => Err(No::Stopping),
+            Err(NotAdmitted::CannotTell) => Err(No::CannotTell),
         },
         // The router looks elsewhere: its place in the line is free.
         () = writer.stopped() => Err(No::Busy),

@@ -71,6 +71,8 @@ pub enum No {
     Malformed,
     /// The input is over its limit.
     TooLarge,
+    /// It does not know the function, and cannot ask the store whether there is one.
+    CannotTell,
 }
 
 /// How an answer begins.
@@ -103,6 +105,7 @@ mod tests {
         assert_eq!(bytes, [&[7; 16][..], b"\x01f\x01\x02\x01t\x03\x04\x05"].concat());
         assert_eq!(from_payload::<CallHeader>(0, &bytes), Ok(header));
         assert_eq!(to_payload(&No::TooLarge), [4]);
+        assert_eq!(to_payload(&No::CannotTell), [5]);
         assert_eq!(to_payload(&Head { content_type: "t".into(), length: Some(9) }), b"\x01t\x01\x09");
     }
 }

@@ -44,6 +44,8 @@ pub enum NotAdmitted {
     Busy,
     /// The node is stopping.
     Stopping,
+    /// This node does not know the function, and cannot ask the store.
+    CannotTell,
 }
 
 /// What a call hands to its function.
@@ -81,7 +83,8 @@ impl Worker {
         revision: u64,
         patience: Duration,
     ) -> Result<Admitted, NotAdmitted> {
-        let function = self.catalogue.function(name, revision).await.ok_or(NotAdmitted::NoSuchFunction)?;
+        let function = self.catalogue.function(name, revision).await.map_err(|_| NotAdmitted::CannotTell)?;
+        let function = function.ok_or(NotAdmitted::NoSuchFunction)?;
         let slots = self.slots.for_call(&function, patience).await.map_err(|no_slot| match no_slot {
             NoSlot::Busy => NotAdmitted::Busy,
             NoSlot::Closed => NotAdmitted::Stopping,

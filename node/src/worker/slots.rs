@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::FunctionName;
@@ -24,7 +25,7 @@ pub struct Slots {
     size: usize,
     of_function: Mutex<BTreeMap<FunctionName, (u32, Arc<Semaphore>)>>,
     waiting: AtomicU32,
-    closed: AtomicBool,
+    closed: CancellationToken,
 }
 
 /// Why there is no slot.
@@ -47,7 +48,7 @@ impl Slots {
             size,
             of_function: Mutex::default(),
             waiting: AtomicU32::new(0),
-            closed: AtomicBool::new(false),
+            closed: CancellationToken::new(),
         }
     }
 
@@ -60,7 +61,7 @@ impl Slots {
         function: &FunctionEntry,
         patience: Duration,
     ) -> Result<Vec<OwnedSemaphorePermit>, NoSlot> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.closed.is_cancelled() {
             return Err(NoSlot::Closed);
         }
         let of_function = self.of_function(function);
@@ -117,8 +118,25 @@ impl Slots {
 
     /// No further slots are given.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.closed.cancel();
         self.tasks.close();
+    }
+
+    /// How many tasks run at once.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether no further slots are given.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Resolves when no further slots are given.
+    pub async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 
     fn of_function(&self, function: &FunctionEntry) -> Option<Arc<Semaphore>> {

@@ -10,7 +10,7 @@ use beatmesh_mesh::env::{Env, OnExit};
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,8 @@ use super::Worker;
 use super::answer::Running;
 use super::runtime::Execution;
 use super::supervisor::Supervisor;
+use crate::catalogue::entry::FunctionEntry;
+use crate::catalogue::name::FunctionName;
 use crate::problem::Problem;
 use crate::queue::task::{Claimed, Completion, TaskId, TaskOutcome, TaskState};
 use crate::queue::{Claimant, StoreError, TaskQueue};
@@ -35,6 +37,19 @@ const MOST_AT_ONCE: usize = 32;
 /// Something was ready, and others took it first, or it had expired: look again soon, but not at once.
 const TAKEN_BY_OTHERS: Duration = Duration::from_millis(50);
 
+/// Ends that may wait for the store to record them, besides the tasks that run: each holds its answer in
+/// memory, and a store that hands out tasks but takes no answers must not fill it up.
+const MOST_UNRECORDED: usize = 256;
+
+/// After the budget of a stop: enough to give tasks back to a store that answers.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
+
+/// The right to run a task: a slot while it runs, a place in memory until its end is recorded.
+struct Room {
+    slot: OwnedSemaphorePermit,
+    in_hand: OwnedSemaphorePermit,
+}
+
 /// What a claim brought.
 enum Claims {
     /// Tasks have begun; there may be more.
@@ -45,7 +60,7 @@ enum Claims {
 
 /// What tells the rest of the node, and other nodes, that a task has ended.
 pub trait Ends: Send + Sync + 'static {
-    /// The task is in a final state; the node `reply_to` may be waiting for it.
+    /// The task is most likely in a final state; the node `reply_to` may be waiting for it, and looks.
     fn on_end(&self, task: TaskId, reply_to: &str);
 }
 
@@ -61,9 +76,12 @@ pub struct TaskRunner {
     /// Rung when there may be work.
     pub(crate) bell: Arc<Notify>,
     pub(crate) dice: Mutex<StdRng>,
+    in_hand: Arc<Semaphore>,
     running: TaskTracker,
     /// Cancelled when running tasks have to end now.
     abort: CancellationToken,
+    /// Cancelled when not even their ends can be waited for.
+    give_up: CancellationToken,
 }
 
 /// What a [`TaskRunner`] is made of.
@@ -91,6 +109,7 @@ impl TaskRunner {
     #[must_use]
     pub fn new(parts: TaskRunnerParts) -> Arc<Self> {
         let dice = Mutex::new(parts.env.entropy.rng());
+        let in_hand = Arc::new(Semaphore::new(parts.worker.slots.size() + MOST_UNRECORDED));
         Arc::new(Self {
             env: parts.env,
             worker: parts.worker,
@@ -101,31 +120,50 @@ impl TaskRunner {
             ends: parts.ends,
             bell: parts.bell,
             dice,
+            in_hand,
             running: TaskTracker::new(),
             abort: CancellationToken::new(),
+            give_up: CancellationToken::new(),
         })
     }
 
     /// Claims and runs until the worker stops taking.
     pub async fn run(self: Arc<Self>) {
+        // A claim that is on its way at a stop brings tasks: whoever waits for the end waits for it too.
+        let _claiming = self.running.token();
         let mut pause = AFTER_ERROR;
-        while let Some(slot) = self.worker.slots.for_task().await {
-            match self.claim(slot).await {
+        while let Some(room) = self.room().await {
+            match self.claim(room).await {
                 Ok(Claims::Begun) => pause = AFTER_ERROR,
                 Ok(Claims::Nothing { next_in }) => {
                     pause = AFTER_ERROR;
                     // Spread, so that nodes do not all look in the same instant.
                     let spread = POLL.mul_f64(self.dice.lock().random_range(0.8..1.2));
-                    let _ = tokio::time::timeout(next_in.min(spread), self.bell.notified()).await;
+                    self.rest(next_in.min(spread), self.bell.notified()).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no tasks can be claimed");
                     let dice = self.dice.lock().random_range(0.5..1.0);
-                    tokio::time::sleep(pause.mul_f64(dice)).await;
+                    self.rest(pause.mul_f64(dice), std::future::pending()).await;
                     pause = (pause * 2).min(POLL);
                 }
             }
         }
+    }
+
+    /// Sleeps until something happens, and no longer than the worker takes tasks at all.
+    async fn rest(&self, longest: Duration, bell: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.worker.slots.closed() => {}
+            () = bell => {}
+            () = tokio::time::sleep(longest) => {}
+        }
+    }
+
+    /// Room for one task, waiting for it; `None` when the node is stopping.
+    async fn room(&self) -> Option<Room> {
+        let in_hand = self.in_hand.clone().acquire_owned().await.ok()?;
+        Some(Room { slot: self.worker.slots.for_task().await?, in_hand })
     }
 
     /// Waits until all running tasks have ended; after `budget` the rest is given back to the queue.
@@ -137,54 +175,65 @@ impl TaskRunner {
                 "tasks still run at the end of the budget; giving them back"
             );
             self.abort.cancel();
-            let _ = tokio::time::timeout(Duration::from_secs(2), self.running.wait()).await;
+            let _ = tokio::time::timeout(LAST_RECORDS, self.running.wait()).await;
+            self.give_up.cancel();
         }
     }
 
     /// Claims as many tasks as there are slots and starts them.
-    async fn claim(self: &Arc<Self>, slot: OwnedSemaphorePermit) -> Result<Claims, StoreError> {
+    async fn claim(self: &Arc<Self>, room: Room) -> Result<Claims, StoreError> {
         // A cheap reading first: taking the write lock to find nothing would disturb the others.
-        let Some(next) = self.queue.next_ready(&self.claimant.queues).await? else {
+        let Some(next_in) = self.queue.next_ready(&self.claimant.queues).await? else {
             return Ok(Claims::Nothing { next_in: POLL });
         };
-        let next_in = self.queue.now().await?.until(next);
         if !next_in.is_zero() {
             return Ok(Claims::Nothing { next_in });
         }
-        let mut slots = self.worker.slots.more_for_tasks(MOST_AT_ONCE - 1);
-        slots.push(slot);
+        let more = self.worker.slots.more_for_tasks(MOST_AT_ONCE - 1);
+        let more = more.into_iter().map_while(|slot| {
+            let in_hand = self.in_hand.clone().try_acquire_owned().ok()?;
+            Some(Room { slot, in_hand })
+        });
+        let rooms: Vec<_> = std::iter::once(room).chain(more).collect();
         let asked = self.env.clock.now();
-        let most = u32::try_from(slots.len()).expect("at most MOST_AT_ONCE");
+        let most = u32::try_from(rooms.len()).expect("at most MOST_AT_ONCE");
         let claimed = self.queue.claim(&self.claimant, most, self.supervisor.lease()).await?;
         if claimed.is_empty() {
             return Ok(Claims::Nothing { next_in: TAKEN_BY_OTHERS });
         }
-        for (task, slot) in claimed.into_iter().zip(slots) {
+        for (task, room) in claimed.into_iter().zip(rooms) {
             let lost = self.supervisor.hold(task.id, task.attempt, asked);
-            let running = self.running.track_future(self.clone().run_one(task, slot, lost));
+            let running = self.running.track_future(self.clone().run_one(task, room, lost));
             self.env.spawner.spawn("task", OnExit::Fine, Box::pin(running));
         }
         Ok(Claims::Begun)
     }
 
-    async fn run_one(self: Arc<Self>, task: Claimed, slot: OwnedSemaphorePermit, lost: CancellationToken) {
+    async fn run_one(self: Arc<Self>, task: Claimed, room: Room, lost: CancellationToken) {
         let (id, attempt) = (task.id, task.attempt);
+        let Room { slot, in_hand: _in_hand } = room;
         let ended = tokio::select! {
-            ended = self.execute(&task, slot) => Some(ended),
+            biased;
             () = lost.cancelled() => None,
             () = self.abort.cancelled() => Some((TaskOutcome::HandBack, String::new())),
+            // The claim was on its way when the node began to stop: nothing of it has run yet.
+            () = std::future::ready(()), if self.worker.slots.is_closed() => {
+                Some((TaskOutcome::HandBack, String::new()))
+            }
+            ended = self.execute(&task, slot) => Some(ended),
         };
         if let Some((outcome, log_tail)) = ended {
+            self.supervisor.ending(id, attempt);
             tokio::select! {
                 () = self.record(&task, outcome, log_tail) => {}
-                () = lost.cancelled() => tracing::warn!(task = %id, "a task ended after its lease was lost; it will run again"),
+                () = self.give_up.cancelled() => tracing::warn!(task = %id, "the end of a task could not be recorded before this node stops; it will run again"),
             }
         }
         self.supervisor.release(id, attempt);
     }
 
     async fn execute(&self, task: &Claimed, slot: OwnedSemaphorePermit) -> (TaskOutcome, String) {
-        let Some(function) = self.worker.catalogue.function(&task.function, 0).await else {
+        let Some(function) = self.find(&task.function).await else {
             let problem = Problem::no_function(&task.function);
             return (TaskOutcome::Failed { error: to_value(&problem), retry_in: None }, String::new());
         };
@@ -216,10 +265,26 @@ impl TaskRunner {
         (outcome, log_tail)
     }
 
-    /// Records an end until the store has said yes or no. An unknown outcome is repeated: the attempt's
-    /// token makes the second try harmless.
-    async fn record(&self, task: &Claimed, outcome: TaskOutcome, log_tail: String) {
+    /// A task's function, once the store can tell: that it is away is no reason to fail a task.
+    async fn find(&self, name: &FunctionName) -> Option<FunctionEntry> {
         let mut pause = AFTER_ERROR;
+        loop {
+            match self.worker.catalogue.function(name, 0).await {
+                Ok(found) => return found,
+                Err(error) => {
+                    tracing::warn!(function = %name, %error, "a task waits because its function cannot be looked up");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(POLL);
+                }
+            }
+        }
+    }
+
+    /// Records an end until the store has said yes or no, even past the lease: if nobody has taken the
+    /// task meanwhile, it need not run again. An unknown outcome is repeated: the attempt's token makes
+    /// the second try harmless.
+    async fn record(&self, task: &Claimed, mut outcome: TaskOutcome, mut log_tail: String) {
+        let (mut pause, mut may_be_recorded) = (AFTER_ERROR, false);
         loop {
             match self.queue.complete(task.id, task.attempt, outcome.clone(), log_tail.clone()).await {
                 Ok(Completion::Recorded(state)) => {
@@ -231,12 +296,26 @@ impl TaskRunner {
                     }
                     return;
                 }
+                // The try whose outcome was unknown has been recorded, most likely: whoever waits is told.
+                Ok(Completion::Stale) if may_be_recorded => return self.ends.on_end(task.id, &task.reply_to),
                 Ok(Completion::Stale) => {
                     tracing::warn!(task = %task.id, attempt = task.attempt.0, "an end was not recorded: the task has ended already, or another worker has it");
                     return;
                 }
+                // To repeat what is refused is of no use; what is wrong with it can still be told.
+                Err(StoreError::Refused(reason)) if matches!(outcome, TaskOutcome::Done { .. }) => {
+                    tracing::error!(task = %task.id, %reason, "the store refuses the result of a task; the task has failed");
+                    let problem = Problem::from(StoreError::Refused(reason));
+                    outcome = TaskOutcome::Failed { error: to_value(&problem), retry_in: None };
+                    log_tail = String::new();
+                }
+                Err(StoreError::Refused(reason)) => {
+                    tracing::error!(task = %task.id, %reason, "the store refuses the end of a task; it will run again when its lease is over");
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(task = %task.id, %error, "an end could not be recorded; trying again");
+                    may_be_recorded |= matches!(error, StoreError::Unknown(_));
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(POLL);
                 }
@@ -248,3 +327,6 @@ impl TaskRunner {
 fn to_value(problem: &Problem) -> serde_json::Value {
     serde_json::to_value(problem).expect("a problem holds only texts, numbers and JSON")
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
-use bytes::Bytes;
-use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::tasks::{self, marks, phase};
-use super::{SqlStore, Tx, error, json, nodes, number, parsed, ticks};
+use super::claim::claim;
+use super::tasks::{self, AT_ONCE, phase};
+use super::{SqlStore, Tx, nodes, number, parsed, ticks};
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
@@ -77,18 +75,17 @@ impl TaskQueue for SqlStore {
     }
 
     async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError> {
-        let retention = self.retention;
         let swept = self.writer.run(move |tx| {
             Box::pin(async move {
                 let mut swept = return_lost(tx, most_lost).await?;
                 swept.expired = tasks::expire(tx).await?;
-                tasks::forget(tx, tx.now.minus(retention.tasks)).await?;
-                ticks::forget(tx, tx.now.minus(retention.ticks)).await?;
                 nodes::prune(tx).await?;
                 Ok(swept)
             })
         });
-        swept.await
+        let swept = swept.await?;
+        self.forget().await;
+        Ok(swept)
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -107,18 +104,8 @@ impl TaskQueue for SqlStore {
         self.retry_task(id).await
     }
 
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<UnixMs>, StoreError> {
-        let query = format!(
-            "SELECT MIN(wake_at) FROM tasks WHERE phase IN (0, 1) AND queue IN ({})",
-            marks(queues.len())
-        );
-        let mut query = sqlx::query(AssertSqlSafe(query));
-        for queue in queues {
-            query = query.bind(queue.as_str());
-        }
-        let row = query.fetch_one(&self.readers).await.map_err(error::reading)?;
-        let next: Option<i64> = row.try_get(0).map_err(error::reading)?;
-        Ok(next.map(UnixMs))
+    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
+        self.read_next_ready(queues).await
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
@@ -126,6 +113,7 @@ impl TaskQueue for SqlStore {
     }
 
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
+        commit.check()?;
         let commit = Arc::new(commit);
         let outcome = self.writer.run(move |tx| {
             let commit = commit.clone();
@@ -145,58 +133,6 @@ impl TaskQueue for SqlStore {
     }
 }
 
-async fn claim(tx: &mut Tx<'_>, who: &Claimant, most: u32, lease: Duration) -> sqlx::Result<Vec<Claimed>> {
-    sqlx::query("UPDATE tasks SET phase = ?, state = 'ready' WHERE phase = ? AND wake_at <= ?")
-        .bind(phase::READY)
-        .bind(phase::WAITING)
-        .bind(tx.now.0)
-        .execute(&mut *tx.connection)
-        .await?;
-    let select = format!(
-        "SELECT id, attempt, failures, retries, function, origin, reply_to, content_type, input FROM tasks \
-         WHERE phase = ? AND queue IN ({}) AND (expires_at IS NULL OR expires_at > ?) \
-         ORDER BY urgency, wake_at LIMIT ?",
-        marks(who.queues.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(select)).bind(phase::READY);
-    for queue in &who.queues {
-        query = query.bind(queue.as_str());
-    }
-    let rows = query.bind(tx.now.0).bind(i64::from(most)).fetch_all(&mut *tx.connection).await?;
-    let mut claimed = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let task = self::claimed(row)?;
-        sqlx::query(
-            "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = ?, node = ?, started_at = ? \
-             WHERE id = ?",
-        )
-        .bind(phase::LEASED)
-        .bind(tx.now.plus(lease).0)
-        .bind(i64::from(task.attempt.0))
-        .bind(who.node.as_str())
-        .bind(tx.now.0)
-        .bind(task.id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
-        claimed.push(task);
-    }
-    Ok(claimed)
-}
-
-fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
-    Ok(Claimed {
-        id: parsed(row, "id")?,
-        attempt: Attempt(number::<u32>(row, "attempt")? + 1),
-        function: parsed(row, "function")?,
-        failures: number(row, "failures")?,
-        retries: number(row, "retries")?,
-        input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
-        content_type: row.try_get("content_type")?,
-        origin: json(row, "origin")?,
-        reply_to: row.try_get("reply_to")?,
-    })
-}
-
 async fn complete(
     tx: &mut Tx<'_>,
     id: TaskId,
@@ -204,15 +140,16 @@ async fn complete(
     outcome: &TaskOutcome,
     log_tail: &str,
 ) -> sqlx::Result<Completion> {
-    let now = tx.now.0;
-    let ended = (phase::ENDED, now, Some(now));
-    let (state, (phase, wake_at, finished_at), failed) = match outcome {
+    let ended = (phase::ENDED, Some(tx.now.0), None);
+    let (state, (phase, wake_at, ready_at), failed) = match outcome {
         TaskOutcome::Done { .. } => (TaskState::Done, ended, 0),
         TaskOutcome::Failed { retry_in: None, .. } => (TaskState::Failed, ended, 1),
         TaskOutcome::Failed { retry_in: Some(pause), .. } => {
-            (TaskState::Retry, (phase::WAITING, tx.now.plus(*pause).0, None), 1)
+            let again = Some(tx.now.plus(*pause).0);
+            (TaskState::Retry, (phase::WAITING, again, again), 1)
         }
-        TaskOutcome::HandBack => (TaskState::Ready, (phase::READY, now, None), 0),
+        // Back to its place in the queue: it has waited since then.
+        TaskOutcome::HandBack => (TaskState::Ready, (phase::READY, None, None), 0),
     };
     let (output, output_type) = match outcome {
         TaskOutcome::Done { output, content_type } => (Some(output.to_vec()), Some(content_type.as_str())),
@@ -224,13 +161,15 @@ async fn complete(
     };
     // The attempt is the token: whoever lost the lease changes nothing.
     let recorded = sqlx::query(
-        "UPDATE tasks SET state = ?, phase = ?, wake_at = ?, finished_at = ?, failures = failures + ?, \
-         output = ?, output_type = ?, error = ?, log_tail = ? WHERE id = ? AND attempt = ? AND phase = ?",
+        "UPDATE tasks SET state = ?, phase = ?, wake_at = COALESCE(?, ready_at), \
+         ready_at = COALESCE(?, ready_at), finished_at = ?, failures = failures + ?, output = ?, \
+         output_type = ?, error = ?, log_tail = ? WHERE id = ? AND attempt = ? AND phase = ?",
     )
     .bind(state.as_str())
     .bind(phase)
     .bind(wake_at)
-    .bind(finished_at)
+    .bind(ready_at)
+    .bind((phase == phase::ENDED).then_some(tx.now.0))
     .bind(failed)
     .bind(output)
     .bind(output_type)
@@ -246,9 +185,10 @@ async fn complete(
 
 /// Tasks whose worker was not heard of until the lease ran out.
 async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
-    let rows = sqlx::query("SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? LIMIT 1000")
+    let rows = sqlx::query("SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?")
         .bind(phase::LEASED)
         .bind(tx.now.0)
+        .bind(AT_ONCE)
         .fetch_all(&mut *tx.connection)
         .await?;
     let mut swept = Swept::default();
@@ -272,4 +212,29 @@ async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
         if dead { &mut swept.dead } else { &mut swept.returned }.push(id);
     }
     Ok(swept)
+}
+
+/// Transactions of one sweep that only forget; each leaves room for others in between. At 500 rows each
+/// and a sweep a second this keeps up with 10,000 tasks a second.
+const MOST_FORGETTING: usize = 20;
+
+impl SqlStore {
+    /// Forgets what is old. That it fails is no failure of the sweep: the next one goes on with it.
+    async fn forget(&self) {
+        let retention = self.retention;
+        for _ in 0..MOST_FORGETTING {
+            let forgotten = self.writer.run(move |tx| {
+                Box::pin(async move {
+                    let more_tasks = tasks::forget(tx, tx.now.minus(retention.tasks)).await?;
+                    let more_ticks = ticks::forget(tx, tx.now.minus(retention.ticks)).await?;
+                    Ok(more_tasks || more_ticks)
+                })
+            });
+            match forgotten.await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::debug!(%error, "old tasks and ticks were not forgotten"),
+            }
+        }
+    }
 }

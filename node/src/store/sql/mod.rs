@@ -1,13 +1,14 @@
 //! Catalogue, node table and queue in one SQL database, through sqlx's `Any` driver.
 //!
 //! SQLite for now: one machine. The statements keep to what PostgreSQL and MySQL understand as well;
-//! what differs (opening, the store's clock, taking the write lock) stands in [`open`] and [`writer`].
+//! what differs (opening, the store's clock, taking the write lock) stands in `open` and `writer`.
 //!
 //! Every change is one transaction that takes the write lock first (`BEGIN IMMEDIATE`), so two nodes
 //! never decide from the same reading. Readers use connections of their own and never wait for writers
 //! (write-ahead log).
 
 mod catalogue;
+mod claim;
 mod error;
 mod lease;
 mod nodes;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use beatmesh_mesh::env::{Env, UnixMs};
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use crate::queue::StoreError;
 pub use open::OpenError;
@@ -51,7 +52,7 @@ impl SqlStore {
     /// [`OpenError`] names the database, never its password.
     pub async fn open(env: &Env, url: &str, retention: Retention) -> Result<Self, OpenError> {
         let opened = open::open(url, &*env.entropy).await?;
-        let writer = Writer::start(env, opened.writer);
+        let writer = Writer::start(env, opened.writer, opened.options, opened.store_id.clone());
         Ok(Self { id: opened.store_id, readers: opened.readers, writer, retention })
     }
 
@@ -63,19 +64,22 @@ impl SqlStore {
 
     /// The store's clock.
     async fn store_now(&self) -> Result<UnixMs, StoreError> {
-        let row = sqlx::query(CLOCK).fetch_one(&self.readers).await.map_err(error::reading)?;
+        let clock = format!("SELECT {CLOCK}");
+        let row = sqlx::query(AssertSqlSafe(clock)).fetch_one(&self.readers).await.map_err(error::reading)?;
         Ok(UnixMs(row.try_get(0).map_err(error::reading)?))
     }
 }
 
 /// The store's clock in milliseconds. SQLite's is the machine's own.
-const CLOCK: &str = "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+const CLOCK: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 /// A change in progress: inside a transaction that holds the write lock.
 struct Tx<'c> {
     connection: &'c mut AnyConnection,
     /// The store's clock when the transaction began.
     now: UnixMs,
+    /// Whether tasks whose time has come were made ready in this transaction: once is enough.
+    promoted: bool,
 }
 
 /// A column that must hold a number of the given type.

@@ -8,7 +8,8 @@ use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, Connection, Row};
 
-use super::error::plain;
+use super::error::{before_commit, is_locked, with_advice};
+use crate::queue::StoreError;
 
 /// Why the database cannot be used. Passwords never appear.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,15 +39,16 @@ pub enum OpenError {
 pub(super) struct Opened {
     pub(super) store_id: String,
     /// One connection: changes come one after the other anyway.
-    pub(super) writer: AnyPool,
+    pub(super) writer: AnyConnection,
+    /// How to replace it.
+    pub(super) options: AnyConnectOptions,
     pub(super) readers: AnyPool,
 }
 
 /// Each step brings the tables to the next version. Steps that have been released never change.
 const STEPS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_first.sql")];
 
-/// How long a statement waits for another process's write lock. Less than what an HTTP client waits, so
-/// that a locked file becomes a clear answer.
+/// How long opening and reading wait for a lock of another process; `writer` waits in a way of its own.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// Reads are short: a few connections serve many requests.
@@ -56,63 +58,95 @@ const READERS: u32 = 4;
 /// waiting; they try again for this long.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
+/// Why an attempt to open failed.
+enum Failed {
+    /// Another process holds a lock; it is worth trying again.
+    Locked,
+    Finally(OpenError),
+}
+
 pub(super) async fn open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError> {
     static DRIVERS: std::sync::Once = std::sync::Once::new();
     DRIVERS.call_once(sqlx::any::install_default_drivers);
 
-    let shown = url.to_owned();
     let trying = async {
         loop {
             match try_open(url, entropy).await {
-                Err(OpenError::Open { reason, .. }) if is_passing(&reason) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                outcome => return outcome,
+                Ok(opened) => return Ok(opened),
+                Err(Failed::Locked) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(Failed::Finally(error)) => return Err(error),
             }
         }
     };
     tokio::time::timeout(OPEN_WITHIN, trying).await.unwrap_or_else(|_| {
-        Err(OpenError::Open { url: shown, reason: "another process keeps it locked".to_owned() })
+        Err(OpenError::Open { url: url.to_owned(), reason: "another process keeps it locked".to_owned() })
     })
 }
 
-fn is_passing(reason: &str) -> bool {
-    reason.contains("locked") || reason.contains("busy")
-}
-
-async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Open { url: url.to_owned(), reason: plain(&error) };
-    let separator = if url.contains('?') { '&' } else { '?' };
-    let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc")).map_err(failed)?;
-    // A pool tries again and again and hides the reason: what cannot be opened at all is told at once.
-    let mut probe = AnyConnection::connect_with(&options).await.map_err(failed)?;
-    prepare(&mut probe).await.map_err(failed)?;
-    probe.close().await.map_err(failed)?;
-    let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
-    let store_id = {
-        let mut connection = writer.acquire().await.map_err(failed)?;
-        migrate(&mut connection, url, entropy).await?
+async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, Failed> {
+    let failed = |error: sqlx::Error| as_failed(url, &error);
+    let options = |mode| {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        AnyConnectOptions::from_str(&format!("{url}{separator}mode={mode}")).map_err(failed)
     };
-    let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
-    Ok(Opened { store_id, writer, readers })
-}
-
-fn pool(size: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .min_connections(1)
-        .max_connections(size)
+    let mut writer = connect(&options("rwc")?).await.map_err(failed)?;
+    let store_id = migrate(&mut writer, url, entropy).await?;
+    // From here on a missing file is an error: a new and empty one must not pass for this store.
+    let options = options("rw")?;
+    let readers = AnyPoolOptions::new()
+        .max_connections(READERS)
         .acquire_timeout(BUSY * 2)
         // A connection that fails is replaced; asking it first would double every query.
         .test_before_acquire(false)
-        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .after_connect(|connection, _| Box::pin(prepare_reader(connection)))
+        .connect_lazy_with(options.clone());
+    Ok(Opened { store_id, writer, options, readers })
+}
+
+fn as_failed(url: &str, error: &sqlx::Error) -> Failed {
+    if is_locked(error) {
+        return Failed::Locked;
+    }
+    Failed::Finally(OpenError::Open { url: url.to_owned(), reason: with_advice(error) })
+}
+
+/// A connection for changes. Not from a pool: a pool answers "timed out" whatever the reason was.
+async fn connect(options: &AnyConnectOptions) -> sqlx::Result<AnyConnection> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    // FULL: an acknowledged change survives a power cut. Group commit in `writer` pays for it.
+    let pragmas = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA synchronous = FULL; PRAGMA cache_size = -2000; \
+         PRAGMA journal_size_limit = 16777216;",
+        BUSY.as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).execute(&mut connection).await?;
+    let row = sqlx::raw_sql("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await?;
+    let mode: String = row.try_get(0)?;
+    if mode != "wal" {
+        // Without it readers and writers would stop each other, and it says so in no other way.
+        let reason = "it cannot keep a write-ahead log; is it on a network file system, or in memory?";
+        return Err(sqlx::Error::Configuration(reason.into()));
+    }
+    sqlx::raw_sql("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
+    Ok(connection)
+}
+
+/// A connection for changes in place of one that failed. It must be the same store.
+pub(super) async fn reconnect(
+    options: &AnyConnectOptions,
+    store_id: &str,
+) -> Result<AnyConnection, StoreError> {
+    let mut connection = connect(options).await.map_err(before_commit)?;
+    match value(&mut connection, "store_id").await.map_err(before_commit)? {
+        Some(id) if id == store_id => Ok(connection),
+        _ => Err(StoreError::Unavailable("another database has taken its place".to_owned())),
+    }
 }
 
 /// Settings that live in the connection, not in the file.
-async fn prepare(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    // FULL: an acknowledged change survives a power cut. Group commit in `writer` pays for it.
+async fn prepare_reader(connection: &mut AnyConnection) -> sqlx::Result<()> {
     let pragmas = format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA cache_size = -2000; PRAGMA journal_size_limit = 16777216;",
+        "PRAGMA busy_timeout = {}; PRAGMA cache_size = -2000; PRAGMA query_only = 1;",
         BUSY.as_millis()
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(pragmas)).execute(connection).await?;
@@ -120,12 +154,8 @@ async fn prepare(connection: &mut AnyConnection) -> sqlx::Result<()> {
 }
 
 /// Brings the tables to the newest version, in one transaction. Answers the store's id.
-async fn migrate(
-    connection: &mut AnyConnection,
-    url: &str,
-    entropy: &dyn Entropy,
-) -> Result<String, OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Open { url: url.to_owned(), reason: plain(&error) };
+async fn migrate(connection: &mut AnyConnection, url: &str, entropy: &dyn Entropy) -> Result<String, Failed> {
+    let failed = |error: sqlx::Error| as_failed(url, &error);
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     sqlx::raw_sql(
         "CREATE TABLE IF NOT EXISTS beatmesh (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
@@ -136,13 +166,13 @@ async fn migrate(
     let known = i64::try_from(STEPS.len()).expect("a handful of steps");
     let found = match value(&mut tx, "schema").await.map_err(failed)? {
         None => 0,
-        Some(text) => text.parse().map_err(|_| OpenError::Open {
-            url: url.to_owned(),
-            reason: format!("its table `beatmesh` says schema `{}`, which is not a number", text),
+        Some(text) => text.parse::<u32>().map(i64::from).map_err(|_| {
+            let reason = format!("its table `beatmesh` says schema `{text}`, which is not a version");
+            Failed::Finally(OpenError::Open { url: url.to_owned(), reason })
         })?,
     };
     if found > known {
-        return Err(OpenError::Newer { url: url.to_owned(), found, known });
+        return Err(Failed::Finally(OpenError::Newer { url: url.to_owned(), found, known }));
     }
     for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         sqlx::raw_sql(*step).execute(&mut *tx).await.map_err(failed)?;

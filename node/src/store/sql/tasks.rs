@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{SqlStore, Tx, big, error, json, number, parsed};
+use super::{SqlStore, Tx, error, json, number, parsed};
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
 use crate::queue::{StoreError, TaskFilter};
 
@@ -202,33 +202,35 @@ pub(super) fn marks(n: usize) -> String {
     vec!["?"; n].join(", ")
 }
 
-/// Ends tasks that nobody began in time.
+/// Ends tasks that nobody began in time, a bounded number at a time.
 pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let expired = sqlx::query(
-        "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? \
-         WHERE expires_at <= ? AND phase IN (0, 1)",
+        "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? WHERE id IN \
+         (SELECT id FROM (SELECT id FROM tasks WHERE expires_at <= ? AND phase IN (0, 1) LIMIT ?) AS late)",
     )
     .bind(phase::ENDED)
     .bind(tx.now.0)
     .bind(tx.now.0)
     .bind(tx.now.0)
+    .bind(AT_ONCE)
     .execute(&mut *tx.connection)
     .await?;
     Ok(expired.rows_affected())
 }
 
-/// Forgets what ended before `before`, a bounded number at a time.
-pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<()> {
-    sqlx::query(
-        "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?)",
+/// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.
+pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
+    let forgotten = sqlx::query(
+        "DELETE FROM tasks WHERE id IN \
+         (SELECT id FROM (SELECT id FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?) AS old)",
     )
     .bind(phase::ENDED)
     .bind(before.0)
-    .bind(big(FORGOTTEN_AT_ONCE))
+    .bind(AT_ONCE)
     .execute(&mut *tx.connection)
     .await?;
-    Ok(())
+    Ok(forgotten.rows_affected() == AT_ONCE as u64)
 }
 
-/// Rows deleted in one transaction: others wait for it.
-pub(super) const FORGOTTEN_AT_ONCE: i64 = 500;
+/// The most rows that one transaction of the sweep changes of a kind: others wait for it.
+pub(super) const AT_ONCE: i64 = 500;

@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::time::Duration;
 
-use super::tasks::{FORGOTTEN_AT_ONCE, insert};
+use super::tasks::{AT_ONCE, insert};
 use super::{SqlStore, Tx, big, error, number, parsed};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Overlap;
@@ -26,13 +26,10 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
     let is_current = state.as_ref().is_some_and(|state| {
         state.enabled && state.revision == commit.revision && state.cursor == commit.expected_cursor
     });
-    let (Some(first), Some(last)) = (commit.decisions.first(), commit.decisions.last()) else {
+    let Some(last) = commit.decisions.last().filter(|_| is_current) else {
         return Ok(TickOutcome::Moved(state));
     };
-    if !is_current || first.from <= commit.expected_cursor {
-        return Ok(TickOutcome::Moved(state));
-    }
-    // All due times must have come; the last is the latest.
+    // All due times must have come; the last is the latest, as the commit's own check has made sure.
     if last.due.millis_since(tx.now) > EARLIEST_MS {
         return Ok(TickOutcome::TooEarly { store_now: tx.now });
     }
@@ -132,17 +129,18 @@ impl SqlStore {
     }
 }
 
-/// Forgets lines of the ledger that were written before `before`, a bounded number at a time.
-pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<()> {
-    sqlx::query(
+/// Forgets lines of the ledger that were written before `before`, a bounded number at a time. Answers
+/// whether there may be more.
+pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
+    let forgotten = sqlx::query(
         "DELETE FROM ticks WHERE (schedule, due) IN \
-         (SELECT schedule, due FROM ticks WHERE committed_at < ? LIMIT ?)",
+         (SELECT schedule, due FROM (SELECT schedule, due FROM ticks WHERE committed_at < ? LIMIT ?) AS old)",
     )
     .bind(before.0)
-    .bind(FORGOTTEN_AT_ONCE)
+    .bind(AT_ONCE)
     .execute(&mut *tx.connection)
     .await?;
-    Ok(())
+    Ok(forgotten.rows_affected() == AT_ONCE as u64)
 }
 
 fn state(row: &AnyRow) -> sqlx::Result<ScheduleState> {

@@ -2,27 +2,50 @@
 //!
 //! One task owns the writing connection. It takes whatever waits, up to [`MOST`] changes, runs all in
 //! one transaction, and answers all after the commit: the cost of making a commit durable is shared,
-//! and nobody is told "done" before it is. When one change fails, the others are not harmed: the
-//! transaction is rolled back and each runs again in one of its own.
+//! and nobody is told "done" before it is. When one change fails, the transaction is rolled back, that
+//! change runs again alone for its own answer, and the others run again without it.
+//!
+//! After any error the connection is replaced: SQLite may have rolled back by itself, or may not, and
+//! the next change must not find out.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use beatmesh_mesh::env::{Clock, Env, OnExit, UnixMs};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::AnyPool;
-use sqlx::{AnyConnection, Connection, Row};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{CLOCK, Tx, error};
+use super::{CLOCK, Tx, error, open};
 use crate::queue::StoreError;
 
 /// Changes in one transaction: enough to share a commit among all requests that wait, few enough that
 /// other nodes get their turn within milliseconds.
 const MOST: usize = 256;
+
+/// No further change joins a transaction that is older: other nodes wait for the lock.
+const LONGEST_TRANSACTION: Duration = Duration::from_millis(50);
+
+/// How long a transaction waits for another process's write lock. Less than what an HTTP client waits, so
+/// that a locked file becomes a clear answer.
+const LOCKED: Duration = Duration::from_secs(2);
+
+/// How often it looks whether the lock is free. One look costs some microseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// While processes compete, each leaves the lock alone for so long after a transaction: longer than the
+/// others take to look again, timers being up to a millisecond late.
+const GAP: Duration = Duration::from_millis(3);
+const _: () = assert!(GAP.as_millis() > 2 * LOOK_AGAIN.as_millis());
+
+/// Processes that last met so long ago compete no more.
+const CONTENDED_FOR: Duration = Duration::from_millis(500);
 
 /// Changes that may wait; more are refused with "unavailable".
 const WAITING: usize = 4_096;
@@ -30,13 +53,19 @@ const WAITING: usize = 4_096;
 /// A change that has waited longer is refused: its caller has a deadline of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// A caller waits no longer, whatever hangs: its turn, a lock of another process, and the disk.
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+const _: () = assert!(LONGEST_ANSWER.as_secs() >= 2 * LONGEST_WAIT.as_secs());
+
+/// A connection that does not close by then is left to its fate.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Runs changes, one transaction at a time.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     clock: Arc<dyn Clock>,
     closing: CancellationToken,
     ended: watch::Receiver<bool>,
-    pool: AnyPool,
 }
 
 /// What a change may borrow: the transaction it runs in.
@@ -50,16 +79,26 @@ impl<T, F> Change<T> for F where
 }
 
 impl Writer {
-    pub(super) fn start(env: &Env, pool: AnyPool) -> Self {
+    /// Starts to write on `connection`; `options` replace it, as long as they lead to `store_id`.
+    pub(super) fn start(
+        env: &Env,
+        connection: AnyConnection,
+        options: AnyConnectOptions,
+        store_id: String,
+    ) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (tell, ended) = watch::channel(false);
         let (clock, closing) = (env.clock.clone(), CancellationToken::new());
-        let writing = write_all(pool.clone(), waiting, clock.clone(), closing.clone(), tell);
+        let (contended, left) = (None, clock.now());
+        let desk =
+            Desk { connection: Some(connection), options, store_id, clock: clock.clone(), contended, left };
+        let writing = desk.write_all(waiting, closing.clone(), tell);
         env.spawner.spawn("sql writer", OnExit::StopNode, Box::pin(writing));
-        Self { jobs, clock, closing, ended, pool }
+        Self { jobs, clock, closing, ended }
     }
 
-    /// Runs one change. It may run more than once, but only one run is committed.
+    /// Runs one change. It may run more than once, but at most one run is committed. When the caller
+    /// gives up before its turn, the change is not run at all.
     pub(super) async fn run<T: Send + 'static>(&self, change: impl Change<T>) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job = Waiting { change, value: None, answer, since: self.clock.now() };
@@ -70,15 +109,17 @@ impl Writer {
             })
         })?;
         // The writer answers everything it takes; silence means that it died with the change in hand.
-        answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("the writer ended".to_owned())))
+        match timeout(LONGEST_ANSWER, answered).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(StoreError::Unknown("the writer ended".to_owned()))),
+            Err(_) => Err(StoreError::Unknown(format!("no answer within {LONGEST_ANSWER:?}"))),
+        }
     }
 
-    /// Waits until nothing is left to write, then closes the connection.
+    /// Takes no further changes, and waits until those that wait are written and the connection is closed.
     pub(super) async fn close(&self) {
         self.closing.cancel();
         let mut ended = self.ended.clone();
-        let _ = tokio::time::timeout(LONGEST_WAIT, ended.wait_for(|ended| *ended)).await;
-        self.pool.close().await;
+        let _ = timeout(LONGEST_ANSWER, ended.wait_for(|ended| *ended)).await;
     }
 }
 
@@ -86,6 +127,8 @@ impl Writer {
 #[async_trait]
 trait Job: Send {
     fn since(&self) -> Instant;
+    /// Nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
     async fn run(&mut self, tx: &mut Tx<'_>) -> sqlx::Result<()>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -103,6 +146,10 @@ impl<T: Send + 'static, C: Change<T>> Job for Waiting<T, C> {
         self.since
     }
 
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     async fn run(&mut self, tx: &mut Tx<'_>) -> sqlx::Result<()> {
         self.value = Some((self.change)(tx).await?);
         Ok(())
@@ -116,90 +163,186 @@ impl<T: Send + 'static, C: Change<T>> Job for Waiting<T, C> {
     }
 }
 
-async fn write_all(
-    pool: AnyPool,
-    mut waiting: mpsc::Receiver<Box<dyn Job>>,
+/// Where changes become rows: one connection, and how to replace it.
+struct Desk {
+    connection: Option<AnyConnection>,
+    options: AnyConnectOptions,
+    store_id: String,
     clock: Arc<dyn Clock>,
-    closing: CancellationToken,
-    ended: watch::Sender<bool>,
-) {
-    let mut jobs = Vec::with_capacity(MOST);
-    loop {
-        let taken = tokio::select! {
-            biased;
-            taken = waiting.recv_many(&mut jobs, MOST) => taken,
-            () = closing.cancelled(), if !waiting.is_closed() => {
-                waiting.close();
-                continue;
-            }
-        };
-        if taken == 0 {
-            break;
-        }
-        let now = clock.now();
-        let (fresh, stale): (Vec<_>, Vec<_>) =
-            jobs.drain(..).partition(|job| now.duration_since(job.since()) <= LONGEST_WAIT);
-        for job in stale {
-            job.answer(Err(StoreError::Unavailable("it did not get to this change in time".to_owned())));
-        }
-        commit_together(&pool, fresh).await;
-    }
-    ended.send_replace(true);
-}
-
-/// Runs the changes in one transaction; when one of them fails, each in its own.
-async fn commit_together(pool: &AnyPool, mut jobs: Vec<Box<dyn Job>>) {
-    if jobs.is_empty() {
-        return;
-    }
-    let committed = commit(pool, &mut jobs).await;
-    if jobs.len() == 1 || !matches!(committed, Err(Failed::Change(_))) {
-        let outcome = committed.map_err(Failed::into_store_error);
-        return jobs.into_iter().for_each(|job| job.answer(outcome.clone()));
-    }
-    for job in jobs {
-        let mut alone = vec![job];
-        let outcome = commit(pool, &mut alone).await.map_err(Failed::into_store_error);
-        alone.into_iter().for_each(|job| job.answer(outcome.clone()));
-    }
+    /// When another process last held the lock that this one wanted, if that was lately.
+    contended: Option<Instant>,
+    /// When this one last let go of the lock.
+    left: Instant,
 }
 
 /// Where a transaction failed.
 enum Failed {
-    /// Before any change ran, or in a change: nothing happened.
+    /// Before any change ran: nothing happened.
     Begin(StoreError),
-    Change(StoreError),
-    /// Nobody knows.
-    Commit(StoreError),
+    /// In the change at this place: nothing happened, for all is rolled back.
+    Change(usize, StoreError),
+    /// After so many changes had run: nobody knows.
+    Commit(usize, StoreError),
 }
 
-impl Failed {
-    fn into_store_error(self) -> StoreError {
-        match self {
-            Self::Begin(error) | Self::Change(error) | Self::Commit(error) => error,
+impl Desk {
+    async fn write_all(
+        mut self,
+        mut waiting: mpsc::Receiver<Box<dyn Job>>,
+        closing: CancellationToken,
+        ended: watch::Sender<bool>,
+    ) {
+        let mut jobs = Vec::with_capacity(MOST);
+        loop {
+            let taken = tokio::select! {
+                biased;
+                taken = waiting.recv_many(&mut jobs, MOST) => taken,
+                () = closing.cancelled(), if !waiting.is_closed() => {
+                    waiting.close();
+                    continue;
+                }
+            };
+            if taken == 0 {
+                break;
+            }
+            self.commit_together(&mut jobs).await;
+        }
+        if let Some(connection) = self.connection.take() {
+            let _ = timeout(CLOSE_WITHIN, connection.close()).await;
+        }
+        ended.send_replace(true);
+        if closing.is_cancelled() {
+            // It was asked to end: that is no reason to stop the node, as any other end would be.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Runs all changes in as few transactions as possible, and answers each.
+    async fn commit_together(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        loop {
+            self.drop_those_too_late(jobs);
+            if jobs.is_empty() {
+                return;
+            }
+            match self.commit(jobs).await {
+                Ok(committed) => jobs.drain(..committed).for_each(|job| job.answer(Ok(()))),
+                // The others were not at fault, and they are not committed.
+                Err(Failed::Change(at, _)) if jobs.len() > 1 => self.commit_alone(jobs.remove(at)).await,
+                Err(Failed::Begin(error) | Failed::Change(_, error)) => {
+                    jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
+                }
+                Err(Failed::Commit(ran, error)) => {
+                    jobs.drain(..ran).for_each(|job| job.answer(Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    async fn commit_alone(&mut self, job: Box<dyn Job>) {
+        let mut alone = [job];
+        let outcome = match self.commit(&mut alone).await {
+            Ok(_) => Ok(()),
+            Err(Failed::Begin(error) | Failed::Change(_, error) | Failed::Commit(_, error)) => Err(error),
+        };
+        let [job] = alone;
+        job.answer(outcome);
+    }
+
+    /// Before each transaction, so that one slow disk does not make a whole batch late.
+    fn drop_those_too_late(&self, jobs: &mut Vec<Box<dyn Job>>) {
+        let now = self.clock.now();
+        jobs.retain(|job| !job.is_abandoned());
+        for job in jobs.extract_if(.., |job| now.duration_since(job.since()) > LONGEST_WAIT) {
+            job.answer(Err(StoreError::Unavailable("it did not get to this change in time".to_owned())));
+        }
+    }
+
+    /// One transaction. Answers how many of the changes, from the first on, it has committed.
+    async fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<usize, Failed> {
+        if self.contended.is_some() {
+            tokio::time::sleep_until(self.left + GAP).await;
+        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open::reconnect(&self.options, &self.store_id).await.map_err(Failed::Begin)?,
+        };
+        let outcome = match begin(&mut connection, &*self.clock).await {
+            Ok(waited) => {
+                self.note_contention(waited);
+                commit_on(&mut connection, &*self.clock, jobs).await
+            }
+            Err(error) => Err(Failed::Begin(error::before_commit(error))),
+        };
+        if outcome.is_ok() {
+            self.connection = Some(connection);
+        } else {
+            let _ = timeout(CLOSE_WITHIN, connection.close()).await;
+        }
+        self.left = self.clock.now();
+        outcome
+    }
+
+    /// Whoever had to wait for another process knows that the other waits for it in turn.
+    fn note_contention(&mut self, waited: bool) {
+        let now = self.clock.now();
+        if waited {
+            self.contended = Some(now);
+        } else if self.contended.is_some_and(|last| now.duration_since(last) > CONTENDED_FOR) {
+            self.contended = None;
         }
     }
 }
 
-async fn commit(pool: &AnyPool, jobs: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+/// Begins, runs changes until the transaction is long enough, commits. On any error the connection is in
+/// a state that nobody knows.
+async fn commit_on(
+    connection: &mut AnyConnection,
+    clock: &dyn Clock,
+    jobs: &mut [Box<dyn Job>],
+) -> Result<usize, Failed> {
     let begin = |error| Failed::Begin(error::before_commit(error));
-    let mut connection = pool.acquire().await.map_err(begin)?;
-    let outcome = commit_on(&mut connection, jobs).await;
-    if outcome.is_err() {
-        // Whatever state it is in, the next change gets a fresh one.
-        connection.close_on_drop();
+    let began = clock.now();
+    let store_clock = format!("SELECT {CLOCK}");
+    let row = sqlx::query(AssertSqlSafe(store_clock)).fetch_one(&mut *connection).await.map_err(begin)?;
+    let now = UnixMs(row.try_get(0).map_err(begin)?);
+    let mut tx = Tx { connection: &mut *connection, now, promoted: false };
+    let mut ran = 0;
+    for job in jobs {
+        // A fault in one change must not end the writer, and with it the node.
+        match AssertUnwindSafe(job.run(&mut tx)).catch_unwind().await {
+            Ok(Ok(())) => ran += 1,
+            Ok(Err(error)) => return Err(Failed::Change(ran, error::before_commit(error))),
+            Err(_) => {
+                let reason = "a fault of this program, please report it".to_owned();
+                return Err(Failed::Change(ran, StoreError::Refused(reason)));
+            }
+        }
+        if clock.now().duration_since(began) > LONGEST_TRANSACTION {
+            break;
+        }
     }
-    outcome
+    match sqlx::raw_sql("COMMIT").execute(connection).await {
+        Ok(_) => Ok(ran),
+        Err(error) => Err(Failed::Commit(ran, error::at_commit(&error))),
+    }
 }
 
-async fn commit_on(connection: &mut AnyConnection, jobs: &mut [Box<dyn Job>]) -> Result<(), Failed> {
-    let begin = |error| Failed::Begin(error::before_commit(error));
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(begin)?;
-    let row = sqlx::query(CLOCK).fetch_one(&mut *transaction).await.map_err(begin)?;
-    let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut transaction, now };
-    for job in jobs {
-        job.run(&mut tx).await.map_err(|error| Failed::Change(error::before_commit(error)))?;
+/// Takes the write lock. SQLite's own way of waiting looks more and more seldom, so that one busy node
+/// keeps all others out (measured: for more than two seconds). Answers whether it had to wait.
+async fn begin(connection: &mut AnyConnection, clock: &dyn Clock) -> sqlx::Result<bool> {
+    let asked = clock.now();
+    let mut waited = false;
+    loop {
+        match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
+            Ok(_) => return Ok(waited),
+            Err(error) if error::is_locked(&error) && clock.now().duration_since(asked) < LOCKED => {
+                waited = true;
+                sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
-    transaction.commit().await.map_err(|error| Failed::Commit(error::at_commit(&error)))
 }
+
+#[cfg(test)]
+mod tests;

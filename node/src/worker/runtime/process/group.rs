@@ -46,7 +46,7 @@ impl Group {
 
     /// Completes when the leader has ended. It is a zombie then, and keeps its pid until [`Group::end`].
     pub(super) async fn leader_ended(&self) -> io::Result<()> {
-        sys::readable(self.pidfd.as_fd()).await
+        sys::ended(self.pidfd.as_fd()).await
     }
 
     /// SIGKILL to everything in the group.

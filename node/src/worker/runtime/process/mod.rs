@@ -5,12 +5,13 @@
 //! 1. the program leads a process group, which is killed as a whole (`group.rs`);
 //! 2. the group is killed when the future is dropped, too (`group.rs`);
 //! 3. what left the group falls to the node, its subreaper, and is swept up (`orphans.rs`);
-//! 4. when the node itself is killed, the kernel kills the programs (`spawn.rs`); what they had started
+//! 4. when the node itself is killed, the kernel kills the programs (`launch.rs`); what they had started
 //!    is not covered by this net.
 //!
-//! Linux 5.3 or later.
+//! Linux 5.3 or later (waiting for a pidfd).
 
 mod group;
+mod launch;
 mod orphans;
 mod pump;
 mod reaper;
@@ -78,15 +79,16 @@ impl ProcessRuntime {
         let (reaper, reaping) = Reaper::start(orphans == Orphans::Sweep)?;
         // From here on, dropping it on an error stops the thread that runs already.
         let mut runtime = Self { surroundings, starts: None, reaper, threads: vec![reaping] };
-        let (starts, spawning) = spawn::start_thread(Arc::clone(&runtime.reaper))?;
+        let (starts, spawning) =
+            spawn::start_thread(runtime.surroundings.parent, Arc::clone(&runtime.reaper))?;
         runtime.starts = Some(starts);
         runtime.threads.push(spawning);
         Ok(runtime)
     }
 
     async fn begin(&self, execution: &Execution) -> Result<Started, Failure> {
-        let command = self.surroundings.command(execution).map_err(Failure::NotStarted)?;
-        let (start, answer) = Start::new(execution, command);
+        let program = self.surroundings.program(execution).map_err(Failure::NotStarted)?;
+        let (start, answer) = Start::new(execution, program);
         let gone = || Failure::NotStarted("the node's forking thread has ended; restart the node".to_owned());
         let starts = self.starts.as_ref().ok_or_else(gone)?;
         starts.send(start).await.map_err(|_| gone())?;

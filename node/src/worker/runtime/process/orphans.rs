@@ -4,7 +4,7 @@
 //! leader's group and does not carry the task of a live execution belongs to nobody and is killed.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::{fs, mem};
 
 use libc::pid_t;
 
@@ -21,51 +21,74 @@ pub(super) struct Swept {
     pub(super) killed: u32,
 }
 
-/// Kills and reaps the orphans among this process's children.
+/// What a look at one child led to.
+enum Verdict {
+    Spared,
+    Killed,
+    /// Its environment could not be seen, as in the middle of an exec: to be looked at once more.
+    Doubted,
+}
+
+/// Kills and reaps the orphans among this process's children. `doubted` is kept from sweep to sweep.
 ///
 /// Every child that this runtime did not start counts as one: see [`super::Orphans::Sweep`].
-pub(super) fn sweep() -> Swept {
+pub(super) fn sweep(doubted: &mut BTreeSet<pid_t>) -> Swept {
     let mut swept = Swept::default();
+    let doubted_before = mem::take(doubted);
     if !sys::has_children() {
         return swept;
     }
     let known: BTreeSet<pid_t> = LEADERS.lock().keys().copied().collect();
     for child in children(&mut swept.looked_at) {
-        if !known.contains(&child) && kill_if_orphan(child) {
-            swept.killed += 1;
+        if known.contains(&child) {
+            continue;
+        }
+        match judge(child, doubted_before.contains(&child)) {
+            Verdict::Spared => {}
+            Verdict::Killed => swept.killed += 1,
+            Verdict::Doubted => _ = doubted.insert(child),
         }
     }
     swept
 }
 
 /// The verdict on one child, under the lock that keeps forks and other verdicts away.
-fn kill_if_orphan(child: pid_t) -> bool {
+fn judge(child: pid_t, doubted_before: bool) -> Verdict {
     let _no_fork = FORKING.lock();
     if LEADERS.lock().contains_key(&child) {
-        return false;
+        return Verdict::Spared;
     }
     // From here on the pid cannot be recycled: it is an unreaped child, and only this lock's holder reaps it.
-    let Waited::Alive = sys::reap(child) else { return false };
+    let Waited::Alive = sys::reap(child) else { return Verdict::Spared };
     let group = sys::group_of(child);
-    if group.is_some_and(|group| LEADERS.lock().contains_key(&group)) || works_for_live_execution(child) {
-        return false;
+    if group.is_some_and(|group| LEADERS.lock().contains_key(&group)) {
+        return Verdict::Spared;
+    }
+    match works_for_live_execution(child) {
+        Some(true) => return Verdict::Spared,
+        None if !doubted_before => return Verdict::Doubted,
+        Some(false) | None => {}
     }
     if group == Some(child) {
         sys::kill_group(child);
     }
     sys::kill(child);
     tracing::warn!(pid = child, "killed a process that had escaped from a function which has ended");
-    true
+    Verdict::Killed
 }
 
 /// A daemon of an execution that still runs (an agent, a browser) may live until that execution ends.
-fn works_for_live_execution(pid: pid_t) -> bool {
-    let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
+/// `None` when its environment cannot be seen: it is empty while the kernel replaces the program.
+fn works_for_live_execution(pid: pid_t) -> Option<bool> {
+    if LEADERS.lock().is_empty() {
+        return Some(false);
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok().filter(|bytes| !bytes.is_empty())?;
     let task = environment
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(b"BEATMESH_TASK="))
         .and_then(|task| std::str::from_utf8(task).ok()?.parse::<TaskId>().ok());
-    task.is_some_and(|task| LEADERS.lock().values().any(|live| *live == task))
+    Some(task.is_some_and(|task| LEADERS.lock().values().any(|live| *live == task)))
 }
 
 /// The pids of this process's children: from the kernel's lists, or where it keeps none (a kernel without

@@ -143,8 +143,8 @@ impl Reaper {
         loop {
             rounds.take(&mut self.work.lock().dying);
             rounds.look_after_the_dying();
-            let killed = self.sweeping && rounds.sweep();
-            if (!killed && rounds.dying.is_empty()) || Instant::now() >= leave_by {
+            let again = self.sweeping && rounds.sweep();
+            if (!again && rounds.dying.is_empty()) || Instant::now() >= leave_by {
                 return;
             }
             thread::sleep(FIRST_LOOK);
@@ -159,6 +159,7 @@ struct Rounds {
     next_look: Instant,
     sweep_not_before: Instant,
     sweep_by: Instant,
+    doubted: BTreeSet<pid_t>,
 }
 
 impl Rounds {
@@ -170,6 +171,7 @@ impl Rounds {
             next_look: now,
             sweep_not_before: now,
             sweep_by: now + SWEEP_EVERY,
+            doubted: BTreeSet::new(),
         }
     }
 
@@ -192,14 +194,14 @@ impl Rounds {
         if asked { self.sweep_not_before } else { self.sweep_by }
     }
 
-    /// Whether something was killed, so that another sweep is due.
+    /// Whether another sweep is due: something was killed, or left in doubt.
     fn sweep(&mut self) -> bool {
-        let swept = orphans::sweep();
+        let swept = orphans::sweep(&mut self.doubted);
         let killed = swept.killed > 0;
         let pause = if killed { SWEEP_AGAIN } else { SWEEP_PAUSE.max(PAUSE_PER_ENTRY * swept.looked_at) };
         self.sweep_not_before = Instant::now() + pause;
         self.sweep_by = self.sweep_not_before + SWEEP_EVERY;
-        killed
+        killed || !self.doubted.is_empty()
     }
 }
 

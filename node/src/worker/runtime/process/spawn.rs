@@ -4,10 +4,10 @@
 //! thread of the async runtime would be killed when that thread retires. So one thread forks them all
 //! and lives as long as the runtime.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::{env, io};
@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::Execution;
 use super::group::{FORKING, Group, LEADERS};
+use super::launch::{Launched, Launcher, Program};
 use super::reaper::Reaper;
-use super::{refusal, sys};
+use super::refusal;
 use crate::catalogue::function::Function;
 use crate::queue::task::{Origin, TaskId};
 
@@ -28,6 +29,9 @@ const WAITING_STARTS: usize = 256;
 
 /// Taken over from the node: without them hardly any program finds its parts.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "LANG"];
+
+/// Searched when neither the node nor the function has a `PATH`.
+const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
 /// A program that runs, and the node's ends of its pipes.
 #[derive(Debug)]
@@ -42,18 +46,18 @@ pub(super) struct Started {
 pub(super) struct Start {
     task: TaskId,
     definition: Arc<Function>,
-    command: Command,
+    program: Program,
     reply: oneshot::Sender<Result<Started, String>>,
 }
 
 impl Start {
     pub(super) fn new(
         execution: &Execution,
-        command: Command,
+        program: Program,
     ) -> (Self, oneshot::Receiver<Result<Started, String>>) {
         let (reply, answer) = oneshot::channel();
         let definition = Arc::clone(&execution.definition);
-        (Self { task: execution.task, definition, command, reply }, answer)
+        (Self { task: execution.task, definition, program, reply }, answer)
     }
 }
 
@@ -62,7 +66,8 @@ impl Start {
 pub(super) struct Surroundings {
     inherited: Vec<(&'static str, OsString)>,
     node: String,
-    parent: pid_t,
+    /// The node's own pid, which a child compares with its parent.
+    pub(super) parent: pid_t,
 }
 
 impl Surroundings {
@@ -78,60 +83,81 @@ impl Surroundings {
     }
 
     /// The command line and environment of one execution. An error is the reason why it cannot start.
-    pub(super) fn command(&self, execution: &Execution) -> Result<Command, String> {
+    pub(super) fn program(&self, execution: &Execution) -> Result<Program, String> {
         let definition = &execution.definition;
-        let (program, arguments) =
-            definition.command.split_first().ok_or("`command` is empty; name a program")?;
-        let mut command = Command::new(program);
-        command.args(arguments);
-        command.env_clear();
-        command.envs(self.inherited.iter().map(|(name, value)| (name, value)));
-        command.envs(&definition.env);
-        command.env("BEATMESH_TASK", execution.task.to_string());
-        command.env("BEATMESH_ATTEMPT", execution.attempt.0.to_string());
-        command.env("BEATMESH_FUNCTION", execution.function.as_str());
-        command.env("BEATMESH_NODE", &self.node);
+        let name = definition.command.first().ok_or("`command` is empty; name a program")?;
+        let variables = self.variables(execution);
+        Ok(Program {
+            paths: candidates(name, variables.get(OsStr::new("PATH")).map(OsString::as_os_str))?,
+            arguments: definition.command.iter().map(c_text).collect::<Result<_, _>>()?,
+            environment: variables
+                .into_iter()
+                .map(|(mut line, value)| {
+                    line.push("=");
+                    line.push(value);
+                    c_text(line)
+                })
+                .collect::<Result<_, _>>()?,
+            dir: definition.dir.as_ref().map(c_text).transpose()?,
+        })
+    }
+
+    /// The whole environment: the few that are inherited, the definition's, then the node's own, each able
+    /// to replace those before it.
+    fn variables(&self, execution: &Execution) -> BTreeMap<OsString, OsString> {
+        let mut variables = BTreeMap::new();
+        variables.extend(self.inherited.iter().map(|(name, value)| (OsString::from(name), value.clone())));
+        variables.extend(execution.definition.env.iter().map(|(name, value)| (name.into(), value.into())));
+        let mut set = |name: &str, value: &str| _ = variables.insert(name.into(), value.into());
+        set("BEATMESH_TASK", &execution.task.to_string());
+        set("BEATMESH_ATTEMPT", &execution.attempt.0.to_string());
+        set("BEATMESH_FUNCTION", execution.function.as_str());
+        set("BEATMESH_NODE", &self.node);
         if !execution.content_type.is_empty() {
-            command.env("BEATMESH_CONTENT_TYPE", &execution.content_type);
+            set("BEATMESH_CONTENT_TYPE", &execution.content_type);
         }
         match &execution.origin {
             Origin::Call | Origin::Api => {}
             Origin::Schedule { schedule, due } => {
-                command.env("BEATMESH_SCHEDULE", schedule.as_str());
-                command.env("BEATMESH_DUE", due.0.to_string());
+                set("BEATMESH_SCHEDULE", schedule.as_str());
+                set("BEATMESH_DUE", &due.0.to_string());
             }
-            Origin::Trigger { schedule } => {
-                command.env("BEATMESH_SCHEDULE", schedule.as_str());
-            }
+            Origin::Trigger { schedule } => set("BEATMESH_SCHEDULE", schedule.as_str()),
         }
-        if let Some(dir) = &definition.dir {
-            command.current_dir(dir);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0);
-        let parent = self.parent;
-        // std itself restores SIGPIPE and the signal mask in the child, before this runs.
-        #[expect(unsafe_code, reason = "only code between fork and exec can ask for the death signal")]
-        // SAFETY: `prepare_child` makes three async-signal-safe system calls, allocates nothing and takes
-        // no lock.
-        unsafe {
-            command.pre_exec(move || sys::prepare_child(parent));
-        }
-        Ok(command)
+        variables
     }
 }
 
+/// Where to look for a program: in the function's own search path, unless its name is a path already.
+fn candidates(name: &str, path: Option<&OsStr>) -> Result<Vec<CString>, String> {
+    if name.contains('/') {
+        return Ok(vec![c_text(name)?]);
+    }
+    env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))).map(|dir| c_text(dir.join(name))).collect()
+}
+
+fn c_text(text: impl AsRef<OsStr>) -> Result<CString, String> {
+    CString::new(text.as_ref().as_bytes()).map_err(|error| {
+        let shown = text.as_ref().display().to_string().escape_default().take(64).collect::<String>();
+        format!("`{shown}`: byte {} is NUL, which no program can receive", error.nul_position())
+    })
+}
+
 /// The forking thread ends when the sender is dropped, and with it every program it has started.
-pub(super) fn start_thread(reaper: Arc<Reaper>) -> io::Result<(mpsc::Sender<Start>, JoinHandle<()>)> {
+pub(super) fn start_thread(
+    parent: pid_t,
+    reaper: Arc<Reaper>,
+) -> io::Result<(mpsc::Sender<Start>, JoinHandle<()>)> {
     let (sender, mut starts) = mpsc::channel::<Start>(WAITING_STARTS);
     let thread = thread::Builder::new().name("beatmesh-spawn".into()).spawn(move || {
-        while let Some(Start { task, definition, mut command, reply }) = starts.blocking_recv() {
+        let mut launcher = Launcher::for_this_thread(parent);
+        while let Some(Start { task, definition, program, reply }) = starts.blocking_recv() {
             // Dropped meanwhile: nothing has run yet, so nothing needs to be killed.
             if reply.is_closed() {
                 continue;
             }
-            let started =
-                fork(&mut command, task, &reaper).map_err(|error| refusal::explain(&error, &definition));
+            let started = start(&mut launcher, &program, task, &reaper)
+                .map_err(|error| refusal::explain(&error, &definition));
             // Closed since: the group in the returned value is dropped, which kills it.
             drop(reply.send(started));
         }
@@ -139,33 +165,14 @@ pub(super) fn start_thread(reaper: Arc<Reaper>) -> io::Result<(mpsc::Sender<Star
     Ok((sender, thread))
 }
 
-fn fork(command: &mut Command, task: TaskId, reaper: &Arc<Reaper>) -> io::Result<Started> {
-    let (mut child, leader, pidfd) = {
-        let _forking = FORKING.lock();
-        let mut child = command.spawn()?;
-        match watch(&child) {
-            Ok((leader, pidfd)) => {
-                LEADERS.lock().insert(leader, task);
-                (child, leader, pidfd)
-            }
-            Err(error) => {
-                // Without a pidfd its end would go unnoticed. It has just begun and dies at once.
-                child.kill()?;
-                child.wait()?;
-                return Err(error);
-            }
-        }
-    };
-    let group = Group::new(leader, pidfd, Arc::clone(reaper));
-    match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-        (Some(stdin), Some(stdout), Some(stderr)) => {
-            Ok(Started { group, stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() })
-        }
-        _ => Err(io::Error::other("a pipe that was asked for is missing")),
-    }
-}
-
-fn watch(child: &Child) -> io::Result<(pid_t, OwnedFd)> {
-    let leader = pid_t::try_from(child.id()).map_err(io::Error::other)?;
-    Ok((leader, sys::pidfd(leader)?))
+fn start(
+    launcher: &mut Launcher,
+    program: &Program,
+    task: TaskId,
+    reaper: &Arc<Reaper>,
+) -> io::Result<Started> {
+    let _forking = FORKING.lock();
+    let Launched { pid, pidfd, stdin, stdout, stderr } = launcher.launch(program)?;
+    LEADERS.lock().insert(pid, task);
+    Ok(Started { group: Group::new(pid, pidfd, Arc::clone(reaper)), stdin, stdout, stderr })
 }

@@ -1,8 +1,8 @@
 //! The system calls that neither std nor tokio offers, each behind a safe function: signals to a group,
-//! reaping without blocking, pidfds, the subreaper flag. Linux 5.3 or later (`pidfd_open`).
+//! reaping without blocking, waiting for a pidfd, the subreaper flag.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -83,27 +83,26 @@ pub(super) fn group_of(pid: pid_t) -> Option<pid_t> {
     (group > 0).then_some(group)
 }
 
-/// A descriptor that becomes readable when the process ends. Close-on-exec.
-#[expect(unsafe_code, reason = "pidfd_open has no wrapper in libc or std")]
-pub(super) fn pidfd(pid: pid_t) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers; a result that is not negative is a new descriptor that nobody
-    // else owns.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        match c_int::try_from(fd) {
-            Ok(fd) if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
-            _ => Err(io::Error::last_os_error()),
+/// Waits until the process behind a pidfd has ended.
+#[expect(unsafe_code, reason = "tokio trusts the caller that the descriptor stays open")]
+pub(super) async fn ended(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the borrow keeps the descriptor open for as long as this future lives, and with it the AsyncFd.
+    let watched = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?;
+    loop {
+        let mut readiness = watched.readable().await?;
+        // The runtime may report readiness that is not there; believing it would kill a living function.
+        if is_readable(pidfd) {
+            return Ok(());
         }
+        readiness.clear_ready();
     }
 }
 
-/// Waits until the descriptor is readable; for a pidfd, until the process has ended.
-#[expect(unsafe_code, reason = "tokio trusts the caller that the descriptor stays open")]
-pub(super) async fn readable(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the borrow keeps the descriptor open for as long as this future lives, and with it the AsyncFd.
-    let fd = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-    fd.readable().await?.retain_ready();
-    Ok(())
+#[expect(unsafe_code, reason = "poll has no safe interface")]
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call; a timeout of 0 never blocks.
+    unsafe { libc::poll(&raw mut asked, 1, 0) == 1 }
 }
 
 /// From now on, descendants whose parent has died become children of this process instead of init's.
@@ -114,26 +113,6 @@ pub(super) fn become_subreaper() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-/// Runs in the child between fork and exec: SIGKILL when the thread that forked it ends, and no descriptor
-/// but the three pipes survives the exec. Only async-signal-safe calls, no allocation.
-#[expect(unsafe_code, reason = "these calls have no safe interface that is async-signal-safe")]
-pub(super) fn prepare_child(parent: pid_t) -> io::Result<()> {
-    // SAFETY: the calls take and return integers and are async-signal-safe.
-    unsafe {
-        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        // The parent may have died before the line above took effect: then no signal will come.
-        if libc::getppid() != parent {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
-        }
-        // Everything that the node opens is close-on-exec anyway; this covers what the node has inherited.
-        // Before Linux 5.11 the call fails, and that net is missing.
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-    }
-    Ok(())
 }
 
 /// Makes reads and writes return `WouldBlock` instead of waiting.

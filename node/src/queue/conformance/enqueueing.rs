@@ -1,0 +1,81 @@
+//! An acknowledged task is there, whole, for everybody, once (Q1).
+
+use futures_util::future::join_all;
+
+use super::given::{LONG, done, task};
+use super::{FOREVER, Subject};
+use crate::queue::task::{NewTask, Origin, TaskId, TaskState};
+use crate::queue::{TaskFilter, TaskQueue};
+
+/// What one node stored, every other reads back as it was given.
+pub async fn a_task_is_there_for_every_node(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let before = nodes[0].queue.now().await.expect("the clock is read");
+    let origin = Origin::Trigger { schedule: "s".parse().expect("a name") };
+    let given = NewTask { priority: -7, delay: LONG, expires: Some(2 * LONG), origin, ..task() };
+    let id = nodes[0].enqueue(given.clone()).await;
+    for node in &nodes {
+        let kept = node.task(id).await;
+        assert_eq!((kept.id, &kept.function, &kept.queue), (id, &given.function, &given.queue));
+        assert_eq!((kept.state, kept.priority, kept.retries), (TaskState::Scheduled, -7, 3));
+        assert_eq!((kept.attempts, kept.failures, kept.lost_leases), (0, 0, 0));
+        assert_eq!(kept.origin, given.origin);
+        assert!(kept.created_at >= before, "the store's clock");
+        assert_eq!(kept.ready_at, kept.created_at.plus(LONG));
+        assert_eq!(kept.expires_at, Some(kept.created_at.plus(2 * LONG)));
+        assert_eq!((kept.node, kept.started_at, kept.finished_at), (None, None, None));
+        assert_eq!((kept.output, kept.error, kept.log_tail), (None, None, None));
+    }
+    let other = TaskId(uuid::Uuid::from_u128(1));
+    assert_eq!(nodes[0].queue.task(other).await, Ok(None), "no other task is there");
+}
+
+/// A repeated request is the same request: waiting, running or ended, the task stays as it is.
+pub async fn the_same_id_again_changes_nothing(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let first = task();
+    let again = NewTask { input: "other".into(), priority: 9, delay: LONG, ..first.clone() };
+    let concurrently = nodes.iter().cycle().take(8).map(|node| node.queue.enqueue(vec![first.clone()]));
+    join_all(concurrently).await.into_iter().for_each(|outcome| outcome.expect("enqueued"));
+    nodes[1].enqueue(again.clone()).await;
+
+    let claimed = nodes[2].claim_one(LONG).await;
+    assert_eq!(claimed.input, first.input, "the first one counts");
+    nodes[1].enqueue(again.clone()).await;
+    assert_eq!(nodes[0].state(first.id).await, TaskState::Leased);
+    assert!(nodes[0].claim(8, LONG).await.is_empty());
+
+    nodes[2].end(first.id, claimed.attempt, done()).await;
+    let new = task();
+    nodes[1].queue.enqueue(vec![again, new.clone()]).await.expect("enqueued");
+    assert_eq!(nodes[0].state(first.id).await, TaskState::Done);
+    assert_eq!(nodes[0].claim_one(LONG).await.id, new.id, "the others of its batch are stored");
+}
+
+/// Nobody ever reads a part of a batch.
+pub async fn a_batch_is_seen_whole_or_not_at_all(subject: &dyn Subject) {
+    const BATCH: usize = 40;
+    const BATCHES: usize = 10;
+    let nodes = subject.fresh(FOREVER).await;
+    let writing = async {
+        for _ in 0..BATCHES {
+            let batch: Vec<_> = (0..BATCH).map(|_| task()).collect();
+            nodes[0].queue.enqueue(batch).await.expect("enqueued");
+        }
+    };
+    let reading = async {
+        loop {
+            let seen = count(&*nodes[1].queue).await;
+            assert_eq!(seen % BATCH, 0, "a part of a batch was seen");
+            if seen == BATCH * BATCHES {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+async fn count(queue: &dyn TaskQueue) -> usize {
+    queue.tasks(&TaskFilter { limit: 1_000, ..TaskFilter::default() }).await.expect("read").len()
+}

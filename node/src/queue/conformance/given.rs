@@ -1,0 +1,154 @@
+//! What stories begin with: tasks, claimants, schedules, and the few questions that all of them ask.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use beatmesh_mesh::env::UnixMs;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::Node;
+use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::function::Function;
+use crate::catalogue::name::{QueueName, ScheduleName};
+use crate::catalogue::schedule::{Overlap, Schedule};
+use crate::queue::Claimant;
+use crate::queue::task::{Attempt, Claimed, NewTask, Origin, TaskId, TaskOutcome, TaskRecord, TaskState};
+use crate::queue::tick::{ScheduleState, SkipReason, TickCommit, TickDecision, TickRecord, Verdict};
+
+/// A lease or delay that no story outlives.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+/// A lease or delay that [`PAST_SHORT`] outlives.
+pub(super) const SHORT: Duration = Duration::from_millis(40);
+
+/// Longer than [`SHORT`], whatever the store rounds to.
+pub(super) const PAST_SHORT: Duration = Duration::from_millis(80);
+
+/// A task of its own id, ready at once.
+pub(super) fn task() -> NewTask {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    // Low bits first, so that the order of ids is not the order of their making.
+    let id = Uuid::from_u128(u128::from(IDS.fetch_add(1, Ordering::Relaxed).reverse_bits()) << 32);
+    NewTask {
+        id: TaskId(id),
+        function: "f".parse().expect("a name"),
+        queue: QueueName::default(),
+        priority: 0,
+        input: Bytes::from_static(b"in\0put"),
+        content_type: "application/x-input".to_owned(),
+        delay: Duration::ZERO,
+        expires: None,
+        retries: 3,
+        origin: Origin::Api,
+        reply_to: "asker".to_owned(),
+    }
+}
+
+pub(super) fn claimant(node: &str) -> Claimant {
+    Claimant { node: node.to_owned(), queues: vec![QueueName::default()] }
+}
+
+pub(super) fn done() -> TaskOutcome {
+    TaskOutcome::Done { output: Bytes::from_static(b"out\0put"), content_type: "text/x-output".to_owned() }
+}
+
+pub(super) fn failed(retry_in: Option<Duration>) -> TaskOutcome {
+    TaskOutcome::Failed { error: serde_json::json!({"title": "it broke"}), retry_in }
+}
+
+impl Node {
+    pub(super) async fn enqueue(&self, task: NewTask) -> TaskId {
+        let id = task.id;
+        self.queue.enqueue(vec![task]).await.expect("enqueued");
+        id
+    }
+
+    pub(super) async fn claim(&self, most: u32, lease: Duration) -> Vec<Claimed> {
+        self.queue.claim(&claimant("worker"), most, lease).await.expect("claimed")
+    }
+
+    /// Claims the only task that waits.
+    pub(super) async fn claim_one(&self, lease: Duration) -> Claimed {
+        let mut claimed = self.claim(8, lease).await;
+        assert_eq!(claimed.len(), 1, "one task waits: {claimed:?}");
+        claimed.remove(0)
+    }
+
+    pub(super) async fn end(&self, id: TaskId, attempt: Attempt, outcome: TaskOutcome) {
+        use crate::queue::task::Completion::Recorded;
+        let end = self.queue.complete(id, attempt, outcome, String::new()).await.expect("completed");
+        assert!(matches!(end, Recorded(_)), "{end:?}");
+    }
+
+    pub(super) async fn task(&self, id: TaskId) -> TaskRecord {
+        self.queue.task(id).await.expect("read").expect("the task is there")
+    }
+
+    pub(super) async fn state(&self, id: TaskId) -> TaskState {
+        self.task(id).await.state
+    }
+
+    /// A schedule that is due every second by its text; stories choose due times of their own, for a
+    /// store knows nothing of cron.
+    pub(super) async fn schedule(&self, name: &str) -> ScheduleEntry {
+        self.catalogue.put_function(&"f".parse().expect("a name"), &noop(), None).await.expect("stored");
+        let name = name.parse().expect("a name");
+        self.catalogue.put_schedule(&name, &every_second(), None).await.expect("stored").0
+    }
+
+    pub(super) async fn standing(&self, schedule: &ScheduleName) -> ScheduleState {
+        let states = self.queue.schedule_states().await.expect("read");
+        states.into_iter().find(|state| state.schedule == *schedule).expect("the schedule has a state")
+    }
+
+    /// The whole ledger of a schedule, oldest first.
+    pub(super) async fn ledger(&self, schedule: &ScheduleName) -> Vec<TickRecord> {
+        let all = self.queue.ticks(schedule, UnixMs(i64::MIN), UnixMs(i64::MAX), 100_000).await;
+        let mut all = all.expect("read");
+        all.reverse();
+        all
+    }
+}
+
+pub(super) fn noop() -> Function {
+    serde_json::from_value(serde_json::json!({"runtime": "builtin", "handler": "noop"})).expect("a function")
+}
+
+pub(super) fn every_second() -> Schedule {
+    serde_json::from_value(serde_json::json!({"cron": "* * * * * *", "function": "f"})).expect("a schedule")
+}
+
+/// The same due times, another input.
+pub(super) fn every_second_with(input: u64) -> Schedule {
+    Schedule { input: Some(input.into()), ..every_second() }
+}
+
+/// A commit that fires `cursor + 1`.
+pub(super) fn commit(state: &ScheduleState) -> TickCommit {
+    let due = UnixMs(state.cursor.0 + 1);
+    deciding(state, vec![fire(due)])
+}
+
+pub(super) fn deciding(state: &ScheduleState, decisions: Vec<TickDecision>) -> TickCommit {
+    TickCommit {
+        schedule: state.schedule.clone(),
+        revision: state.revision,
+        expected_cursor: state.cursor,
+        decisions,
+        function: "f".parse().expect("a name"),
+        queue: QueueName::default(),
+        input: Bytes::from_static(b"{}"),
+        retries: 2,
+        overlap: Overlap::Allow,
+        node: "beat".to_owned(),
+    }
+}
+
+pub(super) fn fire(due: UnixMs) -> TickDecision {
+    TickDecision { due, from: due, count: 1, verdict: Verdict::Fire }
+}
+
+pub(super) fn skip(from: UnixMs, due: UnixMs, count: u32) -> TickDecision {
+    TickDecision { due, from, count, verdict: Verdict::Skip(SkipReason::Superseded) }
+}

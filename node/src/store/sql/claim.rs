@@ -1,0 +1,164 @@
+//! Which tasks a claim takes, and how long until there is one to take.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use beatmesh_mesh::env::UnixMs;
+use bytes::Bytes;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::tasks::{marks, phase};
+use super::{CLOCK, SqlStore, Tx, error, json, number, parsed};
+use crate::catalogue::name::QueueName;
+use crate::queue::task::{Attempt, Claimed, TaskId};
+use crate::queue::{Claimant, StoreError};
+
+/// Tasks whose time has come that one transaction makes ready. When more come due at once, the order of
+/// their priorities holds within each such piece.
+const PROMOTED_AT_ONCE: i64 = 1_000;
+
+/// Ids in one list. A list is filled up to a power of two, so that few different statements are prepared.
+const LONGEST_LIST: usize = 128;
+
+/// Leases the best tasks of the claimant's queues to it.
+pub(super) async fn claim(
+    tx: &mut Tx<'_>,
+    who: &Claimant,
+    most: u32,
+    lease: Duration,
+) -> sqlx::Result<Vec<Claimed>> {
+    promote(tx).await?;
+    let mut best = Vec::new();
+    for queue in &who.queues {
+        best.extend(ready(tx, queue, most).await?);
+    }
+    // Each queue's are in order already; several queues' are not.
+    best.sort();
+    best.truncate(most as usize);
+    let ids: Vec<String> = best.into_iter().map(|(_, _, id)| id).collect();
+    let mut claimed = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(LONGEST_LIST) {
+        claimed.extend(lease_all(tx, who, ids, tx.now.plus(lease)).await?);
+    }
+    Ok(claimed)
+}
+
+/// Makes tasks ready whose time has come.
+async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    if tx.promoted {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE tasks SET phase = ?, state = 'ready' WHERE id IN (SELECT id FROM \
+         (SELECT id FROM tasks WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?) AS due)",
+    )
+    .bind(phase::READY)
+    .bind(phase::WAITING)
+    .bind(tx.now.0)
+    .bind(PROMOTED_AT_ONCE)
+    .execute(&mut *tx.connection)
+    .await?;
+    tx.promoted = true;
+    Ok(())
+}
+
+/// Urgency, age and id of a queue's best tasks. One queue at a time: over several at once no index gives
+/// the order, and a long queue would be sorted for each claim.
+async fn ready(tx: &mut Tx<'_>, queue: &QueueName, most: u32) -> sqlx::Result<Vec<(i64, i64, String)>> {
+    let rows = sqlx::query(
+        "SELECT urgency, wake_at, id FROM tasks WHERE phase = ? AND queue = ? \
+         AND (expires_at IS NULL OR expires_at > ?) ORDER BY urgency, wake_at LIMIT ?",
+    )
+    .bind(phase::READY)
+    .bind(queue.as_str())
+    .bind(tx.now.0)
+    .bind(i64::from(most))
+    .fetch_all(&mut *tx.connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("urgency")?, row.try_get("wake_at")?, row.try_get("id")?)))
+        .collect()
+}
+
+/// Leases these tasks, all of them ready, and reads what their workers need, in the order given.
+async fn lease_all(
+    tx: &mut Tx<'_>,
+    who: &Claimant,
+    ids: &[String],
+    until: UnixMs,
+) -> sqlx::Result<Vec<Claimed>> {
+    // The last id again and again changes nothing in a set.
+    let last = ids.last().expect("a chunk is never empty");
+    let list = || ids.iter().chain(std::iter::repeat(last)).take(ids.len().next_power_of_two());
+    let marks = marks(list().count());
+    let update = format!(
+        "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = attempt + 1, node = ?, \
+         started_at = ? WHERE id IN ({marks})"
+    );
+    let mut update = sqlx::query(AssertSqlSafe(update))
+        .bind(phase::LEASED)
+        .bind(until.0)
+        .bind(who.node.as_str())
+        .bind(tx.now.0);
+    for id in list() {
+        update = update.bind(id.as_str());
+    }
+    update.execute(&mut *tx.connection).await?;
+    let select = format!(
+        "SELECT id, attempt, failures, retries, function, origin, reply_to, content_type, input \
+         FROM tasks WHERE id IN ({marks})"
+    );
+    let mut select = sqlx::query(AssertSqlSafe(select));
+    for id in list() {
+        select = select.bind(id.as_str());
+    }
+    let rows = select.fetch_all(&mut *tx.connection).await?;
+    let mut by_id = BTreeMap::new();
+    for row in &rows {
+        by_id.insert(row.try_get::<String, _>("id")?, claimed(row)?);
+    }
+    Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+}
+
+fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
+    Ok(Claimed {
+        id: parsed::<TaskId>(row, "id")?,
+        attempt: Attempt(number(row, "attempt")?),
+        function: parsed(row, "function")?,
+        failures: number(row, "failures")?,
+        retries: number(row, "retries")?,
+        input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
+        content_type: row.try_get("content_type")?,
+        origin: json(row, "origin")?,
+        reply_to: row.try_get("reply_to")?,
+    })
+}
+
+impl SqlStore {
+    /// One read: whether a task is ready, else when the first one will be, and the clock it is seen by.
+    pub(super) async fn read_next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
+        if queues.is_empty() {
+            return Ok(None);
+        }
+        let marks = marks(queues.len());
+        // Each part ends at the first row that it finds in its index.
+        let query = format!(
+            "SELECT clock.now AS now, CASE WHEN EXISTS (SELECT 1 FROM tasks WHERE phase = {} \
+             AND queue IN ({marks}) AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
+             ELSE (SELECT wake_at FROM tasks WHERE phase = {} AND queue IN ({marks}) AND (expires_at IS NULL \
+             OR (expires_at > wake_at AND expires_at > clock.now)) ORDER BY wake_at LIMIT 1) END AS next \
+             FROM (SELECT {CLOCK} AS now) AS clock",
+            phase::READY,
+            phase::WAITING,
+        );
+        let mut query = sqlx::query(AssertSqlSafe(query));
+        for queue in queues.iter().chain(queues) {
+            query = query.bind(queue.as_str());
+        }
+        let row = query.fetch_one(&self.readers).await.map_err(error::reading)?;
+        let now: i64 = row.try_get("now").map_err(error::reading)?;
+        let next: Option<i64> = row.try_get("next").map_err(error::reading)?;
+        Ok(next.map(|next| UnixMs(now).until(UnixMs(next))))
+    }
+}

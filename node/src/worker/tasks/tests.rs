@@ -1,0 +1,172 @@
+//! What a worker does when the store is slow, away, or of another opinion.
+
+mod bench;
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::queue::task::TaskState;
+use bench::{Bench, DEADLINE, eventually};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_claim_on_its_way_at_a_stop_is_waited_for_and_given_back() {
+    let bench = Bench::new(LEASE).await;
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.store.claims_held.store(true, Ordering::SeqCst);
+    bench.start();
+    bench.becomes(id, TaskState::Leased).await;
+    bench.worker.stop_taking();
+    let finishing = bench.runner.finish(DEADLINE);
+    let release = async {
+        sleep(Duration::from_millis(50)).await;
+        bench.store.claims_held.store(false, Ordering::SeqCst);
+    };
+    tokio::join!(finishing, release);
+    let task = bench.task(id).await;
+    assert_eq!((task.state, task.lost_leases), (TaskState::Ready, 0), "another node runs it at once");
+    assert_eq!(bench.functions.running.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_idle_worker_stops_at_once() {
+    let bench = Bench::new(LEASE).await;
+    bench.start();
+    sleep(Duration::from_millis(50)).await;
+    let before = bench.env.clock.now();
+    bench.worker.stop_taking();
+    bench.runner.finish(DEADLINE).await;
+    assert!(bench.env.clock.now() - before < Duration::from_millis(300), "its sleep is cut short");
+}
+
+#[tokio::test]
+async fn what_runs_at_the_end_of_the_budget_is_given_back() {
+    let bench = Bench::new(LEASE).await;
+    bench.functions.held.store(true, Ordering::SeqCst);
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.start();
+    eventually("it runs", || bench.functions.running.load(Ordering::SeqCst) == 1).await;
+    bench.worker.stop_taking();
+    bench.runner.finish(Duration::from_millis(50)).await;
+    assert_eq!(bench.functions.running.load(Ordering::SeqCst), 0, "it was stopped");
+    assert_eq!(bench.task(id).await.state, TaskState::Ready);
+}
+
+#[tokio::test]
+async fn an_end_is_reported_until_the_store_has_it() {
+    for error in [StoreError::Unavailable("planted".into()), StoreError::Unknown("planted".into())] {
+        let bench = Bench::new(LEASE).await;
+        *bench.store.failing.lock() = Some((2, error.clone()));
+        let id = bench.enqueue(1, |_| {}).await;
+        bench.start();
+        bench.becomes(id, TaskState::Done).await;
+        eventually("every failure was met", || bench.store.failing.lock().as_ref().unwrap().0 == 0).await;
+        bench.worker.stop_taking();
+        bench.runner.finish(DEADLINE).await;
+        assert_eq!(bench.task(id).await.attempts, 1, "{error:?}");
+        assert_eq!(*bench.told.0.lock(), [id], "{error:?}: who waits is told");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_the_store_refuses_is_a_failure_and_not_an_endless_effort() {
+    let bench = Bench::new(LEASE).await;
+    *bench.store.failing.lock() = Some((1, StoreError::Refused("planted".into())));
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.start();
+    bench.becomes(id, TaskState::Failed).await;
+    assert!(bench.task(id).await.error.unwrap().to_string().contains("planted"));
+    eventually("who waits is told", || *bench.told.0.lock() == [id]).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_recorded_while_its_lease_is_renewed_is_told() {
+    let bench = Bench::new(Duration::from_millis(300)).await;
+    bench.store.completions_held.store(true, Ordering::SeqCst);
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.start();
+    bench.becomes(id, TaskState::Done).await;
+    // The store has it, this node does not know yet, and a renewal finds no lease any more.
+    let before = bench.store.renewals.load(Ordering::SeqCst);
+    eventually("renewals", || bench.store.renewals.load(Ordering::SeqCst) >= before + 2).await;
+    bench.store.completions_held.store(false, Ordering::SeqCst);
+    eventually("who waits is told", || *bench.told.0.lock() == [id]).await;
+}
+
+#[tokio::test]
+async fn an_end_is_recorded_even_past_the_lease_if_nobody_else_has_the_task() {
+    let bench = Bench::new(Duration::from_millis(150)).await;
+    // Six tries take longer than the lease, and no renewal comes through.
+    *bench.store.failing.lock() = Some((4, StoreError::Unavailable("planted".into())));
+    bench.store.renewals_hang.store(true, Ordering::SeqCst);
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.start();
+    bench.becomes(id, TaskState::Done).await;
+    assert_eq!(bench.task(id).await.attempts, 1);
+    eventually("who waits is told", || *bench.told.0.lock() == [id]).await;
+}
+
+#[tokio::test]
+async fn a_task_is_stopped_when_its_lease_ends_and_not_when_a_renewal_gives_up() {
+    let lease = Duration::from_millis(900);
+    let bench = Bench::new(lease).await;
+    bench.functions.held.store(true, Ordering::SeqCst);
+    bench.store.renewals_hang.store(true, Ordering::SeqCst);
+    bench.enqueue(1, |_| {}).await;
+    bench.start();
+    eventually("it runs", || bench.functions.running.load(Ordering::SeqCst) == 1).await;
+    let began = bench.env.clock.now();
+    eventually("it is stopped", || bench.functions.running.load(Ordering::SeqCst) == 0).await;
+    let ran = bench.env.clock.now() - began;
+    assert!(ran <= lease + Duration::from_millis(120), "{ran:?}: another worker may have it by now");
+    assert!(ran > lease / 2, "{ran:?}: it had time left");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_no_reason_to_fail_a_task() {
+    let bench = Bench::new(LEASE).await;
+    bench.store.catalogue_away.store(true, Ordering::SeqCst);
+    let id = bench.enqueue(1, |_| {}).await;
+    bench.start();
+    bench.becomes(id, TaskState::Leased).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(bench.task(id).await.state, TaskState::Leased, "nobody can say that there is no function");
+    bench.store.catalogue_away.store(false, Ordering::SeqCst);
+    bench.becomes(id, TaskState::Done).await;
+    let unknown = bench.enqueue(2, |task| task.function = "missing".parse().unwrap()).await;
+    bench.bell.notify_one();
+    bench.becomes(unknown, TaskState::Failed).await;
+}
+
+#[tokio::test]
+async fn a_bell_rung_during_a_claim_is_heard() {
+    let bench = Bench::new(LEASE).await;
+    let first = bench.enqueue(1, |_| {}).await;
+    bench.store.claims_held.store(true, Ordering::SeqCst);
+    bench.start();
+    bench.becomes(first, TaskState::Leased).await;
+    let second = bench.enqueue(2, |_| {}).await;
+    bench.bell.notify_one();
+    let before = bench.env.clock.now();
+    bench.store.claims_held.store(false, Ordering::SeqCst);
+    bench.becomes(second, TaskState::Done).await;
+    assert!(bench.env.clock.now() - before < POLL / 2, "not by the slow poll");
+}
+
+#[tokio::test]
+async fn expired_tasks_do_not_keep_a_worker_awake() {
+    let bench = Bench::new(LEASE).await;
+    for n in 0..20 {
+        bench.enqueue(n, |task| task.expires = Some(Duration::from_millis(1))).await;
+    }
+    sleep(Duration::from_millis(10)).await;
+    bench.start();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.store.claims.load(Ordering::SeqCst), 0, "no lock is taken to find nothing");
+    let live = bench.enqueue(99, |_| {}).await;
+    bench.bell.notify_one();
+    bench.becomes(live, TaskState::Done).await;
+}

@@ -1,0 +1,200 @@
+//! What happened in a run, in order: the only thing that properties look at besides the store's end state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::queue::task::{TaskId, TaskState};
+use parking_lot::Mutex;
+use serde::Serialize;
+use xxhash_rust::xxh3::Xxh3;
+
+/// When every simulated world begins: 2026-01-01T00:00:00Z.
+pub const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
+
+/// One thing that happened. Nodes go by their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A node's start has ended well.
+    NodeReady {
+        /// Which one.
+        node: String,
+        /// Counts its starts, from 1.
+        life: u64,
+        /// What its data directory gave it.
+        generation: u64,
+    },
+    /// A fault began.
+    FaultBegan {
+        /// In words.
+        fault: String,
+    },
+    /// A fault ended.
+    FaultEnded {
+        /// In words.
+        fault: String,
+    },
+    /// A node's view of a member changed.
+    MemberSeen {
+        /// Whose view.
+        observer: String,
+        /// Which life of the observer.
+        life: u64,
+        /// Of whom.
+        member: String,
+        /// Which life of the member.
+        generation: u64,
+        /// `alive`, `suspect`, `dead` or `left`.
+        liveness: &'static str,
+    },
+    /// A node's belief who is the Beat changed.
+    BeatSeen {
+        /// Whose belief.
+        observer: String,
+        /// Who it is.
+        beat: Option<String>,
+    },
+    /// The store took an edit of a schedule.
+    Fenced {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The only revision whose ticks may commit from here on.
+        revision: u64,
+        /// Whether any may.
+        enabled: bool,
+        /// Due times up to here are owed to nobody.
+        cursor: UnixMs,
+    },
+    /// The store took a decision about a due time, or a run of them.
+    TickCommitted {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// Its revision.
+        revision: u64,
+        /// Of a run the first due time.
+        from: UnixMs,
+        /// The due time; of a run the last one.
+        due: UnixMs,
+        /// Why it was skipped, if it was.
+        skipped: Option<String>,
+        /// What was enqueued, if it was fired.
+        task: Option<TaskId>,
+        /// Who asked.
+        node: String,
+    },
+    /// The store refused a commit: another node was faster, or it came too early.
+    TickRefused {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The last due time asked for.
+        due: UnixMs,
+        /// Why.
+        reason: &'static str,
+        /// Who asked.
+        node: String,
+    },
+    /// A client was told that its task is stored.
+    Acknowledged {
+        /// The task.
+        task: TaskId,
+    },
+    /// A function began to run.
+    Began {
+        /// The task, or the call.
+        task: TaskId,
+        /// Which execution.
+        attempt: u32,
+        /// Where.
+        node: String,
+    },
+    /// A function ran to its end.
+    Executed {
+        /// The task, or the call.
+        task: TaskId,
+        /// Which execution.
+        attempt: u32,
+        /// Where.
+        node: String,
+    },
+    /// The store took the end of an attempt.
+    Completed {
+        /// The task.
+        task: TaskId,
+        /// Which execution.
+        attempt: u32,
+        /// Where the task stands now.
+        state: TaskState,
+    },
+    /// Leases had run out.
+    LeaseLost {
+        /// The task.
+        task: TaskId,
+        /// Whether it was put aside for good.
+        dead: bool,
+    },
+}
+
+/// An event and when it happened, by virtual time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// True time, which no node's clock may show.
+    pub at: UnixMs,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Collects events from all hosts of one run.
+#[derive(Clone, Default)]
+pub struct History(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    records: Vec<Record>,
+    /// Virtual time when no host runs: between two steps.
+    between: Duration,
+}
+
+impl History {
+    /// Tells the time to what happens between two steps.
+    pub fn set_time(&self, elapsed: Duration) {
+        self.0.lock().between = elapsed;
+    }
+
+    /// True time now: the running host's, or that of the last step.
+    #[must_use]
+    pub fn now(&self) -> UnixMs {
+        EPOCH.plus(turmoil::sim_elapsed().unwrap_or_else(|| self.0.lock().between))
+    }
+
+    /// Adds an event.
+    pub fn record(&self, event: Event) {
+        let at = self.now();
+        self.0.lock().records.push(Record { at, event });
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        self.0.lock().records.clone()
+    }
+
+    /// Equal for equal histories; differs, but for a collision of 64 bits, for others.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for record in &self.0.lock().records {
+            hash.update(line(record).as_bytes());
+            hash.update(b"\n");
+        }
+        hash.digest()
+    }
+}
+
+/// A record as one line of JSON.
+#[must_use]
+pub fn line(record: &Record) -> String {
+    serde_json::to_string(record).expect("a record holds only texts and numbers")
+}

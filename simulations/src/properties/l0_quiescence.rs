@@ -1,0 +1,43 @@
+//! L0: once all faults are healed and time has passed, work is done: every task that was acknowledged, and
+//! every due time that must be fired, was executed and ended well. No budget here: how fast it went is
+//! measured.
+
+use std::collections::BTreeSet;
+
+use beatmesh_node::queue::task::{TaskId, TaskState};
+
+use super::{Evidence, Property, Violation};
+use crate::history::Event;
+
+/// This file's property.
+pub const PROPERTY: Property = Property { name: "L0 after healing everything is executed", check };
+
+fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let mut wrong = Vec::new();
+    let mut owed: BTreeSet<TaskId> = BTreeSet::new();
+    let mut executed: BTreeSet<TaskId> = BTreeSet::new();
+    for record in evidence.history.iter() {
+        match &record.event {
+            Event::Acknowledged { task } if record.at <= evidence.settled => drop(owed.insert(*task)),
+            Event::Executed { task, .. } => drop(executed.insert(*task)),
+            Event::TickCommitted { schedule, due, skipped, task, .. }
+                if *due <= evidence.settled && evidence.every_second.contains(schedule) =>
+            {
+                owed.extend(task);
+                if let Some(reason) = skipped {
+                    wrong.push(format!("{schedule} due at {} was skipped: {reason}", due.0));
+                }
+            }
+            _ => {}
+        }
+    }
+    for task in owed {
+        let state = evidence.store.task(task).map(|record| record.state);
+        // Tasks that are in no store are Q1's and T2's.
+        if !executed.contains(&task) || state.is_some_and(|state| state != TaskState::Done) {
+            let ran = if executed.contains(&task) { "executed" } else { "never executed" };
+            wrong.push(format!("task {task} was {ran} and is {}", state.map_or("lost", TaskState::as_str)));
+        }
+    }
+    wrong.into_iter().map(Violation::at_the_end).collect()
+}

@@ -1,0 +1,113 @@
+//! L5: after healing all nodes see the same members alive and the same Beat. Its budget of five seconds is
+//! measured ([`converged_at`]), its end is judged.
+
+use std::collections::BTreeMap;
+
+use beatmesh_mesh::env::UnixMs;
+
+use super::{Evidence, Property, Violation};
+use crate::history::{Event, Record};
+
+/// This file's property.
+pub const PROPERTY: Property = Property { name: "L5 all views agree after healing", check };
+
+/// What one node believes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Belief<'a> {
+    members: BTreeMap<&'a str, (u64, &'a str)>,
+    beat: Option<&'a str>,
+}
+
+/// All nodes' beliefs, as the history tells them.
+#[derive(Default)]
+struct Beliefs<'a> {
+    lives: BTreeMap<&'a str, u64>,
+    of: BTreeMap<&'a str, Belief<'a>>,
+}
+
+impl<'a> Beliefs<'a> {
+    /// Takes one event; answers whether a belief changed.
+    fn take(&mut self, event: &'a Event) -> bool {
+        match event {
+            Event::MemberSeen { observer, life, member, generation, liveness } => {
+                // A new life knows nothing of what the one before believed.
+                if self.lives.insert(observer, *life) != Some(*life) {
+                    self.of.insert(observer, Belief::default());
+                }
+                let belief = self.of.entry(observer).or_default();
+                belief.members.insert(member, (*generation, liveness));
+            }
+            Event::BeatSeen { observer, beat } => {
+                self.of.entry(observer).or_default().beat = beat.as_deref();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether all believe the same, and that all of them are alive.
+    fn agree(&self) -> bool {
+        let first = self.of.values().next();
+        self.of.values().all(|belief| {
+            Some(belief) == first
+                && belief.members.len() == self.of.len()
+                && belief.members.values().all(|(_, liveness)| *liveness == "alive")
+        })
+    }
+}
+
+fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let mut beliefs = Beliefs::default();
+    for record in evidence.history {
+        beliefs.take(&record.event);
+    }
+    if beliefs.agree() {
+        return Vec::new();
+    }
+    let disagreeing = beliefs.of.iter().map(|(node, belief)| format!("{node} believes {belief:?}"));
+    disagreeing.map(Violation::at_the_end).collect()
+}
+
+/// Since when all have agreed, up to the end; `None` when they do not.
+#[must_use]
+pub fn converged_at(history: &[Record]) -> Option<UnixMs> {
+    let (mut beliefs, mut since) = (Beliefs::default(), None);
+    for record in history {
+        if beliefs.take(&record.event) {
+            since = match since {
+                _ if !beliefs.agree() => None,
+                None => Some(record.at),
+                agreed => agreed,
+            };
+        }
+    }
+    since
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sees(observer: &str, life: u64, member: &str, liveness: &'static str) -> Event {
+        let (observer, member) = (observer.to_owned(), member.to_owned());
+        Event::MemberSeen { observer, life, member, generation: 1, liveness }
+    }
+
+    #[test]
+    fn agreement_counts_from_the_last_change_to_it() {
+        let events = [
+            sees("a", 1, "a", "alive"),
+            sees("a", 1, "b", "alive"),
+            sees("b", 1, "a", "alive"),
+            sees("b", 1, "b", "alive"),
+            sees("a", 1, "b", "suspect"),
+            sees("a", 1, "b", "alive"),
+        ];
+        let records = events.into_iter().zip(1..).map(|(event, at)| Record { at: UnixMs(at), event });
+        let records: Vec<_> = records.collect();
+        assert_eq!(converged_at(&records[..3]), None);
+        assert_eq!(converged_at(&records[..4]), Some(UnixMs(4)));
+        assert_eq!(converged_at(&records[..5]), None);
+        assert_eq!(converged_at(&records), Some(UnixMs(6)));
+    }
+}

@@ -1,0 +1,40 @@
+//! M2: no resurrection. A node's generations grow with each start; no observer sees a member's generation
+//! go back within one life of the observer; a generation that has left does not come back.
+
+use std::collections::BTreeMap;
+
+use super::{Evidence, Property, Violation};
+use crate::history::Event;
+
+/// This file's property.
+pub const PROPERTY: Property = Property { name: "M2 generations never go back", check };
+
+fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut started: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, u64, &str), (u64, &str)> = BTreeMap::new();
+    for record in evidence.history {
+        match &record.event {
+            Event::NodeReady { node, generation, .. } => {
+                let before = started.insert(node, *generation);
+                if let Some(before) = before.filter(|before| before >= generation) {
+                    let what = format!("{node} started with generation {generation} after {before}");
+                    violations.push(Violation::at(record.at, what));
+                }
+            }
+            Event::MemberSeen { observer, life, member, generation, liveness } => {
+                let before = seen.insert((observer, *life, member), (*generation, liveness));
+                let Some((old, standing)) = before else { continue };
+                let resurrected = old == *generation && standing == "left" && *liveness != "left";
+                if old > *generation || resurrected {
+                    let what = format!(
+                        "{observer} saw {member} as {liveness} in generation {generation} after {standing} in {old}"
+                    );
+                    violations.push(Violation::at(record.at, what));
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}

@@ -1,0 +1,81 @@
+//! What must hold, one file each: predicates over the history and the store's end state. The ids are those
+//! of the catalogue of promises.
+
+pub mod l0_quiescence;
+pub mod l5_views_agree;
+pub mod m2_generations;
+pub mod q1_acknowledged;
+pub mod t1_once;
+pub mod t2_cursor;
+
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::catalogue::name::ScheduleName;
+
+use crate::history::Record;
+use crate::world::store::state::StoreState;
+
+/// What a finished run left behind.
+pub struct Evidence<'a> {
+    /// What happened, in order.
+    pub history: &'a [Record],
+    /// What the store holds.
+    pub store: &'a StoreState,
+    /// What was due or acknowledged by then must be done.
+    pub settled: UnixMs,
+    /// Schedules that are due at every whole second and whose due times must all be fired.
+    pub every_second: &'a [ScheduleName],
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Whose.
+    pub property: &'static str,
+    /// What is wrong, with names and times.
+    pub what: String,
+    /// When it showed; `None` when it is something that did not happen.
+    pub at: Option<UnixMs>,
+}
+
+impl Violation {
+    /// Something happened that must not.
+    #[must_use]
+    pub fn at(at: UnixMs, what: String) -> Self {
+        Self { property: "", what, at: Some(at) }
+    }
+
+    /// Something is not as it must be at the end.
+    #[must_use]
+    pub fn at_the_end(what: String) -> Self {
+        Self { property: "", what, at: None }
+    }
+}
+
+/// One promise.
+#[derive(Clone, Copy)]
+pub struct Property {
+    /// Its id in the catalogue and what it says.
+    pub name: &'static str,
+    /// Answers what is wrong, without the property's name.
+    pub check: fn(&Evidence<'_>) -> Vec<Violation>,
+}
+
+/// All promises that are checked.
+pub const ALL: [Property; 6] = [
+    t1_once::PROPERTY,
+    t2_cursor::PROPERTY,
+    q1_acknowledged::PROPERTY,
+    m2_generations::PROPERTY,
+    l0_quiescence::PROPERTY,
+    l5_views_agree::PROPERTY,
+];
+
+/// Everything that is wrong with a run.
+#[must_use]
+pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let of_one = |property: Property| {
+        let named = move |violation| Violation { property: property.name, ..violation };
+        (property.check)(evidence).into_iter().map(named)
+    };
+    ALL.into_iter().flat_map(of_one).collect()
+}

@@ -1,0 +1,116 @@
+//! One seed: builds the world, lets it run, lets go wrong what the plan says, judges.
+//!
+//! Each trial has a thread of its own, so that thread-local state (turmoil's world, tokio's runtimes,
+//! generators inside dependencies) begins fresh.
+
+mod panics;
+mod stage;
+
+use std::time::Duration;
+
+use beatmesh_mesh::env::UnixMs;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::faults::Fault;
+use crate::history::{EPOCH, Record};
+use crate::measures::Measures;
+use crate::properties::{self, Evidence, Violation};
+use crate::scenarios::{Scenario, Script};
+use crate::workload;
+use crate::world::World;
+use crate::world::store::guards::Guards;
+use stage::Stage;
+
+/// How the run itself failed, whatever the properties say.
+const RUN: &str = "the run";
+
+/// A run in which nothing was at stake.
+const VACUOUS: &str = "the run proves something";
+
+/// Deep futures of a debug build need more than the usual two megabytes.
+const STACK: usize = 16 << 20;
+
+/// What one seed brought.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Its faults.
+    pub faults: Vec<Fault>,
+    /// What was wrong; nothing in a good run.
+    pub violations: Vec<Violation>,
+    /// What happened.
+    pub history: Vec<Record>,
+    /// [`crate::history::History::hash`].
+    pub hash: u64,
+    /// How late ticks were, and what else takes time.
+    pub measures: Measures,
+}
+
+/// Runs one seed on a fresh thread.
+#[must_use]
+pub fn run(scenario: &Scenario, seed: u64, guards: Guards) -> Outcome {
+    let script = scenario.script;
+    let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK);
+    let running = thread.spawn(move || run_here(script, seed, guards));
+    let running = running.expect("the operating system gives a thread");
+    running.join().expect("a trial catches the panics of its world")
+}
+
+fn run_here(script: fn(&mut StdRng) -> Script, seed: u64, guards: Guards) -> Outcome {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let script = script(&mut dice);
+    let world = World::new(seed, script.nodes, guards, &mut dice);
+    let mut stage = Stage::new(&world, seed, &script, dice);
+    let ended = panics::catch(|| stage.play());
+    let effects = stage.effects();
+    // Dropping the hosts drops the nodes, which may panic too; the verdict is the same.
+    let dropped = panics::catch(move || drop(stage));
+
+    let mut violations = Vec::new();
+    let mut fault_of_run =
+        |what: String| violations.push(Violation { property: RUN, ..Violation::at_the_end(what) });
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => fault_of_run(error),
+        Err(panic) => fault_of_run(format!("a simulated host panicked: {panic}")),
+    }
+    if let Err(panic) = dropped {
+        fault_of_run(format!("a panic while the world ended: {panic}"));
+    }
+    world.failures.all().into_iter().for_each(fault_of_run);
+
+    let history = world.history.records();
+    let every_second = [workload::SCHEDULE.parse().expect("the schedule's name is one")];
+    let settled = EPOCH.plus(script.settled);
+    let store = world.store.state();
+    let evidence = Evidence { history: &history, store: &store, settled, every_second: &every_second };
+    // After a run that broke off, what is missing at the end says nothing.
+    if violations.is_empty() {
+        violations.extend(properties::check(&evidence));
+        violations.extend(effects.missing.iter().map(|fault| Violation {
+            property: VACUOUS,
+            ..Violation::at_the_end(format!("this fault met nobody: {fault}"))
+        }));
+    }
+    let measures = Measures::of(&history, &effects.beat_crashes);
+    if measures.lateness.quantile(0.5).is_none() && violations.is_empty() {
+        let what = "no tick was fired".to_owned();
+        violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
+    }
+    Outcome { seed, faults: script.faults, violations, hash: world.history.hash(), measures, history }
+}
+
+/// What the faults did.
+#[derive(Clone, Debug, Default)]
+struct Effects {
+    /// Faults that must take effect and did not.
+    missing: Vec<Fault>,
+    /// When the Beat was crashed.
+    beat_crashes: Vec<UnixMs>,
+}
+
+/// How much virtual time turmoil gives every host in turn. Smaller steps are truer and slower: at 1 ms a
+/// run takes twice as long. Timers inside a step are exact; only messages wait for the next step.
+const STEP: Duration = Duration::from_millis(5);

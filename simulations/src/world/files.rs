@@ -1,0 +1,73 @@
+//! A disk in memory: it belongs to the machine, so it outlives the node that writes on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use beatmesh_mesh::env::{FileLock, Files};
+use parking_lot::Mutex;
+
+/// One machine's disk. Clones share it.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<Contents>>);
+
+#[derive(Default)]
+struct Contents {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    locked: BTreeSet<PathBuf>,
+}
+
+/// Locks go with the process that holds them.
+struct DiskLock {
+    disk: Disk,
+    path: PathBuf,
+}
+
+impl FileLock for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        self.disk.0.lock().locked.remove(&self.path);
+    }
+}
+
+impl Files for Disk {
+    fn read(&self, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.0.lock().files.get(path).cloned();
+        match bytes {
+            Some(bytes) if bytes.len() > limit => Err(io::ErrorKind::FileTooLarge.into()),
+            bytes => Ok(bytes),
+        }
+    }
+
+    fn write_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().files.insert(path.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
+        let fresh = self.0.lock().locked.insert(path.to_owned());
+        let lock = || Box::new(DiskLock { disk: self.clone(), path: path.to_owned() }) as Box<dyn FileLock>;
+        Ok(fresh.then(lock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_freed_with_its_holder() {
+        let disk = Disk::default();
+        let path = Path::new("/lock");
+        let lock = disk.try_lock(path).unwrap();
+        assert!(lock.is_some() && disk.try_lock(path).unwrap().is_none());
+        drop(lock);
+        assert!(disk.try_lock(path).unwrap().is_some());
+    }
+}

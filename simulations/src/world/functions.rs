@@ -1,0 +1,46 @@
+//! Functions as scripts: they take a while, answer, and leave a trace in the history.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use beatmesh_node::worker::runtime::{Ended, Execution, Functions};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc;
+
+use crate::history::{Event, History};
+
+/// How long one execution takes, in milliseconds.
+const TAKES_MS: std::ops::Range<u64> = 2..60;
+
+/// Runs every function of one node by the same script. Dropping an execution ends it: then its end is not
+/// in the history, only its beginning.
+pub struct ScriptedFunctions {
+    node: String,
+    history: History,
+    dice: Mutex<StdRng>,
+}
+
+impl ScriptedFunctions {
+    /// For this node.
+    #[must_use]
+    pub fn new(node: &str, history: History, dice: StdRng) -> Self {
+        Self { node: node.to_owned(), history, dice: Mutex::new(dice) }
+    }
+}
+
+#[async_trait]
+impl Functions for ScriptedFunctions {
+    async fn run(&self, execution: Execution, output: mpsc::Sender<Bytes>) -> Ended {
+        let (task, attempt, node) = (execution.task, execution.attempt.0, self.node.clone());
+        self.history.record(Event::Began { task, attempt, node: node.clone() });
+        let takes = self.dice.lock().random_range(TAKES_MS);
+        tokio::time::sleep(Duration::from_millis(takes)).await;
+        // An error means that nobody listens any more; the script has no reason to care.
+        let _ = output.send(Bytes::from_static(b"done")).await;
+        self.history.record(Event::Executed { task, attempt, node });
+        Ended { result: Ok(()), stderr_tail: String::new() }
+    }
+}

@@ -1,0 +1,163 @@
+//! One simulated machine with a node on it: what survives a crash, and how each life begins.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use beatmesh_mesh::View;
+use beatmesh_mesh::env::Env;
+use beatmesh_node::assembly::{Node, Parts};
+use beatmesh_node::beat::driver::beat_ranks;
+use beatmesh_node::config::{MeshSecret, Settings};
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+
+use super::World;
+use super::clock::SimClock;
+use super::entropy::SimEntropy;
+use super::files::Disk;
+use super::functions::ScriptedFunctions;
+use super::network::SimNetwork;
+use super::spawner::SimSpawner;
+use super::store::client::StoreClient;
+use super::store::line::Line;
+use crate::history::Event;
+
+/// Where every node takes HTTP.
+pub const HTTP_PORT: u16 = 8080;
+
+/// Where every node takes QUIC.
+const MESH_PORT: u16 = 7946;
+
+/// Everybody's secret: the simulated network has no eavesdropper.
+const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
+
+/// A machine.
+pub struct SimNode {
+    /// The node's name and its host's.
+    pub name: String,
+    /// Its way to the store.
+    pub line: Arc<Line>,
+    seed: u64,
+    index: usize,
+    skew_ms: i64,
+    disk: Disk,
+    lives: AtomicU64,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What a living node believes, for an observer outside.
+struct Seen {
+    views: watch::Receiver<Arc<View>>,
+    /// What the history knows of it.
+    told: Option<Arc<View>>,
+}
+
+impl SimNode {
+    /// A machine that is switched off. `dice` seeds its line to the store.
+    #[must_use]
+    pub fn new(seed: u64, index: usize, name: String, skew_ms: i64, dice: u64) -> Self {
+        Self {
+            name,
+            line: Arc::new(Line::new(StdRng::seed_from_u64(dice))),
+            seed,
+            index,
+            skew_ms,
+            disk: Disk::default(),
+            lives: AtomicU64::new(0),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Runs one life of the node on the current host: the software of that host. Ends only in failure.
+    ///
+    /// # Errors
+    /// The node does not start, or finds its identity taken.
+    pub async fn live(self: Arc<Self>, world: World) -> turmoil::Result {
+        // turmoil knows the host's time only inside its first step.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
+        let host = turmoil::lookup(self.name.as_str());
+        let entropy = Arc::new(SimEntropy::new(self.seed, self.index, life));
+        let dyn_entropy: &dyn beatmesh_mesh::env::Entropy = &*entropy;
+        let functions = ScriptedFunctions::new(&self.name, world.history.clone(), dyn_entropy.rng());
+        let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
+        let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone()));
+        let env = Env {
+            clock: Arc::new(SimClock::new(self.skew_ms)),
+            entropy,
+            network: Arc::new(SimNetwork::new(host, world.cuts.clone())),
+            files: Arc::new(self.disk.clone()),
+            // One thread for everything: what production puts on threads of their own shares this one.
+            spawner: spawner.clone(),
+            mesh_spawner: spawner,
+        };
+        let parts = Parts {
+            store: store.clone(),
+            seeds: store.clone(),
+            queue: store,
+            functions: Arc::new(functions),
+        };
+        let secret = MeshSecret::parse(SECRET)?;
+        let node = Node::start(env, &self.settings(host)?, &secret, None, parts).await?;
+        let views = node.mesh().watch();
+        let generation = views.borrow().myself().generation.0;
+        world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });
+        *self.seen.lock() = Some(Seen { views, told: None });
+        node.mesh().identity_taken().await;
+        Err(format!("node {}: its identity is taken", self.name).into())
+    }
+
+    fn settings(&self, host: IpAddr) -> turmoil::Result<Settings> {
+        let mut settings = Settings::new(self.name.parse()?, format!("/{}", self.name).into());
+        settings.listen.http = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT));
+        settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], MESH_PORT));
+        settings.listen.advertise = Some(SocketAddr::new(host, MESH_PORT));
+        Ok(settings)
+    }
+
+    /// The node has crashed: nobody can ask it what it believes.
+    pub fn died(&self) {
+        *self.seen.lock() = None;
+    }
+
+    /// Whom the node holds for the Beat; `None` also while it is not up.
+    #[must_use]
+    pub fn beat(&self) -> Option<String> {
+        let seen = self.seen.lock();
+        let view = seen.as_ref()?.views.borrow().clone();
+        beat_ranks(&view).first().map(ToString::to_string)
+    }
+
+    /// Writes into the history what has changed in the node's view.
+    pub fn observe(&self, world: &World) {
+        let mut seen = self.seen.lock();
+        let Some(seen) = seen.as_mut() else { return };
+        if seen.told.is_some() && !seen.views.has_changed().unwrap_or(false) {
+            return;
+        }
+        let view = seen.views.borrow_and_update().clone();
+        let before = seen.told.replace(view.clone());
+        let observer = || self.name.clone();
+        for member in view.members.values() {
+            let known = before.as_ref().and_then(|before| before.members.get(&member.id));
+            let standing = (member.generation, member.liveness);
+            if known.is_none_or(|known| (known.generation, known.liveness) != standing) {
+                world.history.record(Event::MemberSeen {
+                    observer: observer(),
+                    life: self.lives.load(Ordering::Relaxed),
+                    member: member.id.to_string(),
+                    generation: member.generation.0,
+                    liveness: member.liveness.as_str(),
+                });
+            }
+        }
+        let beat = |view: &View| beat_ranks(view).first().map(ToString::to_string);
+        if before.as_ref().is_none_or(|before| beat(before) != beat(&view)) {
+            world.history.record(Event::BeatSeen { observer: observer(), beat: beat(&view) });
+        }
+    }
+}

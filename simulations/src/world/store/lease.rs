@@ -1,0 +1,118 @@
+//! Leases: who may run a task, until when, and what their completion is worth.
+
+use std::time::Duration;
+
+use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome, TaskState};
+use beatmesh_node::queue::{Claimant, Swept};
+
+use super::state::{Phase, StoreState};
+use crate::history::Event;
+
+impl StoreState {
+    pub(super) fn claim(&mut self, who: &Claimant, most: u32, lease: Duration) -> Vec<Claimed> {
+        let now = self.now;
+        for row in self.tasks.values_mut() {
+            if row.phase == Phase::Waiting && row.wake_at <= now {
+                (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
+            }
+        }
+        let mut ready: Vec<_> = self
+            .tasks
+            .values_mut()
+            .filter(|row| row.phase == Phase::Ready && who.queues.contains(&row.record.queue))
+            .filter(|row| row.record.expires_at.is_none_or(|expires| expires > now))
+            .collect();
+        ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));
+        let claim = ready.into_iter().take(most as usize).map(|row| {
+            (row.phase, row.wake_at) = (Phase::Leased, now.plus(lease));
+            let task = &mut row.record;
+            task.state = TaskState::Leased;
+            task.attempts += 1;
+            task.node = Some(who.node.clone());
+            task.started_at = Some(now);
+            Claimed {
+                id: task.id,
+                attempt: Attempt(task.attempts),
+                function: task.function.clone(),
+                failures: task.failures,
+                retries: task.retries,
+                input: row.input.clone(),
+                content_type: row.content_type.clone(),
+                origin: task.origin.clone(),
+                reply_to: row.reply_to.clone(),
+            }
+        });
+        claim.collect()
+    }
+
+    pub(super) fn renew(&mut self, leases: &[(TaskId, Attempt)], lease: Duration) -> Vec<TaskId> {
+        let until = self.now.plus(lease);
+        let mut lost = Vec::new();
+        for (id, attempt) in leases {
+            let row = self.tasks.get_mut(id);
+            match row.filter(|row| row.phase == Phase::Leased && row.record.attempts == attempt.0) {
+                Some(row) => row.wake_at = until,
+                None => lost.push(*id),
+            }
+        }
+        lost
+    }
+
+    /// The attempt is the token: whoever lost the lease changes nothing.
+    pub(super) fn complete(
+        &mut self,
+        id: TaskId,
+        attempt: Attempt,
+        outcome: TaskOutcome,
+        log_tail: String,
+    ) -> Completion {
+        let now = self.now;
+        let row = self.tasks.get_mut(&id);
+        let current = row.filter(|row| row.phase == Phase::Leased && row.record.attempts == attempt.0);
+        let Some(row) = current else { return Completion::Stale };
+        let task = &mut row.record;
+        (task.output, task.output_type, task.error) = (None, None, None);
+        task.log_tail = (!log_tail.is_empty()).then_some(log_tail);
+        (row.phase, row.wake_at, task.state, task.finished_at) = match outcome {
+            TaskOutcome::Done { output, content_type } => {
+                (task.output, task.output_type) = (Some(output), Some(content_type));
+                (Phase::Ended, now, TaskState::Done, Some(now))
+            }
+            TaskOutcome::Failed { error, retry_in } => {
+                task.error = Some(error);
+                task.failures += 1;
+                match retry_in {
+                    None => (Phase::Ended, now, TaskState::Failed, Some(now)),
+                    Some(pause) => (Phase::Waiting, now.plus(pause), TaskState::Retry, None),
+                }
+            }
+            TaskOutcome::HandBack => (Phase::Ready, now, TaskState::Ready, None),
+        };
+        let state = task.state;
+        self.history.record(Event::Completed { task: id, attempt: attempt.0, state });
+        Completion::Recorded(state)
+    }
+
+    pub(super) fn sweep(&mut self, most_lost: u32) -> Swept {
+        let now = self.now;
+        let mut swept = Swept::default();
+        for (id, row) in &mut self.tasks {
+            if row.phase != Phase::Leased || row.wake_at >= now {
+                continue;
+            }
+            row.record.lost_leases += 1;
+            row.wake_at = now;
+            let dead = row.record.lost_leases > most_lost;
+            if dead {
+                (row.phase, row.record.state) = (Phase::Ended, TaskState::Dead);
+                row.record.finished_at = Some(now);
+            } else {
+                (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
+            }
+            self.history.record(Event::LeaseLost { task: *id, dead });
+            if dead { &mut swept.dead } else { &mut swept.returned }.push(*id);
+        }
+        swept.expired = self.expire();
+        swept
+    }
+}

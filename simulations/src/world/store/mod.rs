@@ -1,0 +1,23 @@
+//! The store of a simulated mesh: one state behind one lock, on a host of its own, with the rules of
+//! `beatmesh_node::store::sql`.
+//!
+//! ```text
+//! node: client ──> line (latency, troubles) ──> host: one request after the other ──> state
+//! ```
+//!
+//! Requests travel beside turmoil's network, as closures; what may happen to them on the way is the
+//! [`line`]'s business. A request that is on its way arrives also when its sender has crashed.
+//!
+//! Nothing is ever forgotten (a run is shorter than any retention), so that properties see all of it.
+
+pub mod client;
+pub mod guards;
+pub mod host;
+pub mod line;
+pub mod state;
+
+mod catalogue;
+mod lease;
+mod nodes;
+mod tasks;
+mod ticks;

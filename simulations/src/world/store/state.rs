@@ -1,0 +1,101 @@
+//! What the store holds, and the clock by which it judges.
+
+use std::collections::BTreeMap;
+
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_mesh::id::NodeId;
+use beatmesh_mesh::seeds::Seed;
+use beatmesh_node::catalogue::entry::Catalogue;
+use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::queue::task::{TaskId, TaskRecord};
+use beatmesh_node::queue::tick::{ScheduleState, TickRecord};
+use bytes::Bytes;
+
+use super::guards::Guards;
+use crate::history::{EPOCH, History};
+
+/// The tables. The methods that change them, one request each, stand beside this file by subject.
+pub struct StoreState {
+    /// The store's clock when the present request arrived.
+    pub(super) now: UnixMs,
+    pub(super) history: History,
+    pub(super) guards: Guards,
+    pub(super) catalogue: Catalogue,
+    pub(super) schedules: BTreeMap<ScheduleName, ScheduleState>,
+    /// The ledger, in the order of commits.
+    pub(super) ticks: Vec<(ScheduleName, TickRecord)>,
+    pub(super) tasks: BTreeMap<TaskId, Row>,
+    pub(super) nodes: BTreeMap<NodeId, Seed>,
+}
+
+/// Where a task stands for the store's own purposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits for its time.
+    Waiting,
+    /// May be claimed.
+    Ready,
+    /// A worker has it.
+    Leased,
+    /// Has ended.
+    Ended,
+}
+
+/// A task with what only its worker wants to see.
+pub(super) struct Row {
+    pub(super) record: TaskRecord,
+    pub(super) phase: Phase,
+    /// In `Waiting` when it may be claimed, in `Ready` since when, in `Leased` when its lease runs out.
+    pub(super) wake_at: UnixMs,
+    pub(super) input: Bytes,
+    pub(super) content_type: String,
+    pub(super) reply_to: String,
+}
+
+impl StoreState {
+    pub(super) fn new(history: History, guards: Guards) -> Self {
+        Self {
+            now: EPOCH,
+            history,
+            guards,
+            catalogue: Catalogue::default(),
+            schedules: BTreeMap::new(),
+            ticks: Vec::new(),
+            tasks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// The store's clock is right. It never steps back, though two hosts within one step of turmoil may
+    /// run in any order.
+    pub(super) fn look_at_clock(&mut self) {
+        self.now = self.now.max(self.history.now());
+    }
+
+    /// Where a schedule stands.
+    #[must_use]
+    pub fn schedule(&self, name: &ScheduleName) -> Option<&ScheduleState> {
+        self.schedules.get(name)
+    }
+
+    /// A schedule's ledger, in the order of commits.
+    pub fn ledger<'a>(&'a self, name: &'a ScheduleName) -> impl Iterator<Item = &'a TickRecord> {
+        self.ticks.iter().filter(move |(schedule, _)| schedule == name).map(|(_, tick)| tick)
+    }
+
+    /// Every schedule that ever was.
+    pub fn all_schedules(&self) -> impl Iterator<Item = &ScheduleState> {
+        self.schedules.values()
+    }
+
+    /// A task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&TaskRecord> {
+        self.tasks.get(&id).map(|row| &row.record)
+    }
+
+    /// Every task that ever was.
+    pub fn all_tasks(&self) -> impl Iterator<Item = &TaskRecord> {
+        self.tasks.values().map(|row| &row.record)
+    }
+}

@@ -1,0 +1,116 @@
+//! Tasks: enqueue, list, cancel, retry.
+
+use std::time::Duration;
+
+use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
+use beatmesh_node::queue::TaskFilter;
+use beatmesh_node::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
+
+use super::state::{Phase, Row, StoreState};
+
+impl StoreState {
+    /// The same id again is the same request again: it changes nothing.
+    pub(super) fn insert(&mut self, task: NewTask) {
+        let ready_at = self.now.plus(task.delay);
+        let (phase, state) = if task.delay.is_zero() {
+            (Phase::Ready, TaskState::Ready)
+        } else {
+            (Phase::Waiting, TaskState::Scheduled)
+        };
+        let record = TaskRecord {
+            id: task.id,
+            function: task.function,
+            queue: task.queue,
+            state,
+            priority: task.priority,
+            attempts: 0,
+            failures: 0,
+            lost_leases: 0,
+            retries: task.retries,
+            node: None,
+            origin: task.origin,
+            created_at: self.now,
+            ready_at,
+            expires_at: task.expires.map(|span| self.now.plus(span)),
+            started_at: None,
+            finished_at: None,
+            output: None,
+            output_type: None,
+            error: None,
+            log_tail: None,
+        };
+        let (input, content_type, reply_to) = (task.input, task.content_type, task.reply_to);
+        let row = Row { record, phase, wake_at: ready_at, input, content_type, reply_to };
+        self.tasks.entry(task.id).or_insert(row);
+    }
+
+    pub(super) fn list(&self, filter: &TaskFilter) -> Vec<TaskRecord> {
+        let wanted = |task: &&TaskRecord| {
+            filter.state.is_none_or(|state| state == task.state)
+                && filter.function.as_ref().is_none_or(|function| *function == task.function)
+                && filter.queue.as_ref().is_none_or(|queue| *queue == task.queue)
+                && filter.schedule.as_ref().is_none_or(|schedule| schedule_of(task) == Some(schedule))
+        };
+        let mut found: Vec<_> = self.all_tasks().filter(wanted).cloned().collect();
+        found.sort_by_key(|task| std::cmp::Reverse((task.created_at, task.id)));
+        found.truncate(filter.limit as usize);
+        found.iter_mut().for_each(|task| task.output = None);
+        found
+    }
+
+    pub(super) fn cancel(&mut self, id: TaskId) -> Option<TaskState> {
+        let row = self.tasks.get_mut(&id)?;
+        if matches!(row.phase, Phase::Waiting | Phase::Ready) {
+            (row.phase, row.wake_at, row.record.state) = (Phase::Ended, self.now, TaskState::Cancelled);
+            row.record.finished_at = Some(self.now);
+        }
+        Some(row.record.state)
+    }
+
+    pub(super) fn retry(&mut self, id: TaskId) -> Option<TaskState> {
+        let row = self.tasks.get_mut(&id)?;
+        let again = [TaskState::Failed, TaskState::Dead, TaskState::Cancelled, TaskState::Expired];
+        if again.contains(&row.record.state) {
+            (row.phase, row.wake_at) = (Phase::Ready, self.now);
+            let task = &mut row.record;
+            (task.state, task.ready_at) = (TaskState::Ready, self.now);
+            // A fresh start for its counters, but not for its attempts: an old attempt stays stale.
+            (task.failures, task.lost_leases) = (0, 0);
+            (task.expires_at, task.finished_at, task.error) = (None, None, None);
+        }
+        Some(row.record.state)
+    }
+
+    pub(super) fn next_ready(&self, queues: &[QueueName]) -> Option<Duration> {
+        let waits = |row: &&Row| {
+            matches!(row.phase, Phase::Waiting | Phase::Ready)
+                && queues.contains(&row.record.queue)
+                && row.record.expires_at.is_none_or(|expires| expires > self.now)
+        };
+        self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()
+    }
+
+    /// Ends tasks that nobody began in time; answers how many.
+    pub(super) fn expire(&mut self) -> u64 {
+        let now = self.now;
+        let late = |row: &&mut Row| {
+            matches!(row.phase, Phase::Waiting | Phase::Ready)
+                && row.record.expires_at.is_some_and(|expires| expires <= now)
+        };
+        let mut expired = 0;
+        for row in self.tasks.values_mut().filter(late) {
+            (row.phase, row.wake_at, row.record.state) = (Phase::Ended, now, TaskState::Expired);
+            row.record.finished_at = Some(now);
+            expired += 1;
+        }
+        expired
+    }
+}
+
+/// The schedule that a task came from.
+pub(super) fn schedule_of(task: &TaskRecord) -> Option<&ScheduleName> {
+    match &task.origin {
+        Origin::Schedule { schedule, .. } | Origin::Trigger { schedule } => Some(schedule),
+        Origin::Api | Origin::Call => None,
+    }
+}

@@ -1,0 +1,122 @@
+//! Ticks: the one step on which "never twice" rests, and the ledger that it writes.
+
+use std::time::Duration;
+
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::catalogue::schedule::Overlap;
+use beatmesh_node::queue::task::{NewTask, Origin, TaskId};
+use beatmesh_node::queue::tick::{
+    EARLIEST_MS, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict, tick_task_id,
+};
+
+use super::state::{Phase, StoreState};
+use super::tasks::schedule_of;
+use crate::history::Event;
+
+impl StoreState {
+    /// Checks the fence, the cursor and the clock, then records all decisions and moves the cursor.
+    pub(super) fn commit_tick(&mut self, commit: &TickCommit) -> TickOutcome {
+        let state = self.schedules.get(&commit.schedule).cloned();
+        let (Some(first), Some(last)) = (commit.decisions.first(), commit.decisions.last()) else {
+            return TickOutcome::Moved(state);
+        };
+        let is_current = state.as_ref().is_some_and(|state| {
+            state.enabled
+                && state.revision == commit.revision
+                && (state.cursor == commit.expected_cursor || !self.guards.cursor_compare)
+        });
+        if !is_current || first.from <= commit.expected_cursor {
+            self.refuse(commit, last.due, "moved");
+            return TickOutcome::Moved(state);
+        }
+        // All due times must have come; the last is the latest.
+        if last.due.millis_since(self.now) > EARLIEST_MS {
+            self.refuse(commit, last.due, "too early");
+            return TickOutcome::TooEarly { store_now: self.now };
+        }
+        let fired = commit.decisions.iter().filter_map(|decision| self.decide(commit, decision)).collect();
+        if let Some(state) = self.schedules.get_mut(&commit.schedule) {
+            state.cursor = last.due;
+        }
+        TickOutcome::Committed { fired }
+    }
+
+    /// Carries one decision out; answers the task if it was fired.
+    fn decide(&mut self, commit: &TickCommit, decision: &TickDecision) -> Option<TaskId> {
+        let verdict = match decision.verdict {
+            Verdict::Fire if self.overlaps(commit) => Verdict::Skip(SkipReason::Overlap),
+            verdict => verdict,
+        };
+        let skipped = match verdict {
+            Verdict::Fire => None,
+            Verdict::Skip(reason) => Some(reason.as_str().to_owned()),
+        };
+        let fired = tick_task_id(&commit.schedule, commit.revision, decision.due);
+        let task = skipped.is_none().then_some(fired);
+        if task.is_some() {
+            self.insert(firing(commit, fired, decision.due));
+        }
+        let &TickDecision { due, from, count, .. } = decision;
+        self.history.record(Event::TickCommitted {
+            schedule: commit.schedule.clone(),
+            revision: commit.revision,
+            from,
+            due,
+            skipped: skipped.clone(),
+            task,
+            node: commit.node.clone(),
+        });
+        let (revision, committed_at, node) = (commit.revision, self.now, commit.node.clone());
+        let record = TickRecord { due, from, count, revision, skipped, task, committed_at, node };
+        self.ticks.push((commit.schedule.clone(), record));
+        task
+    }
+
+    /// Whether a task of an earlier firing stands in the way.
+    fn overlaps(&self, commit: &TickCommit) -> bool {
+        let in_the_way = |phase| match commit.overlap {
+            Overlap::Allow => false,
+            Overlap::Skip => phase != Phase::Ended,
+            Overlap::QueueOne => matches!(phase, Phase::Waiting | Phase::Ready),
+        };
+        let of_schedule =
+            self.tasks.values().filter(|row| schedule_of(&row.record) == Some(&commit.schedule));
+        of_schedule.map(|row| row.phase).any(in_the_way)
+    }
+
+    fn refuse(&self, commit: &TickCommit, due: UnixMs, reason: &'static str) {
+        let (schedule, node) = (commit.schedule.clone(), commit.node.clone());
+        self.history.record(Event::TickRefused { schedule, due, reason, node });
+    }
+
+    pub(super) fn read_ticks(
+        &self,
+        schedule: &ScheduleName,
+        since: UnixMs,
+        until: UnixMs,
+        limit: u32,
+    ) -> Vec<TickRecord> {
+        let within = |tick: &&TickRecord| tick.due >= since && tick.due < until;
+        let mut found: Vec<_> = self.ledger(schedule).filter(within).cloned().collect();
+        found.sort_by_key(|tick| std::cmp::Reverse(tick.due));
+        found.truncate(limit as usize);
+        found
+    }
+}
+
+fn firing(commit: &TickCommit, id: TaskId, due: UnixMs) -> NewTask {
+    NewTask {
+        id,
+        function: commit.function.clone(),
+        queue: commit.queue.clone(),
+        priority: 0,
+        input: commit.input.clone(),
+        content_type: if commit.input.is_empty() { String::new() } else { "application/json".to_owned() },
+        delay: Duration::ZERO,
+        expires: None,
+        retries: commit.retries,
+        origin: Origin::Schedule { schedule: commit.schedule.clone(), due },
+        reply_to: String::new(),
+    }
+}
