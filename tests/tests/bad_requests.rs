@@ -47,7 +47,8 @@ async fn an_input_over_the_configured_limit_is_413_however_it_is_sent() {
     client.post("/v1/functions/echo/tasks", vec![b'x'; 200 << 10]).await.problem(413, "input_too_large");
     // Without an announced length.
     let mut chunked =
-        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
     for _ in 0..4 {
         chunked.extend_from_slice(b"10000\r\n");
         chunked.extend_from_slice(&[b'x'; 0x10000]);
@@ -56,7 +57,8 @@ async fn an_input_over_the_configured_limit_is_413_however_it_is_sent() {
     let answer = raw(mesh.nodes[0].http(), &chunked, Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     // An announced length that nobody would send is refused before it is read.
-    let huge = b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n";
+    let huge =
+        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n";
     let answer = raw(mesh.nodes[0].http(), huge, Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let definition = json!({"runtime": "process", "command": ["x".repeat(300_000)]});
@@ -187,7 +189,7 @@ async fn names_that_look_like_paths_are_refused_and_touch_no_file() {
     for (path, kind) in [("/v1/tasks/..%2f..", 400), ("/v1/mesh/members/%2e%2e%2f", 400)] {
         assert_eq!(mesh.client(0).get(path).await.status, kind, "{path}");
     }
-    let bytes = b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let bytes = b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = raw(mesh.nodes[0].http(), bytes, Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("root:"), "{answer}");
     assert_eq!(std::fs::read_to_string(canary).unwrap(), "still here");
@@ -199,12 +201,16 @@ async fn huge_headers_and_broken_requests_are_refused_without_harm() {
     let mut mesh = TestMesh::start(1).await;
     mesh.client(0).deploy("echo", &builtin("echo")).await;
     let addr = mesh.nodes[0].http();
-    let large = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(200 << 10));
+    let large =
+        format!("GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n", "x".repeat(200 << 10));
     let answer = raw(addr, large.as_bytes(), Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let many: String = (0..5_000).map(|n| format!("X-{n}: y\r\n")).collect();
-    let answer =
-        raw(addr, format!("GET /livez HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(), Duration::from_secs(5));
+    let answer = raw(
+        addr,
+        format!("GET /livez HTTP/1.1\r\nHost: localhost\r\n{many}\r\n").as_bytes(),
+        Duration::from_secs(5),
+    );
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let key = "k".repeat(30 << 10);
     let request = mesh.client(0).request(Method::POST, "/v1/functions/echo/call").header("Beatmesh-Key", key);
@@ -213,9 +219,9 @@ async fn huge_headers_and_broken_requests_are_refused_without_harm() {
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"NONSENSE\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\r\n\r\n\r\n",
         b"\0\0\0\0",
@@ -236,7 +242,7 @@ async fn a_slow_client_is_cut_off_and_disturbs_nobody() {
         .map(|_| {
             std::thread::spawn(move || {
                 let mut stream = TcpStream::connect(addr).unwrap();
-                stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Never").unwrap();
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Never").unwrap();
                 stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
                 let mut rest = Vec::new();
                 let closed = stream.read_to_end(&mut rest).is_ok();

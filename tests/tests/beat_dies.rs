@@ -46,6 +46,8 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
     let mut killed = std::collections::BTreeMap::<String, u32>::new();
     for kill in 0..kills {
         let alive: Vec<usize> = (0..3).filter(|index| Some(*index) != away).collect();
+        // All of them must have noticed the last death before anybody is asked who is the Beat.
+        mesh.until_ring(&alive.iter().map(|index| mesh.nodes[*index].name()).collect::<Vec<_>>()).await;
         let beat = mesh.beat_seen_by(alive[usize::try_from(kill).unwrap() % alive.len()]).await;
         let witness = alive.into_iter().find(|index| *index != beat).expect("two are alive");
         // It is killed in the middle of its work: after a tick of its own, at another phase of the second
