@@ -173,9 +173,9 @@ async fn tasks_are_listed_by_state_function_and_schedule_newest_first() {
         tasks.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(list("").await.len(), 5);
-    assert_eq!(list("?function=bad").await, [bad.clone()]);
+    assert_eq!(list("?function=bad").await, [bad.as_str()]);
     assert_eq!(list("?state=failed").await, [bad]);
-    assert_eq!(list("?state=scheduled").await, [waiting.clone()]);
+    assert_eq!(list("?state=scheduled").await, [waiting.as_str()]);
     assert_eq!(list("?state=done&function=good").await.len(), 3);
     assert_eq!(list("?limit=1").await, [waiting]);
     assert!(list("?schedule=none").await.is_empty());
