@@ -92,7 +92,7 @@ async fn random_datagrams_do_no_harm() {
             packet.extend_from_slice(&dice.to_le_bytes());
         }
         // Half of them with the look of a QUIC initial packet.
-        if dice % 2 == 0 {
+        if dice.is_multiple_of(2) {
             packet[..5].copy_from_slice(&[0xc3, 0, 0, 0, 1]);
         }
         for node in &mesh.nodes {
