@@ -53,7 +53,7 @@ async fn client(number: u32, ports: Arc<Ports>) -> Counts {
             return counts;
         }
         // Mostly builtins, every tenth a process; half of them with a key, so that they hop.
-        let function = if call % 10 == 0 { "process" } else { "echo" };
+        let function = if call.is_multiple_of(10) { "process" } else { "echo" };
         let mut tries = 0;
         loop {
             // Every try is one of its own: what the client itself repeats may run twice.
@@ -61,7 +61,8 @@ async fn client(number: u32, ports: Arc<Ports>) -> Counts {
             let body = format!("call {call} try {tries}");
             let request = clients[at].request(Method::POST, &format!("/v1/functions/{function}/call"));
             let request = request.body(body.clone());
-            let request = if call % 2 == 0 { request.header("Beatmesh-Key", body.clone()) } else { request };
+            let request =
+                if call.is_multiple_of(2) { request.header("Beatmesh-Key", body.clone()) } else { request };
             let was_dying = ports.dying.load(Ordering::SeqCst) > 0;
             let begin = Instant::now();
             match http::send(request).await {
