@@ -280,6 +280,7 @@ impl Node {
     /// Waits until functions have no process left on this machine.
     pub async fn until_gone(side: &crate::SideFile) {
         let within = Duration::from_secs(5);
-        until("all processes of the function are gone", within, async || side.processes(), Vec::is_empty).await;
+        until("all processes of the function are gone", within, async || side.processes(), Vec::is_empty)
+            .await;
     }
 }

@@ -58,7 +58,8 @@ impl Process {
     #[must_use]
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
         let open = || OpenOptions::new().create(true).append(true).open(log);
-        let file = open().unwrap_or_else(|error| panic!("the log {} cannot be written: {error}", log.display()));
+        let file =
+            open().unwrap_or_else(|error| panic!("the log {} cannot be written: {error}", log.display()));
         let log_begin = file.metadata().map_or(0, |about| about.len());
         let other = file.try_clone().expect("a file can be opened twice");
         command.stdin(Stdio::null()).stdout(file).stderr(other);

@@ -9,7 +9,8 @@ use serde_json::json;
 /// Every second, and every missed due time is owed.
 async fn start_ticking(mesh: &TestMesh, side: &SideFile) {
     mesh.client(0).deploy("note", &side.function(&ledger::recording(side))).await;
-    let definition = json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
+    let definition =
+        json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
     mesh.client(0).put("/v1/schedules/tick", &definition).await.ok();
 }
 
@@ -49,9 +50,12 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
         // each time, the moment of the commit among them.
         let client = mesh.client(witness);
         let seen = ledger::read(&client, "tick").await.len();
-        until("the Beat ticks", Duration::from_secs(10), async || ledger::read(&client, "tick").await.len(), |n| {
-            *n > seen
-        })
+        until(
+            "the Beat ticks",
+            Duration::from_secs(10),
+            async || ledger::read(&client, "tick").await.len(),
+            |n| *n > seen,
+        )
         .await;
         let phase = Duration::from_millis(u64::from(kill) * 370 % 1_000);
         tokio::time::sleep(phase).await;

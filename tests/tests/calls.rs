@@ -42,7 +42,8 @@ async fn a_function_is_known_on_every_node_as_soon_as_it_is_deployed_and_gone_wh
         mesh.client(2).call(&name, "x").await.problem(404, "function_not_found");
         // The others are told at once, and ask once a second in any case.
         let look = async || mesh.client(0).call(&name, "x").await.status;
-        beatmesh_tests::until("it is gone everywhere", Duration::from_secs(3), look, |status| *status == 404).await;
+        beatmesh_tests::until("it is gone everywhere", Duration::from_secs(3), look, |status| *status == 404)
+            .await;
     }
 }
 
@@ -177,7 +178,8 @@ async fn a_caller_can_ask_for_less_time_than_the_function_has() {
     for index in 0..2 {
         let key = mesh.key_of(index).await;
         let headers = [("Beatmesh-Key", key.as_str()), ("Beatmesh-Timeout", "300ms")];
-        let problem = call_with(&mesh.client(0), "sleep", &headers, vec![]).await.problem(504, "function_timeout");
+        let problem =
+            call_with(&mesh.client(0), "sleep", &headers, vec![]).await.problem(504, "function_timeout");
         assert_eq!(problem["timeout_ms"], 300, "{problem:#}");
     }
     for wrong in ["soon", "0s", "5"] {

@@ -78,7 +78,8 @@ async fn a_node_without_the_role_of_worker_runs_nothing_and_is_no_beat() {
     mesh.client(1).deploy("echo", &beatmesh_tests::side_file::builtin("echo")).await;
     for key in 0..10 {
         let request = mesh.client(1).request(reqwest::Method::POST, "/v1/functions/echo/call");
-        let answer = beatmesh_tests::http::send(request.header("Beatmesh-Key", key.to_string())).await.unwrap();
+        let answer =
+            beatmesh_tests::http::send(request.header("Beatmesh-Key", key.to_string())).await.unwrap();
         assert_eq!(answer.ok().node(), "node-1");
     }
     assert_eq!(mesh.nodes[1].view().await["beat"], "node-1");
@@ -111,7 +112,10 @@ async fn a_node_that_leaves_is_out_of_the_ring_at_once_and_its_row_is_gone() {
     let is_gone = |members: &serde_json::Value| members == &serde_json::json!(["node-1", "node-3"]);
     until("the leaver is out of the ring", Duration::from_millis(500), look, is_gone).await;
     let mut sqlite = std::process::Command::new("sqlite3");
-    sqlite.args(["-cmd", ".timeout 5000"]).arg(mesh.dir.join("mesh.db")).arg("SELECT node FROM nodes ORDER BY node");
+    sqlite
+        .args(["-cmd", ".timeout 5000"])
+        .arg(mesh.dir.join("mesh.db"))
+        .arg("SELECT node FROM nodes ORDER BY node");
     let said = beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10));
     assert_eq!(said.stdout, "node-1\nnode-3\n", "{said:?}");
     mesh.nodes[1].restart();

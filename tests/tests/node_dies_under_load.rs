@@ -134,7 +134,10 @@ async fn clients_of_living_nodes_see_200_or_an_unknown_outcome_and_nothing_else(
     let seconds = begin.elapsed().as_secs_f64();
     println!("{total} calls of {CLIENTS} clients in {seconds:.1} s, node-2 killed and restarted meanwhile:");
     println!("  200: {}, 502 with outcome unknown: {}", all.ok, all.lost);
-    println!("  connection errors at the dead node's own port, each repeated at another node: {}", all.refused);
+    println!(
+        "  connection errors at the dead node's own port, each repeated at another node: {}",
+        all.refused
+    );
     println!("  anything else: {}", all.broken.len() + all.other.len());
     println!("  {}; by node {:?}", summary(&all.milliseconds), all.by_node);
     assert!(all.other.is_empty(), "{:#?}", all.other);

@@ -149,7 +149,8 @@ async fn an_edit_of_an_old_revision_is_refused_and_an_equal_one_changes_nothing(
     let changed = edit(1, path, ("If-Match", &first), &builtin("echo")).await.ok();
     let second = changed.header("etag").to_owned();
     assert_ne!(first, second);
-    let conflict = edit(0, path, ("If-Match", &first), &builtin("noop")).await.problem(412, "revision_conflict");
+    let conflict =
+        edit(0, path, ("If-Match", &first), &builtin("noop")).await.problem(412, "revision_conflict");
     assert_eq!(format!("\"{}\"", conflict["revision"]), second, "it says which revision is there now");
     let same = edit(0, path, ("If-Match", &second), &builtin("echo")).await.ok();
     assert_eq!((same.header("etag"), &same.json()["changed"]), (second.as_str(), &json!(false)));

@@ -40,7 +40,8 @@ async fn a_node_leaves_under_load_without_a_failed_call_and_finishes_its_task() 
     let side = SideFile::new(mesh.dir.path(), "side");
     mesh.client(0).deploy("echo", &builtin("echo")).await;
     mesh.client(0).deploy("nap", &shell("sleep 0.1")).await;
-    let script = format!("{}; sleep 2; {}", side.append("begun $BEATMESH_NODE"), side.append("ended $BEATMESH_NODE"));
+    let script =
+        format!("{}; sleep 2; {}", side.append("begun $BEATMESH_NODE"), side.append("ended $BEATMESH_NODE"));
     mesh.client(0).deploy("long", &side.function(&script)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut total = 0;
@@ -84,7 +85,9 @@ async fn a_node_leaves_under_load_without_a_failed_call_and_finishes_its_task() 
 async fn a_leaving_node_answers_the_request_that_it_is_serving() {
     let mut mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    mesh.client(0).deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun")))).await;
+    mesh.client(0)
+        .deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun"))))
+        .await;
     let client = mesh.client(1);
     let call = tokio::spawn(async move { client.call("nap", "").await });
     until("the call runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
@@ -97,7 +100,9 @@ async fn a_leaving_node_answers_the_request_that_it_is_serving() {
 async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
     let mut mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    mesh.client(0).deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun")))).await;
+    mesh.client(0)
+        .deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun"))))
+        .await;
     let (client, key) = (mesh.client(0), mesh.key_of(1).await);
     let call = tokio::spawn(async move {
         let request = client.request(reqwest::Method::POST, "/v1/functions/nap/call");
@@ -114,7 +119,8 @@ async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
 async fn a_task_that_outlives_the_shutdown_budget_is_given_back_and_runs_elsewhere() {
     let mut mesh = TestMesh::start_with(2, |spec| spec.set("limits.shutdown", "500ms")).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    let script = format!("{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good", side.append("$BEATMESH_NODE"));
+    let script =
+        format!("{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good", side.append("$BEATMESH_NODE"));
     mesh.client(0).deploy("long", &side.function(&script)).await;
     let task = mesh.client(0).enqueue("long", "", "").await;
     until("it runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
@@ -133,7 +139,10 @@ async fn a_task_that_outlives_the_shutdown_budget_is_given_back_and_runs_elsewhe
 async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_die_with_it() {
     let mut mesh = TestMesh::start_with(3, |spec| spec.set("queue.lease", "3s")).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    let script = format!("{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good", side.append("$BEATMESH_TASK $BEATMESH_ATTEMPT $BEATMESH_NODE"));
+    let script = format!(
+        "{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good",
+        side.append("$BEATMESH_TASK $BEATMESH_ATTEMPT $BEATMESH_NODE")
+    );
     mesh.client(0).deploy("long", &side.function(&script)).await;
     let mut tasks = Vec::new();
     for _ in 0..9 {
@@ -144,8 +153,11 @@ async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_di
     let victim = mesh.index_of(&node_of(&side.lines()[0]));
     let name = mesh.nodes[victim].name().to_owned();
     let lines = side.lines();
-    let lost: Vec<&str> =
-        lines.iter().filter(|line| node_of(line) == name).map(|line| line.split(' ').next().unwrap()).collect();
+    let lost: Vec<&str> = lines
+        .iter()
+        .filter(|line| node_of(line) == name)
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
     mesh.nodes[victim].kill();
     let dead = Instant::now();
     let of_victim = || beatmesh_tests::processes::with_variable("BEATMESH_NODE", &name);
@@ -167,17 +179,21 @@ async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_di
 
 #[tokio::test]
 async fn a_task_that_kills_its_worker_each_time_is_put_aside_as_dead() {
-    let settings = |spec: beatmesh_tests::NodeSpec| spec.set("queue.lease", "1s").set("queue.max_lost_leases", 1);
+    let settings =
+        |spec: beatmesh_tests::NodeSpec| spec.set("queue.lease", "1s").set("queue.max_lost_leases", 1);
     let mut mesh = TestMesh::start_with(2, settings).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    mesh.client(0).deploy("poison", &side.function(&format!("{}; kill -9 $PPID; sleep 9", side.append("ran")))).await;
+    mesh.client(0)
+        .deploy("poison", &side.function(&format!("{}; kill -9 $PPID; sleep 9", side.append("ran"))))
+        .await;
     let task = mesh.client(0).enqueue("poison", "", "").await;
     for _ in 0..2 {
         let died = async || {
             let ended: Vec<usize> = (0..2).filter(|index| mesh.nodes[*index].ended().is_some()).collect();
             ended
         };
-        let ended = beatmesh_tests::until("its worker dies", Duration::from_secs(15), died, |n| !n.is_empty()).await;
+        let ended =
+            beatmesh_tests::until("its worker dies", Duration::from_secs(15), died, |n| !n.is_empty()).await;
         for index in ended {
             mesh.nodes[index].restart();
         }

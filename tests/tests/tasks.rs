@@ -79,7 +79,8 @@ async fn a_delayed_task_waits_for_its_time_and_can_be_cancelled() {
     assert!(begin.elapsed() < Duration::from_millis(4_000), "{:?}", begin.elapsed());
     mesh.client(0).delete(&format!("/v1/tasks/{delayed}")).await.problem(409, "wrong_state");
     // The header says the same as the query.
-    let request = mesh.client(0).request(Method::POST, "/v1/functions/note/tasks").header("Beatmesh-Delay", "1h");
+    let request =
+        mesh.client(0).request(Method::POST, "/v1/functions/note/tasks").header("Beatmesh-Delay", "1h");
     let task = http::send(request.body("x")).await.unwrap().ok().json()["task_id"].clone();
     let record = mesh.client(0).get(&format!("/v1/tasks/{}", task.as_str().unwrap())).await.ok().json();
     assert_eq!(record["state"], "scheduled");
@@ -133,7 +134,8 @@ async fn one_idempotency_key_makes_one_task() {
     mesh.client(0).deploy("other", &builtin("noop")).await;
     let enqueue = async |index: usize, function: &str, key: &str| {
         let path = format!("/v1/functions/{function}/tasks");
-        let request = mesh.client(index).request(Method::POST, &path).header("Idempotency-Key", key).body("x");
+        let request =
+            mesh.client(index).request(Method::POST, &path).header("Idempotency-Key", key).body("x");
         let answer = http::send(request).await.unwrap();
         assert_eq!(answer.status, 202, "{answer:?}");
         answer.json()["task_id"].as_str().unwrap().to_owned()
