@@ -258,7 +258,10 @@ impl Keeper {
                 Some(event) = events.recv() => self.on_link_event(event),
                 heard = self.gossip.changed() => self.on_event(RosterEvent::GossipHeard(heard)),
                 Some(command) = commands.recv() => self.on_command(command).await,
-                _ = tick.tick() => self.on_event(RosterEvent::TimePassed),
+                _ = tick.tick() => {
+                    let linked = self.transport.links.lock().lives();
+                    self.on_event(RosterEvent::TimePassed { linked });
+                }
                 reason = &mut gossip_ended => {
                     tracing::error!(reason, "gossip has stopped");
                     return;

@@ -6,7 +6,7 @@
 //! Invariants: a generation never goes back; whoever left stays left in that generation; every change
 //! of a member's standing goes through [`Claim::supersedes`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,10 @@ pub const REMEMBERED: Duration = Duration::from_secs(600);
 /// is back within 0.3 s; a lost packet is repaired by QUIC long before the link breaks.
 const SUSPECT_FOR: Duration = Duration::from_secs(1);
 
+/// A generation is at least the wall clock of its start in milliseconds. More ahead of this node's clock is
+/// not believed from hearsay; the member's own hello still counts.
+const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
+
 /// How often a dead member is dialled.
 const REDIAL_DEAD: Duration = Duration::from_secs(5);
 
@@ -69,8 +73,8 @@ pub(crate) enum RosterEvent {
     GossipHeard(Vec<Heard>),
     /// This node's own facts changed.
     OwnFacts(Facts),
-    /// [`TICK`] has passed.
-    TimePassed,
+    /// [`TICK`] has passed; these lives have a link now.
+    TimePassed { linked: BTreeSet<(NodeId, Generation)> },
 }
 
 /// One member as gossip knows it.
@@ -154,7 +158,10 @@ impl Roster {
                 let (me, generation) = (self.me.clone(), self.entries[&self.me].member.generation);
                 self.take_facts(&me, generation, facts, actions);
             }
-            RosterEvent::TimePassed => self.on_time_passed(now, wall, actions),
+            RosterEvent::TimePassed { linked } => {
+                self.reconcile(now, wall, &linked, actions);
+                self.on_time_passed(now, wall, actions);
+            }
         }
         let changed =
             |action: &RosterAction| matches!(action, RosterAction::Announce(_) | RosterAction::Publish);
@@ -245,6 +252,10 @@ impl Roster {
             if heard.node == self.me {
                 continue;
             }
+            // Relayed by anybody: a generation from far in the future would hide the real one.
+            if heard.generation.0 > u64::try_from(wall.plus(LARGEST_LEAD).0).unwrap_or(0) {
+                continue;
+            }
             let known = self.entries.get(&heard.node).map(|entry| entry.member.generation);
             if known.is_none_or(|known| known < heard.generation) {
                 let claim = Claim {
@@ -259,6 +270,33 @@ impl Roster {
                 }
             }
             self.take_facts(&heard.node, heard.generation, heard.facts, actions);
+        }
+    }
+
+    /// Link events of one member may overtake each other: what the table of links says counts in the end.
+    fn reconcile(
+        &mut self,
+        now: Instant,
+        wall: UnixMs,
+        linked: &BTreeSet<(NodeId, Generation)>,
+        actions: &mut Vec<RosterAction>,
+    ) {
+        let mut found = Vec::new();
+        for (id, entry) in self.entries.iter_mut().filter(|(id, _)| **id != self.me) {
+            let is_linked = linked.contains(&(id.clone(), entry.member.generation));
+            if is_linked && !entry.linked {
+                entry.linked = true;
+                found.push(id.clone());
+            }
+        }
+        for id in found {
+            let known = self.entries[&id].member.claim();
+            let claim = Claim {
+                liveness: Liveness::Alive,
+                incarnation: Incarnation(known.incarnation.0 + 1),
+                ..known
+            };
+            self.judge(now, wall, &id, claim, actions);
         }
     }
 

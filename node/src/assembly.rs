@@ -20,7 +20,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::beat::driver::{BeatParts, drive};
 use crate::catalogue::cache::CatalogueCache;
-use crate::catalogue::name::QueueName;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
@@ -53,6 +52,9 @@ pub struct Parts {
 
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
+
+/// Between two looks at a store that cannot be read at the start.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 
 /// For the node's row to go. A store that is slow just now must not hold up the end: a row that stays is
 /// only a hint that leads nowhere.
@@ -167,9 +169,10 @@ impl Node {
         });
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
-        // A store that is away now is read as soon as it is back; calls to known functions go on.
-        if let Err(error) = catalogue.refresh().await {
-            tracing::warn!(%error, "the catalogue cannot be read yet");
+        // A node that does not know what there is to run must not be given anything to run.
+        while let Err(error) = catalogue.refresh().await {
+            tracing::warn!(%error, "the catalogue cannot be read yet; the node waits for it");
+            tokio::time::sleep(READ_AGAIN).await;
         }
 
         let node = Self {
@@ -388,7 +391,8 @@ fn task_runner(
         worker,
         queue: parts.queue.clone(),
         supervisor: Arc::new(supervisor),
-        claimant: Claimant { node: me.to_string(), queues: vec![QueueName::default()] },
+        // From all queues: whatever is accepted into one is run.
+        claimant: Claimant { node: me.to_string(), queues: Vec::new() },
         result_limit: settings.queue.result_limit.0,
         ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),
         bell: bell.clone(),

@@ -43,9 +43,10 @@ impl World {
         self.actions.clone()
     }
 
+    /// Time passes, and no link is in the table.
     fn after(&mut self, span: Duration) -> Vec<RosterAction> {
         self.now += span;
-        self.event(RosterEvent::TimePassed)
+        self.event(RosterEvent::TimePassed { linked: BTreeSet::new() })
     }
 
     fn up(&mut self, name: &str, generation: u64) {
@@ -204,4 +205,30 @@ fn the_dead_are_forgotten_in_the_end_and_nobody_can_bury_this_node() {
     world.up("a", 9);
     world.down("a", 1, true);
     assert_eq!(world.standing("a"), (Liveness::Alive, 1));
+}
+
+#[test]
+fn a_late_word_of_a_lost_link_does_not_bury_a_linked_member() {
+    let mut world = World::new();
+    world.up("b", 1);
+    world.up("b", 1);
+    world.down("b", 1, false);
+    world.now += SUSPECT_FOR * 2;
+    world.event(RosterEvent::TimePassed { linked: [(id("b"), Generation(1))].into() });
+    assert_eq!(world.standing("b"), (Liveness::Alive, 1));
+    // A link of an earlier life says nothing about this one.
+    world.up("b", 2);
+    world.down("b", 2, false);
+    world.now += SUSPECT_FOR * 2;
+    world.event(RosterEvent::TimePassed { linked: [(id("b"), Generation(1))].into() });
+    assert_eq!(world.standing("b"), (Liveness::Dead, 2));
+}
+
+#[test]
+fn a_generation_from_the_far_future_is_not_believed_from_hearsay() {
+    let mut world = World::new();
+    world.up("b", 1);
+    world.hear(&[("b", u64::MAX), ("c", u64::MAX)]);
+    assert_eq!(world.standing("b"), (Liveness::Alive, 1));
+    assert!(!world.roster.view().members.contains_key(&id("c")));
 }

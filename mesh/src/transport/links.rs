@@ -3,7 +3,7 @@
 //! Two nodes that start together nearly always dial each other. Both connections are read; written is
 //! the one that the lower id dialled, so that both sides write on the same one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -30,6 +30,10 @@ pub(crate) struct Links {
     newest: BTreeMap<NodeId, Generation>,
 }
 
+/// Members of one mesh at most. Gossip states everybody in one message of 64 KiB, which holds some 1,150
+/// entries; restarted nodes take two for a while.
+pub(crate) const MOST_MEMBERS: usize = 800;
+
 /// Lives remembered at most. Node ids come from members only; this bounds a member that invents them.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -40,12 +44,17 @@ pub(crate) enum Added {
     Accepted { outdated: Vec<Arc<Link>> },
     /// A later life of the member is known already.
     Old(Generation),
+    /// The mesh is as large as it can be.
+    Full,
 }
 
 impl Links {
     pub(crate) fn add(&mut self, link: Arc<Link>) -> Added {
         if let Some(newest) = self.newest.get(&link.node).filter(|newest| **newest > link.generation) {
             return Added::Old(*newest);
+        }
+        if self.by_node.len() >= MOST_MEMBERS && !self.by_node.contains_key(&link.node) {
+            return Added::Full;
         }
         if self.newest.len() >= MOST_REMEMBERED {
             let by_node = &self.by_node;
@@ -81,6 +90,12 @@ impl Links {
     pub(crate) fn to_addr(&self, addr: SocketAddr) -> Option<Arc<Link>> {
         let node = self.by_node.values().flatten().find(|link| link.addr == addr)?.node.clone();
         self.to(&node)
+    }
+
+    /// The lives that have a link which is open.
+    pub(crate) fn lives(&self) -> BTreeSet<(NodeId, Generation)> {
+        let open = self.all().filter(|link| link.connection.close_reason().is_none());
+        open.map(|link| (link.node.clone(), link.generation)).collect()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {

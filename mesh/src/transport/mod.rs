@@ -26,7 +26,7 @@ use crate::wire::message::{Goodbye, Hello, Open, Refusal, kind};
 use crate::wire::{self, to_payload};
 use channel::{Channel, ChannelError};
 use hello::{Demands, LinkError};
-use links::{Added, Link, Links};
+use links::{Added, Link, Links, MOST_MEMBERS};
 use outbox::{Outboxes, Outgoing};
 use refusals::Refusals;
 use tls::Credentials;
@@ -308,6 +308,7 @@ impl Transport {
         let added = self.links.lock().add(link.clone());
         match added {
             Added::Old(known) => Err(LinkError::Refused(Refusal::OldGeneration(known))),
+            Added::Full => Err(LinkError::Refused(Refusal::Full(MOST_MEMBERS as u32))),
             Added::Accepted { outdated } => {
                 for old in outdated {
                     old.connection.close(CLOSE_OUTDATED, b"a later life of this node is linked");

@@ -74,6 +74,9 @@ pub enum Refusal {
     /// Facts over the limits, or an address that cannot be reached.
     #[error("what it says about itself is not valid")]
     Malformed,
+    /// One mesh cannot hold more members.
+    #[error("the mesh has {0} members, which is the most that one mesh can hold")]
+    Full(u32),
 }
 
 /// A member leaves; its generation is over.

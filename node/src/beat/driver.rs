@@ -96,6 +96,7 @@ pub async fn drive(parts: BeatParts) {
         answers,
         dice,
         store_time: None,
+        asking_clock: false,
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
@@ -104,13 +105,31 @@ pub async fn drive(parts: BeatParts) {
     driver.run(answered).await;
 }
 
+/// A reading of the store's clock.
+#[derive(Clone, Copy)]
+struct StoreTime {
+    at: Instant,
+    store: UnixMs,
+    /// How long the answer took: half of it is the error.
+    took: Duration,
+}
+
+/// A slow answer says little about the time: one that took this much longer than the last good one is
+/// asked for again, unless that one has grown old.
+const SLOWER: Duration = Duration::from_millis(10);
+const OLD_READING: Duration = Duration::from_secs(60);
+
+/// Before the store's clock is asked again after an error or a slow answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 struct Driver {
     parts: BeatParts,
     plan: Plan,
     answers: mpsc::Sender<Answer>,
     dice: StdRng,
-    /// A moment, and the store's clock at that moment.
-    store_time: Option<(Instant, UnixMs)>,
+    store_time: Option<StoreTime>,
+    /// A reading of the store's clock is under way.
+    asking_clock: bool,
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
@@ -193,10 +212,19 @@ impl Driver {
         });
     }
 
-    fn ask_clock(&self) {
+    fn ask_clock(&mut self) {
+        self.ask_clock_after(Duration::ZERO);
+    }
+
+    /// Asks for the store's clock, one question at a time.
+    fn ask_clock_after(&mut self, pause: Duration) {
+        if std::mem::replace(&mut self.asking_clock, true) {
+            return;
+        }
         let (queue, answers, clock) =
             (self.parts.queue.clone(), self.answers.clone(), self.parts.env.clock.clone());
         self.spawn(async move {
+            tokio::time::sleep(pause).await;
             let asked = clock.now();
             let now = within(queue.now()).await;
             let _ = answers.send(Answer::Clock(now, asked, clock.now())).await;
@@ -220,31 +248,35 @@ impl Driver {
                 self.note_outcome(&commit, &result);
                 self.take(Event::CommitEnded { id, result, dice });
             }
-            Answer::Clock(Ok(store), asked, answered) => {
-                // The store looked at its clock somewhere between asking and answering.
-                let first = self.store_time.is_none();
-                self.store_time = Some((asked + (answered - asked) / 2, store));
-                if first {
-                    // What came before the first reading of the clock was not handed in.
-                    self.on_catalogue(&self.parts.catalogue.current());
-                    self.on_view(&self.parts.mesh.view());
-                }
-                self.take(Event::TimerFired);
-            }
-            Answer::Clock(Err(error), ..) => {
-                tracing::debug!(%error, "the store's clock cannot be read");
-                if self.store_time.is_none() {
-                    let again = self.answers.clone();
-                    let (queue, clock) = (self.parts.queue.clone(), self.parts.env.clock.clone());
-                    self.spawn(async move {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                        let asked = clock.now();
-                        let now = within(queue.now()).await;
-                        let _ = again.send(Answer::Clock(now, asked, clock.now())).await;
-                    });
-                }
+            Answer::Clock(reading, asked, answered) => {
+                self.asking_clock = false;
+                self.on_clock(reading, asked, answered);
             }
         }
+    }
+
+    fn on_clock(&mut self, reading: Result<UnixMs, StoreError>, asked: Instant, answered: Instant) {
+        let took = answered - asked;
+        let store = match reading {
+            Ok(store) => store,
+            Err(error) => {
+                tracing::debug!(%error, "the store's clock cannot be read");
+                return self.ask_clock_after(ASK_AGAIN);
+            }
+        };
+        let is_worse = |known: StoreTime| took > known.took + SLOWER && answered - known.at < OLD_READING;
+        if self.store_time.is_some_and(is_worse) {
+            return self.ask_clock_after(ASK_AGAIN);
+        }
+        let first = self.store_time.is_none();
+        // The store looked at its clock somewhere between asking and answering.
+        self.store_time = Some(StoreTime { at: asked + took / 2, store, took });
+        if first {
+            // What came before the first reading of the clock was not handed in.
+            self.on_catalogue(&self.parts.catalogue.current());
+            self.on_view(&self.parts.mesh.view());
+        }
+        self.take(Event::TimerFired);
     }
 
     /// Tells the workers about firings, and people about what went wrong.
@@ -260,7 +292,13 @@ impl Driver {
                 }
             }
             Ok(TickOutcome::TooEarly { store_now }) => {
-                self.store_time = Some((self.parts.env.clock.now(), *store_now));
+                let at = self.parts.env.clock.now();
+                if let Some(ahead) =
+                    self.store_now().map(|now| now.millis_since(*store_now)).filter(|ahead| *ahead > 1_000)
+                {
+                    tracing::warn!(schedule = %commit.schedule, ahead_ms = ahead, "the store's clock has stepped back; schedules wait until it has caught up");
+                }
+                self.store_time = Some(StoreTime { at, store: *store_now, took: Duration::ZERO });
             }
             Ok(TickOutcome::Moved(_)) => {}
             Err(error) => {
@@ -315,13 +353,13 @@ impl Driver {
 
     /// The store's clock now, as far as it is known.
     fn store_now(&self) -> Option<UnixMs> {
-        let (at, store) = self.store_time?;
+        let StoreTime { at, store, .. } = self.store_time?;
         Some(store.plus(self.parts.env.clock.now().saturating_duration_since(at)))
     }
 
     /// The wake as a moment of this node's timers.
     fn wake_instant(&self) -> Option<Instant> {
-        let (at, store) = self.store_time?;
+        let StoreTime { at, store, .. } = self.store_time?;
         let wake = self.wake?;
         let after = u64::try_from(wake.millis_since(store)).unwrap_or(0);
         Some(at + Duration::from_millis(after))

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use super::Gateway;
 use super::reply::{ApiError, Named, content_type, timeout};
 use crate::catalogue::name::FunctionName;
+use crate::problem::Problem;
 use crate::router::Request;
 use crate::worker::answer::Answer;
 
@@ -22,6 +23,11 @@ pub(super) async fn call(
     headers: HeaderMap,
     input: Body,
 ) -> Result<Response, ApiError> {
+    if headers.contains_key("Idempotency-Key") {
+        let detail =
+            "Idempotency-Key is for tasks in this version: POST to .../tasks instead, or leave it out";
+        return Err(Problem::bad_request(detail).into());
+    }
     let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
     let request = Request {
         id: gateway.fresh_id(),

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `server` | connections: limits, slow clients, graceful end |
+//! | `server`, `impatient` | connections: limits, slow clients, graceful end |
 //! | `guard` | who may come in |
 //! | `reply` | problems and JSON as responses, bodies and queries with their limits |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
@@ -10,6 +10,7 @@
 mod calls;
 mod functions;
 mod guard;
+mod impatient;
 mod mesh;
 mod reply;
 mod schedules;

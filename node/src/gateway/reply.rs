@@ -132,6 +132,9 @@ fn source(error: &dyn std::error::Error) -> String {
 /// A client that sends nothing for so long has gone.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 
+/// And one whose body is not complete by then holds memory that others need: 16 MiB at 60 KiB/s.
+const BODY_WITHIN: Duration = Duration::from_secs(300);
+
 /// Memory for the bodies that this node holds at the same time.
 pub struct BodyBudget {
     /// One permit for each [`BUDGET_UNIT`] bytes.
@@ -166,6 +169,11 @@ impl BodyBudget {
         body: Body,
         limit: usize,
     ) -> Result<HeldBody, ApiError> {
+        let reading = tokio::time::timeout(BODY_WITHIN, self.read_all(headers, body, limit));
+        reading.await.unwrap_or_else(|_| Err(too_slow(BODY_WITHIN).into()))
+    }
+
+    async fn read_all(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<HeldBody, ApiError> {
         let limit = limit.min(self.largest);
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -199,10 +207,7 @@ impl BodyBudget {
                 Ok(Some(Err(error))) => {
                     return Err(Problem::bad_request(format!("the body broke off: {error}")).into());
                 }
-                Err(_) => {
-                    let detail = format!("nothing came for {BODY_PAUSE:?}");
-                    return Err(Problem::new(408, "body_timeout", "the body did not come", detail).into());
-                }
+                Err(_) => return Err(too_slow(BODY_PAUSE).into()),
             }
         }
     }
@@ -216,6 +221,11 @@ impl BodyBudget {
                 .into()
         })
     }
+}
+
+fn too_slow(within: Duration) -> Problem {
+    let detail = format!("the body, or a further piece of it, did not come within {within:?}");
+    Problem::new(408, "body_timeout", "the body did not come", detail)
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -277,7 +287,7 @@ pub(super) fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, ApiE
     if headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*") {
         return Ok(Some(0));
     }
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let Some(value) = headers.get(header::IF_MATCH).filter(|value| *value != "*") else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim().trim_matches('"');
     let revision = text
         .parse()

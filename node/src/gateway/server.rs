@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::impatient::Impatient;
+
 /// What one connection may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -38,7 +40,10 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     loop {
-        let place = places.clone().acquire_owned().await.expect("this semaphore is never closed");
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place.expect("this semaphore is never closed"),
+            () = stop.cancelled() => return,
+        };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
@@ -56,7 +61,8 @@ pub async fn serve(
             http.timer(TokioTimer::new())
                 .header_read_timeout(limits.header_timeout)
                 .max_buf_size(limits.headers.max(8_192));
-            let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+            let connection =
+                http.serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(routes));
             let mut connection = std::pin::pin!(connection);
             // Errors here are a client's: it went away, or sent what is not HTTP.
             tokio::select! {

@@ -47,12 +47,12 @@ pub struct TaskFilter {
     pub limit: u32,
 }
 
-/// Who claims: the node and its process, so that a restarted node does not pass for the old one.
+/// Who claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimant {
     /// The node's id.
     pub node: String,
-    /// The queues it serves.
+    /// The queues it takes from; all of them when empty.
     pub queues: Vec<QueueName>,
 }
 
@@ -108,7 +108,7 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Makes a failed, dead, cancelled or expired task ready again; answers the state afterwards.
     async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError>;
 
-    /// How long until a task of these queues may be claimed: zero when one may be now, `None` when none
+    /// How long until a task of these queues (of all, when none is named) may be claimed: zero when one may be now, `None` when none
     /// waits. What has expired does not count.
     async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError>;
 

@@ -22,7 +22,7 @@ use crate::problem::Problem;
 use crate::queue::task::TaskId;
 use crate::worker::answer::Answer;
 use crate::worker::{Call, NotAdmitted, Worker};
-use remote::{Declined, remote_call};
+use remote::{Declined, Terms, remote_call};
 
 /// A worker that did not say whether it takes a call within this time is left alone for [`IN_DOUBT`], and
 /// the next one is asked. A healthy one answers in well under a millisecond; a machine whose every core
@@ -30,8 +30,10 @@ use remote::{Declined, remote_call};
 const ACCEPT_WITHIN: Duration = Duration::from_millis(300);
 const IN_DOUBT: Duration = Duration::from_secs(1);
 
-/// How long a call may wait for a slot when every worker is busy, at most.
+/// How long a call may wait for a slot when every worker is busy, at most; and how long at each worker
+/// before the next one is asked.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_EACH: Duration = Duration::from_millis(250);
 
 /// A call as it comes from a client.
 #[derive(Clone, Debug)]
@@ -84,39 +86,48 @@ impl Router {
         let known = known.ok_or_else(|| Problem::no_function(&request.function))?;
         let revision = self.catalogue.current().revision;
         let timeout = request.timeout.unwrap_or(known.definition.timeout.0);
+        let deadline = self.env.clock.now() + timeout;
         let give_up = self.env.clock.now() + timeout.min(LONGEST_PATIENCE);
 
-        // First whoever has a free slot, then whoever gets one in time.
-        for patient in [false, true] {
+        // First whoever has a free slot; then all of them in turn, a short wait at each, because nobody
+        // knows which one is free next.
+        let mut patience = Duration::ZERO;
+        loop {
             let view = self.mesh.view();
             let key = request.key.as_deref();
             let workers = choice::workers(&view, key, &self.doubtful(), self.env.entropy.u64());
+            let mut lost_time = workers.is_empty();
             for node in workers {
                 let left = give_up.saturating_duration_since(self.env.clock.now());
-                let patience = if patient { left } else { Duration::ZERO };
-                match self.try_on(&node, &request, revision, patience).await {
+                match self.try_on(&node, &request, revision, patience.min(left), deadline).await {
                     Ok(routed) => return Ok((node, routed)),
-                    Err(Declined::NoSuchFunction) => return Err(Problem::no_function(&request.function)),
                     Err(Declined::TooLarge) => {
-                        return Err(Problem::new(
-                            413,
-                            "input_too_large",
-                            "the input is too large",
-                            format!("node {node} takes less"),
-                        ));
+                        let detail =
+                            format!("node {node} takes less; limits.input should be equal on all nodes");
+                        return Err(Problem::new(413, "input_too_large", "the input is too large", detail));
                     }
                     Err(Declined::NoAnswer(reason)) => {
                         tracing::debug!(%node, reason, "a worker did not take a call; trying another");
                         self.doubtful.lock().insert(node, self.env.clock.now());
+                        lost_time = true;
                     }
-                    Err(Declined::Busy | Declined::Stopping | Declined::CannotTell) => {}
-                }
-                if patient && self.env.clock.now() >= give_up {
-                    break;
+                    // Whether it lags behind the catalogue, is full or stops: nothing has run there.
+                    Err(Declined::NoSuchFunction | Declined::CannotTell | Declined::Stopping) => {
+                        lost_time = true
+                    }
+                    Err(Declined::Busy) => {}
                 }
             }
+            if self.env.clock.now() >= give_up {
+                let detail = "every worker is busy, stopping or out of reach; try again in a moment";
+                return Err(Problem::no_worker(detail));
+            }
+            if lost_time && !patience.is_zero() {
+                // Nobody to wait at: without this pause the loop would spin.
+                tokio::time::sleep(PATIENCE_EACH / 5).await;
+            }
+            patience = PATIENCE_EACH;
         }
-        Err(Problem::no_worker("every worker is busy, stopping or out of reach; try again in a moment"))
     }
 
     async fn try_on(
@@ -125,6 +136,7 @@ impl Router {
         request: &Request,
         revision: u64,
         patience: Duration,
+        deadline: Instant,
     ) -> Result<Result<Answer, Problem>, Declined> {
         if let Some(worker) = self.worker.as_ref().filter(|_| *node == self.mesh.view().me) {
             let admitted = worker.admit(&request.function, revision, patience).await;
@@ -134,15 +146,17 @@ impl Router {
                 NotAdmitted::Stopping => Declined::Stopping,
                 NotAdmitted::CannotTell => Declined::CannotTell,
             })?;
+            let left = deadline.saturating_duration_since(self.env.clock.now());
             let call = Call {
                 id: request.id,
                 input: request.input.clone(),
                 content_type: request.content_type.clone(),
-                timeout: request.timeout,
+                timeout: request.timeout.map(|_| left),
             };
             return Ok(worker.run(admitted, call).await);
         }
-        remote_call(&self.mesh, node, request, revision, patience, ACCEPT_WITHIN).await
+        let terms = Terms { catalogue_revision: revision, patience, accept_within: ACCEPT_WITHIN, deadline };
+        remote_call(&self.mesh, &*self.env.clock, node, request, &terms).await
     }
 
     /// Workers that lately did not answer.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use beatmesh_mesh::Mesh;
+use beatmesh_mesh::env::Clock;
 use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::transport::channel::{Channel, ChannelError, ChannelReader, ChannelWriter, FRAME_LIMIT};
 use beatmesh_mesh::wire::{from_payload, to_payload};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
+use tokio::time::Instant;
 
 use super::Request;
 use super::wire::{CALL_SERVICE, CallHeader, Head, No, kind};
@@ -31,6 +33,22 @@ pub enum Declined {
     NoAnswer(String),
 }
 
+/// On what terms a call is offered to another node.
+pub struct Terms {
+    /// The catalogue that this node knows.
+    pub catalogue_revision: u64,
+    /// How long the worker may let it wait for a slot.
+    pub patience: Duration,
+    /// How long, besides that, the worker may take to answer the offer.
+    pub accept_within: Duration,
+    /// The function must have ended by then.
+    pub deadline: Instant,
+}
+
+/// After the deadline: the worker stops the function at its deadline and says so; a worker that says
+/// nothing for so long after that has been lost in a way that its links do not show.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs a call on another node.
 ///
 /// # Errors
@@ -38,27 +56,28 @@ pub enum Declined {
 /// that the answer was lost.
 pub async fn remote_call(
     mesh: &Mesh,
+    clock: &dyn Clock,
     node: &NodeId,
     request: &Request,
-    catalogue_revision: u64,
-    patience: Duration,
-    accept_within: Duration,
+    terms: &Terms,
 ) -> Result<Result<Answer, Problem>, Declined> {
+    let left = terms.deadline.saturating_duration_since(clock.now());
     let header = CallHeader {
         id: *request.id.0.as_bytes(),
         function: request.function.to_string(),
-        catalogue_revision,
+        catalogue_revision: terms.catalogue_revision,
         ring_fingerprint: mesh.view().ring.fingerprint(),
         content_type: request.content_type.clone(),
         input_length: request.input.len() as u64,
-        timeout_ms: request.timeout.map_or(0, |timeout| millis(timeout).max(1)),
-        patience_ms: millis(patience),
+        timeout_ms: request.timeout.map_or(0, |_| millis(left).max(1)),
+        patience_ms: millis(terms.patience),
     };
     let accepting = accepted(mesh, node, &header);
-    let channel = tokio::time::timeout(accept_within + patience, accepting)
+    let channel = tokio::time::timeout(terms.accept_within + terms.patience, accepting)
         .await
         .unwrap_or_else(|_| Err(Declined::NoAnswer("it did not accept in time".to_owned())))?;
-    Ok(run(node, request, channel).await)
+    let running = tokio::time::timeout_at(terms.deadline + GRACE, run(node, request, channel));
+    Ok(running.await.unwrap_or_else(|_| Err(Problem::answer_lost(node, "it did not answer in time"))))
 }
 
 /// Opens the channel and waits until the worker holds a slot. Dropped in time, nothing happens there.

@@ -28,7 +28,7 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    let mut request = Request::builder().method(method).uri(path).header("Host", "node");
+    let mut request = Request::builder().method(method).uri(path).header("Host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -43,12 +43,14 @@ impl CatalogueStore for SqlStore {
         let schedules =
             sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules");
         let schedules = schedules.fetch_all(&self.readers).await.map_err(error::reading)?;
-        let functions = functions.iter().map(|row| function(row).map(|entry| (entry.name.clone(), entry)));
-        let schedules = schedules.iter().map(|row| schedule(row).map(|entry| (entry.name.clone(), entry)));
         Ok(Catalogue {
             revision,
-            functions: functions.collect::<sqlx::Result<_>>().map_err(error::reading)?,
-            schedules: schedules.collect::<sqlx::Result<_>>().map_err(error::reading)?,
+            functions: readable(functions.iter().map(function))
+                .map(|entry| (entry.name.clone(), entry))
+                .collect(),
+            schedules: readable(schedules.iter().map(schedule))
+                .map(|entry| (entry.name.clone(), entry))
+                .collect(),
         })
     }
 
@@ -182,6 +184,16 @@ impl CatalogueStore for SqlStore {
         });
         edited.await?
     }
+}
+
+/// What this version can read. A definition with a field that only a later version knows must not take the
+/// others away from this node.
+fn readable<T>(entries: impl Iterator<Item = sqlx::Result<T>>) -> impl Iterator<Item = T> {
+    entries.filter_map(|entry| {
+        entry
+            .inspect_err(|error| tracing::error!(%error, "a definition cannot be read by this version of the program; it is not known here"))
+            .ok()
+    })
 }
 
 async fn write_function(

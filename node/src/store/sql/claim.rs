@@ -18,6 +18,9 @@ use crate::queue::{Claimant, StoreError};
 /// their priorities holds within each such piece.
 const PROMOTED_AT_ONCE: i64 = 1_000;
 
+/// Queues looked at in one claim by a claimant that takes from all.
+const MOST_QUEUES: usize = 256;
+
 /// Ids in one list. A list is filled up to a power of two, so that few different statements are prepared.
 const LONGEST_LIST: usize = 128;
 
@@ -30,7 +33,8 @@ pub(super) async fn claim(
 ) -> sqlx::Result<Vec<Claimed>> {
     promote(tx).await?;
     let mut best = Vec::new();
-    for queue in &who.queues {
+    let all = if who.queues.is_empty() { ready_queues(tx).await? } else { Vec::new() };
+    for queue in who.queues.iter().chain(&all) {
         best.extend(ready(tx, queue, most).await?);
     }
     // Each queue's are in order already; several queues' are not.
@@ -61,6 +65,24 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     .await?;
     tx.promoted = true;
     Ok(())
+}
+
+/// The queues that hold ready tasks: one step of the index for each, however long they are.
+async fn ready_queues(tx: &mut Tx<'_>) -> sqlx::Result<Vec<QueueName>> {
+    let mut queues = Vec::new();
+    let mut after = String::new();
+    while queues.len() < MOST_QUEUES {
+        let row = sqlx::query("SELECT MIN(queue) AS next FROM tasks WHERE phase = ? AND queue > ?")
+            .bind(phase::READY)
+            .bind(after.as_str())
+            .fetch_one(&mut *tx.connection)
+            .await?;
+        let Some(next) = row.try_get::<Option<String>, _>("next")? else { break };
+        // A name that is none is not ours: it must not stop the others.
+        queues.extend(next.parse().ok());
+        after = next;
+    }
+    Ok(queues)
 }
 
 /// Urgency, age and id of a queue's best tasks. One queue at a time: over several at once no index gives
@@ -138,15 +160,15 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
 impl SqlStore {
     /// One read: whether a task is ready, else when the first one will be, and the clock it is seen by.
     pub(super) async fn read_next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        if queues.is_empty() {
-            return Ok(None);
-        }
-        let marks = marks(queues.len());
+        let of_queues = match queues.len() {
+            0 => String::new(),
+            count => format!("AND queue IN ({})", marks(count)),
+        };
         // Each part ends at the first row that it finds in its index.
         let query = format!(
             "SELECT clock.now AS now, CASE WHEN EXISTS (SELECT 1 FROM tasks WHERE phase = {} \
-             AND queue IN ({marks}) AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
-             ELSE (SELECT wake_at FROM tasks WHERE phase = {} AND queue IN ({marks}) AND (expires_at IS NULL \
+             {of_queues} AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
+             ELSE (SELECT wake_at FROM tasks WHERE phase = {} {of_queues} AND (expires_at IS NULL \
              OR (expires_at > wake_at AND expires_at > clock.now)) ORDER BY wake_at LIMIT 1) END AS next \
              FROM (SELECT {CLOCK} AS now) AS clock",
             phase::READY,

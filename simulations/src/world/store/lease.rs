@@ -19,7 +19,9 @@ impl StoreState {
         let mut ready: Vec<_> = self
             .tasks
             .values_mut()
-            .filter(|row| row.phase == Phase::Ready && who.queues.contains(&row.record.queue))
+            .filter(|row| {
+                row.phase == Phase::Ready && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
+            })
             .filter(|row| row.record.expires_at.is_none_or(|expires| expires > now))
             .collect();
         ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));

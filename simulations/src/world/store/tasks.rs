@@ -84,7 +84,7 @@ impl StoreState {
     pub(super) fn next_ready(&self, queues: &[QueueName]) -> Option<Duration> {
         let waits = |row: &&Row| {
             matches!(row.phase, Phase::Waiting | Phase::Ready)
-                && queues.contains(&row.record.queue)
+                && (queues.is_empty() || queues.contains(&row.record.queue))
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)
         };
         self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()
