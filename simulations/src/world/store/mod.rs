@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Requests travel beside turmoil's network, as closures; what may happen to them on the way is the
-//! [`line`]'s business. A request that is on its way arrives also when its sender has crashed.
+//! module `line`'s business. A request that is on its way arrives also when its sender has crashed.
 
 pub mod client;
 pub mod guards;
