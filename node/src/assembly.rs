@@ -54,6 +54,10 @@ pub struct Parts {
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 
+/// For the node's row to go. A store that is slow just now must not hold up the end: a row that stays is
+/// only a hint that leads nowhere.
+const WITHDRAW_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why a node does not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -119,6 +123,8 @@ pub struct Node {
     /// Stops taking HTTP connections.
     stop_serving: CancellationToken,
     connections: TaskTracker,
+    /// Calls of other nodes that run here.
+    remote_calls: TaskTracker,
     _lock: Box<dyn FileLock>,
 }
 
@@ -149,6 +155,7 @@ impl Node {
             Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
+        let remote_calls = TaskTracker::new();
         let inbox = Arc::new(NodeInbox {
             spawner: env.spawner.clone(),
             worker: worker.clone(),
@@ -156,6 +163,7 @@ impl Node {
             waiters: waiters.clone(),
             bell: bell.clone(),
             catalogue: catalogue.clone(),
+            calls: remote_calls.clone(),
         });
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
@@ -178,6 +186,7 @@ impl Node {
             stop_driving: CancellationToken::new(),
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
+            remote_calls,
             _lock: lock,
             env,
         };
@@ -209,7 +218,7 @@ impl Node {
         node.in_ring().await;
         let (stop, open) = (node.stop_serving.clone(), node.connections.clone());
         let serving = serve(node.env.clone(), listener, gateway.routes(), limits, stop, open);
-        node.env.spawner.spawn("http", OnExit::Fine, Box::pin(serving));
+        node.env.spawner.spawn("http", OnExit::StopNode, Box::pin(serving));
         node.ready.store(true, Ordering::Relaxed);
         tracing::info!(node = %node.id, %generation, http = %node.http, mesh = %node.mesh.advertise(), "node is ready");
         Ok(node)
@@ -264,7 +273,7 @@ impl Node {
                 OnExit::StopNode,
                 Box::pin(tasks.supervisor.clone().renew_all()),
             );
-            self.env.spawner.spawn("task claims", OnExit::Fine, Box::pin(tasks.clone().run()));
+            self.env.spawner.spawn("task claims", OnExit::StopNode, Box::pin(tasks.clone().run()));
         }
     }
 
@@ -305,18 +314,22 @@ impl Node {
                 tasks.finish(budget).await;
             }
         };
-        let finishing_requests = tokio::time::timeout(budget, self.connections.wait());
-        let (_, finished) = tokio::join!(finishing_tasks, finishing_requests);
+        self.remote_calls.close();
+        let finishing_calls = async {
+            self.connections.wait().await;
+            self.remote_calls.wait().await;
+        };
+        let (_, finished) = tokio::join!(finishing_tasks, tokio::time::timeout(budget, finishing_calls));
         if finished.is_err() {
+            let (connections, calls) = (self.connections.len(), self.remote_calls.len());
             tracing::warn!(
-                connections = self.connections.len(),
+                connections,
+                calls,
                 "requests still run at the end of the budget; breaking them off"
             );
         }
-        // Other nodes may still have calls here: their channels break off with the links.
-        let withdrawn =
-            tokio::time::timeout(Duration::from_secs(2), self.seeds.withdraw(&self.id, self.generation))
-                .await;
+        let withdrawing = self.seeds.withdraw(&self.id, self.generation);
+        let withdrawn = tokio::time::timeout(WITHDRAW_WITHIN, withdrawing).await;
         if !matches!(withdrawn, Ok(Ok(()))) {
             tracing::warn!("this node's row stays in the node table; it will be ignored and pruned");
         }

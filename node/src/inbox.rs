@@ -9,6 +9,7 @@ use beatmesh_mesh::transport::channel::Channel;
 use beatmesh_mesh::wire::to_payload;
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::gateway::waiters::Waiters;
@@ -31,6 +32,8 @@ pub struct NodeInbox {
     pub bell: Arc<Notify>,
     /// Told of edits.
     pub catalogue: Arc<CatalogueCache>,
+    /// Counts the calls of other nodes that run here: a node that leaves waits for them.
+    pub calls: TaskTracker,
 }
 
 impl Inbox for NodeInbox {
@@ -43,6 +46,7 @@ impl Inbox for NodeInbox {
                 None => refuse(channel).await,
             }
         };
+        let serving = self.calls.track_future(serving);
         self.spawner.spawn("call of another node", OnExit::Fine, Box::pin(serving));
     }
 

@@ -1,1 +1,36 @@
+//! The harness of the end-to-end tests: real processes of the built binary, real signals, real files.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `binary` | which binary is tested |
+//! | `process` | a child process: log in a file, signals, never left behind |
+//! | `node`, `mesh` | one node, several nodes with one store |
+//! | `http` | requests and answers |
+//! | `wait` | waiting for a condition, with a deadline |
+//! | `side_file` | what functions write down about their own executions |
+//! | `processes` | what runs on this machine and belongs to a test |
+//! | `ledger` | a schedule's ticks, checked |
+//! | `scratch`, `figures` | directories, percentiles |
+//!
+//! Rules: no port is chosen by hand, no test waits for luck, nothing is left running, also when a test
+//! panics; a failing test prints the ends of the logs of its processes.
 
+pub mod binary;
+pub mod figures;
+pub mod http;
+pub mod ledger;
+pub mod mesh;
+pub mod node;
+pub mod process;
+pub mod processes;
+pub mod scratch;
+pub mod side_file;
+pub mod wait;
+
+pub use http::{Answer, Client};
+pub use mesh::TestMesh;
+pub use node::{Node, NodeSpec};
+pub use process::{Process, Signal};
+pub use scratch::Scratch;
+pub use side_file::SideFile;
+pub use wait::{until, until_some};

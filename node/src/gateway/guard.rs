@@ -38,18 +38,34 @@ fn without_key(keys: &ApiKeys, headers: &HeaderMap) -> Option<Problem> {
     Some(Problem::new(401, "unauthorized", "an API key is needed", detail))
 }
 
+/// Refuses what a web page of another origin makes somebody's browser send. The Host tells of a page that
+/// has pointed its own name at loopback: browsers send no Origin with the reads of such a page.
 fn from_another_origin(headers: &HeaderMap) -> Option<Problem> {
-    let origin = headers.get(header::ORIGIN)?.to_str().unwrap_or("null");
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
+    let host = text(header::HOST).unwrap_or_default();
+    if !is_loopback(host) {
+        let detail = format!(
+            "`{host}` is not a loopback name: a node without security.api_keys_file answers only as localhost, 127.0.0.1 or [::1]"
+        );
+        return Some(Problem::new(403, "foreign_host", "the request was meant for another host", detail));
+    }
+    let origin = text(header::ORIGIN)?;
     let is_same = origin.strip_prefix("http://").is_some_and(|authority| authority == host);
-    // A page may also have pointed its own name at loopback: then origin and host agree, on that name.
-    let is_loopback = ["127.0.0.1", "localhost", "[::1]"]
-        .iter()
-        .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')));
-    (!is_same || !is_loopback).then(|| {
+    (!is_same).then(|| {
         let detail = format!("a page of {origin} may not use a node without API keys");
         Problem::new(403, "foreign_origin", "the request comes from another web page", detail)
     })
+}
+
+/// Whether `host` (a Host header, with or without port) names this machine for itself.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -81,7 +97,9 @@ mod tests {
 
     #[test]
     fn pages_of_other_origins_are_refused() {
-        let from = |pairs| from_another_origin(&headers(pairs)).map(|problem| problem.status);
+        let from = |pairs: &[(&'static str, &'static str)]| {
+            from_another_origin(&headers(pairs)).map(|problem| problem.status)
+        };
         assert_eq!(from(&[("host", "localhost:8080")]), None);
         assert_eq!(from(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")]), None);
         assert_eq!(from(&[("host", "localhost:8080"), ("origin", "https://evil.example")]), Some(403));
@@ -91,5 +109,12 @@ mod tests {
             Some(403)
         );
         assert_eq!(from(&[("host", "localhost:8080"), ("origin", "null")]), Some(403));
+        // A page that has pointed its name here reads without an Origin.
+        assert_eq!(from(&[("host", "evil.example:8080")]), Some(403));
+        assert_eq!(from(&[("host", "10.0.0.1:8080")]), Some(403));
+        assert_eq!(from(&[]), Some(403));
+        for host in ["127.0.0.1", "127.0.0.2:1", "[::1]:8080", "LOCALHOST"] {
+            assert_eq!(from(&[("host", host)][..]), None, "{host}");
+        }
     }
 }

@@ -57,7 +57,12 @@ impl Supervisor {
             lost.cancel();
         }
         let held = Held { attempt, certain_until: asked + self.lease, lost: lost.clone(), is_ending: false };
-        self.held.lock().insert(task, held);
+        if let Some(old) = self.held.lock().insert(task, held) {
+            // The task came back to this node before the loss of its last lease was noticed: two
+            // executions at once are what a lease is there to prevent.
+            tracing::warn!(%task, attempt = old.attempt.0, "a task came back while its last attempt still runs here; stopping that one");
+            old.lost.cancel();
+        }
         lost
     }
 

@@ -25,7 +25,7 @@ async fn a_locked_file_is_unavailable_in_seconds_and_recovers_by_itself() {
         // Readers do not wait for writers.
         let start = Instant::now();
         assert!(store.task(before.id).await.expect("read").is_some());
-        assert!(store.next_ready(&[before.queue.clone()]).await.expect("read").is_some());
+        assert!(store.next_ready(std::slice::from_ref(&before.queue)).await.expect("read").is_some());
         assert!(store.now().await.is_ok() && store.schedule_states().await.is_ok());
         assert!(start.elapsed() < Duration::from_secs(1), "{lock}: {:?}", start.elapsed());
 
@@ -68,7 +68,7 @@ async fn more_changes_than_may_wait_are_refused_at_once_and_leave_no_trace() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(full >= CALLERS - 4_096 - 256 && full < CALLERS, "{full} were refused at once");
+    assert!((CALLERS - 4_096 - 256..CALLERS).contains(&full), "{full} were refused at once");
     run(&mut other, "ROLLBACK").await;
     store.enqueue(vec![task()]).await.expect("the same store works on");
     assert_eq!(number(&mut other, "SELECT COUNT(*) FROM tasks").await, 1);

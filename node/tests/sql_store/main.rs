@@ -1,5 +1,7 @@
 //! The SQLite store: the stories of every store, and what only files, locks and dying processes can show.
 
+#![expect(clippy::disallowed_methods, reason = "it measures real time, and kills at some moment")]
+
 mod closing;
 mod full_disk;
 mod locked;

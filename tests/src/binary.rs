@@ -1,0 +1,38 @@
+//! Which binary is tested: `BEATMESH_BIN`, else the one that stands where Cargo puts it for this build.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The binary `beatmesh`.
+///
+/// # Panics
+/// When there is none. The message says how to build it.
+#[must_use]
+pub fn path() -> PathBuf {
+    let path = match std::env::var_os("BEATMESH_BIN") {
+        Some(path) => PathBuf::from(path),
+        // target/<profile>/deps/<test> -> target/<profile>/beatmesh
+        None => {
+            let test = std::env::current_exe().expect("the test knows its own path");
+            test.ancestors().nth(2).expect("it lies in target/<profile>/deps").join("beatmesh")
+        }
+    };
+    assert!(
+        path.is_file(),
+        "there is no {}: build it with `cargo build -p beatmesh-node`, or set BEATMESH_BIN",
+        path.display()
+    );
+    path.canonicalize().expect("it exists")
+}
+
+/// A command of the binary, without this machine's own settings.
+#[must_use]
+pub fn command() -> Command {
+    let mut command = Command::new(path());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BEATMESH_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}

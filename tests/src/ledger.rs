@@ -1,0 +1,126 @@
+//! A schedule's ledger, read over HTTP and checked: every due time once, none missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::{Client, SideFile};
+
+/// One due time, as the ledger has it.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// When it was due, in milliseconds since 1970.
+    pub due: i64,
+    /// `fired` or `skipped`.
+    pub state: String,
+    /// Why it was skipped.
+    pub reason: Option<String>,
+    /// The task of a firing.
+    pub task: Option<String>,
+    /// Who committed it.
+    pub node: String,
+    /// Commit minus due.
+    pub lateness: i64,
+    /// Due times that this line stands for.
+    pub count: i64,
+}
+
+/// The whole ledger of a schedule, oldest first.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn read(client: &Client, schedule: &str) -> Vec<Tick> {
+    let answer = client.get(&format!("/v1/schedules/{schedule}/ticks?limit=10000")).await.ok().json();
+    let mut ticks: Vec<Tick> = answer["ticks"].as_array().expect("a list").iter().map(tick).collect();
+    ticks.reverse();
+    ticks
+}
+
+fn tick(line: &Value) -> Tick {
+    let text = |key: &str| line[key].as_str().map(str::to_owned);
+    let number = |key: &str| line[key].as_i64().unwrap_or_else(|| panic!("{key} is missing: {line:#}"));
+    Tick {
+        due: time(&line["due"]),
+        state: text("state").expect("every line has a state"),
+        reason: text("reason"),
+        task: text("task_id"),
+        node: text("node").expect("every line has a node"),
+        lateness: number("lateness_ms"),
+        count: number("count"),
+    }
+}
+
+/// An RFC 3339 time as milliseconds since 1970.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn time(text: &Value) -> i64 {
+    let text = text.as_str().unwrap_or_else(|| panic!("{text} is no time"));
+    text.parse::<jiff::Timestamp>().unwrap_or_else(|error| panic!("{text}: {error}")).as_millisecond()
+}
+
+/// Asserts that the ledger holds every due time of a schedule that is due every `period` milliseconds,
+/// from its first line to its last, each fired exactly once and on time or late, never early.
+///
+/// # Panics
+/// When it does not.
+pub fn assert_complete(ticks: &[Tick], period: i64) {
+    assert!(!ticks.is_empty(), "the ledger is empty");
+    let skipped: Vec<_> = ticks.iter().filter(|tick| tick.state != "fired").collect();
+    assert!(skipped.is_empty(), "skipped: {skipped:#?}");
+    for tick in ticks {
+        assert_eq!(tick.due.rem_euclid(period), 0, "nothing is due then: {tick:?}");
+        assert_eq!(tick.count, 1, "a firing is one due time: {tick:?}");
+        // The promise T3: nothing fires more than 50 ms early by the store's clock.
+        assert!(tick.lateness >= -50, "fired early: {tick:?}");
+    }
+    for pair in ticks.windows(2) {
+        assert_eq!(pair[1].due - pair[0].due, period, "a gap or a repetition between {pair:#?}");
+    }
+    let tasks: BTreeSet<_> = ticks.iter().filter_map(|tick| tick.task.as_ref()).collect();
+    assert_eq!(tasks.len(), ticks.len(), "every firing has a task of its own");
+}
+
+/// The script of a function that writes `due attempt node` into the side file.
+#[must_use]
+pub fn recording(side: &SideFile) -> String {
+    side.append("$BEATMESH_DUE $BEATMESH_ATTEMPT $BEATMESH_NODE")
+}
+
+/// Asserts that the function of every firing has run, once: a further run must be a further attempt of
+/// the same task, after a lost lease, and stand in the task's record. Answers the number of such runs
+/// and prints each.
+///
+/// # Panics
+/// When one is missing or double.
+pub async fn assert_executed(client: &Client, ticks: &[Tick], side: &SideFile) -> usize {
+    let mut runs: BTreeMap<i64, Vec<(u64, String)>> = BTreeMap::new();
+    for line in side.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [due, attempt, node] = words[..] else { panic!("a mixed line: {line}") };
+        let (due, attempt) = (due.parse().expect("a due time"), attempt.parse().expect("an attempt"));
+        runs.entry(due).or_default().push((attempt, node.to_owned()));
+    }
+    let mut again = 0;
+    for tick in ticks {
+        let due = tick.due;
+        let runs = runs.remove(&due).unwrap_or_default();
+        assert!(!runs.is_empty(), "fired but never executed: {tick:?}");
+        if runs.len() == 1 {
+            continue;
+        }
+        let task = tick.task.as_deref().expect("a firing has a task");
+        let record = client.get(&format!("/v1/tasks/{task}")).await.ok().json();
+        let attempts: BTreeSet<u64> = runs.iter().map(|(attempt, _)| *attempt).collect();
+        assert_eq!(attempts.len(), runs.len(), "one attempt ran twice: {runs:?} of {record:#}");
+        assert!(record["attempts"].as_u64() >= attempts.last().copied(), "{runs:?} of {record:#}");
+        assert!(record["lost_leases"].as_u64() > Some(0), "no lease was lost: {runs:?} of {record:#}");
+        println!("executed again after a lost lease: due {due}, (attempt, node) {runs:?}");
+        again += runs.len() - 1;
+    }
+    let ours: BTreeSet<i64> = ticks.iter().map(|tick| tick.due).collect();
+    let stray: Vec<_> = runs.keys().filter(|due| **due < ours.last().copied().unwrap_or(0)).collect();
+    assert!(stray.is_empty(), "executed but not in the ledger: {stray:?}");
+    again
+}

@@ -1,0 +1,48 @@
+//! What runs on this machine and belongs to a test, found in /proc. Functions of tests carry a mark in
+//! their environment that survives `setsid` and double forks.
+
+use std::fs;
+
+/// The variable that marks processes of functions.
+pub const MARK: &str = "E2E_MARK";
+
+/// Ids of living processes whose environment holds `name=value`. Zombies have none and do not count.
+#[must_use]
+pub fn with_variable(name: &str, value: &str) -> Vec<i32> {
+    let wanted = format!("{name}={value}").into_bytes();
+    all().filter(|pid| environment(*pid).split(|byte| *byte == 0).any(|entry| entry == wanted)).collect()
+}
+
+/// Ids of living processes that have `text` in their command line.
+#[must_use]
+pub fn with_argument(text: &str) -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).expect("process ids are small");
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    };
+    all().filter(|pid| *pid != own).filter(has).collect()
+}
+
+/// Memory in RAM, in bytes.
+#[must_use]
+pub fn resident(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// File descriptors that a process has open.
+#[must_use]
+pub fn open_files(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+fn environment(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
+}
+
+fn all() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").expect("these tests need Linux");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}

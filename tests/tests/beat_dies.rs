@@ -1,0 +1,184 @@
+//! `kill -9` of the Beat, again and again: no due time is lost, none is fired twice.
+
+use std::time::{Duration, Instant};
+
+use beatmesh_tests::figures::{from_env, summary};
+use beatmesh_tests::{SideFile, Signal, TestMesh, ledger, until, until_some};
+use serde_json::json;
+
+/// Every second, and every missed due time is owed.
+async fn start_ticking(mesh: &TestMesh, side: &SideFile) {
+    mesh.client(0).deploy("note", &side.function(&ledger::recording(side))).await;
+    let definition = json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
+    mesh.client(0).put("/v1/schedules/tick", &definition).await.ok();
+}
+
+/// Waits until the ledger, as the node with this index has it, reaches past now.
+async fn caught_up(mesh: &TestMesh, index: usize) -> Vec<ledger::Tick> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let now = i64::try_from(now).unwrap();
+    let client = mesh.client(index);
+    until_some("the ledger has caught up", Duration::from_secs(20), async || {
+        let ticks = ledger::read(&client, "tick").await;
+        ticks.last().is_some_and(|tick| tick.due >= now).then_some(ticks)
+    })
+    .await
+}
+
+/// Waits until the task of every tick has ended.
+async fn all_executed(mesh: &TestMesh, index: usize, ticks: &[ledger::Tick]) {
+    let client = mesh.client(index);
+    for tick in ticks {
+        let record = client.finished(tick.task.as_deref().expect("fired")).await;
+        assert_eq!(record["state"], "done", "{record:#}");
+    }
+}
+
+#[tokio::test]
+async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_killed() {
+    let kills = from_env("BEATMESH_KILLS", 5);
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    start_ticking(&mesh, &side).await;
+    let mut takeovers = Vec::new();
+    let mut killed = std::collections::BTreeMap::<String, u32>::new();
+    for kill in 0..kills {
+        let beat = mesh.beat_seen_by(usize::try_from(kill).unwrap() % 3).await;
+        let witness = mesh.other_than(beat);
+        // It is killed in the middle of its work: after a tick of its own, at another phase of the second
+        // each time, the moment of the commit among them.
+        let client = mesh.client(witness);
+        let seen = ledger::read(&client, "tick").await.len();
+        until("the Beat ticks", Duration::from_secs(10), async || ledger::read(&client, "tick").await.len(), |n| {
+            *n > seen
+        })
+        .await;
+        let phase = Duration::from_millis(u64::from(kill) * 370 % 1_000);
+        tokio::time::sleep(phase).await;
+        mesh.nodes[beat].kill();
+        *killed.entry(mesh.nodes[beat].name().to_owned()).or_default() += 1;
+        let dead = Instant::now();
+        // Others have taken over when the witness has somebody else as the Beat.
+        until_some("another node is the Beat", Duration::from_secs(20), async || {
+            let view = mesh.nodes[witness].view().await;
+            view["beat"].as_str().filter(|name| *name != mesh.nodes[beat].name()).map(drop)
+        })
+        .await;
+        takeovers.push(i64::try_from(dead.elapsed().as_millis()).unwrap());
+        caught_up(&mesh, witness).await;
+        mesh.nodes[beat].restart();
+        mesh.until_formed().await;
+    }
+    let ticks = caught_up(&mesh, 0).await;
+    mesh.client(0).post("/v1/schedules/tick/pause", "").await.ok();
+    ledger::assert_complete(&ticks, 1_000);
+    all_executed(&mesh, 0, &ticks).await;
+    let again = ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
+    let lateness: Vec<i64> = ticks.iter().map(|tick| tick.lateness).collect();
+    println!("kills of the Beat: {kills}, {killed:?}");
+    println!("due times: {}, all fired and executed, none twice, none skipped", ticks.len());
+    println!("lateness of all ticks: {}", summary(&lateness));
+    let late: Vec<i64> = lateness.into_iter().filter(|late| *late > 100).collect();
+    println!("lateness of the ticks later than 100 ms: {}", summary(&late));
+    println!("from the kill until another node is seen as the Beat: {}", summary(&takeovers));
+    println!("executions again after a lost lease: {again}");
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_beat_that_stands_still_and_goes_on_fires_nothing_twice() {
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    start_ticking(&mesh, &side).await;
+    let rounds = from_env("BEATMESH_STOPS", 2);
+    for round in 0..rounds {
+        let beat = mesh.beat_seen_by(0).await;
+        let witness = mesh.other_than(beat);
+        caught_up(&mesh, witness).await;
+        mesh.nodes[beat].signal(Signal::Stop);
+        // This pause is the fault itself, not a wait for luck.
+        tokio::time::sleep(Duration::from_millis(3_000 + u64::from(round) * 250)).await;
+        let meanwhile = ledger::read(&mesh.client(witness), "tick").await;
+        mesh.nodes[beat].signal(Signal::Continue);
+        assert_ne!(
+            meanwhile.last().unwrap().node,
+            mesh.nodes[beat].name(),
+            "a stand-in has fired while the Beat stood still"
+        );
+        mesh.until_formed().await;
+        caught_up(&mesh, witness).await;
+    }
+    let ticks = caught_up(&mesh, 0).await;
+    ledger::assert_complete(&ticks, 1_000);
+    all_executed(&mesh, 0, &ticks).await;
+    let again = ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
+    let lateness: Vec<i64> = ticks.iter().map(|tick| tick.lateness).collect();
+    println!("{rounds} stops of 3 s: {} due times, lateness {}", ticks.len(), summary(&lateness));
+    println!("executions again after a lost lease: {again}");
+    mesh.assert_well().await;
+}
+
+/// Faults 5 of the list: nobody is left to fire, then all go on at once.
+#[tokio::test]
+async fn when_all_nodes_stand_still_the_missed_due_times_are_fired_once_afterwards() {
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    start_ticking(&mesh, &side).await;
+    caught_up(&mesh, 0).await;
+    for node in &mesh.nodes {
+        node.signal(Signal::Stop);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for node in &mesh.nodes {
+        node.signal(Signal::Continue);
+    }
+    mesh.until_formed().await;
+    let ticks = caught_up(&mesh, 1).await;
+    ledger::assert_complete(&ticks, 1_000);
+    all_executed(&mesh, 1, &ticks).await;
+    ledger::assert_executed(&mesh.client(1), &ticks, &side).await;
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_beat_that_leaves_gracefully_leaves_no_gap_behind() {
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    start_ticking(&mesh, &side).await;
+    let mut leaves = Vec::new();
+    for _ in 0..3 {
+        let beat = mesh.beat_seen_by(0).await;
+        let witness = mesh.other_than(beat);
+        let before = caught_up(&mesh, witness).await.len();
+        assert!(mesh.nodes[beat].stop().success());
+        let ticks = caught_up(&mesh, witness).await;
+        leaves.extend(ticks[before..].iter().map(|tick| tick.lateness));
+        mesh.nodes[beat].restart();
+        mesh.until_formed().await;
+    }
+    let ticks = caught_up(&mesh, 0).await;
+    ledger::assert_complete(&ticks, 1_000);
+    all_executed(&mesh, 0, &ticks).await;
+    ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
+    println!("lateness of ticks around a graceful leave of the Beat: {}", summary(&leaves));
+}
+
+#[tokio::test]
+async fn a_mesh_that_was_down_fires_what_it_missed_when_it_is_back() {
+    let mut mesh = TestMesh::start(2).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    start_ticking(&mesh, &side).await;
+    caught_up(&mesh, 0).await;
+    for node in &mut mesh.nodes {
+        node.kill();
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for node in &mut mesh.nodes {
+        node.restart();
+    }
+    let ticks = caught_up(&mesh, 1).await;
+    ledger::assert_complete(&ticks, 1_000);
+    all_executed(&mesh, 1, &ticks).await;
+    let again = ledger::assert_executed(&mesh.client(1), &ticks, &side).await;
+    println!("executions again after a lost lease: {again}");
+}

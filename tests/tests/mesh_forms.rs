@@ -1,0 +1,119 @@
+//! Nodes find each other, agree on everything, and are found again after a restart.
+
+use std::time::Duration;
+
+use beatmesh_tests::{NodeSpec, Scratch, TestMesh, until};
+
+#[tokio::test]
+async fn three_nodes_find_each_other_through_the_node_table_and_agree() {
+    let mut mesh = TestMesh::start(3).await;
+    for node in &mesh.nodes {
+        let view = node.view().await;
+        assert_eq!(view["mesh"], "beatmesh");
+        assert_eq!(view["self"], node.name());
+        let members = view["members"].as_array().unwrap();
+        assert_eq!(members.len(), 3, "{view:#}");
+        for member in members {
+            assert_eq!(member["liveness"], "alive", "{member:#}");
+            assert_eq!(member["ready"], true, "{member:#}");
+            assert_eq!(member["roles"], serde_json::json!(["beat", "server", "worker"]), "{member:#}");
+            let known = &mesh.nodes[mesh.index_of(member["id"].as_str().unwrap())];
+            assert_eq!(member["http"], known.http().to_string());
+            assert_eq!(member["mesh"], known.mesh_addr().to_string());
+            let one = node.client().get(&format!("/v1/mesh/members/{}", known.name())).await.ok().json();
+            assert_eq!(one["generation"], member["generation"]);
+        }
+        let missing = node.client().get("/v1/mesh/members/nobody").await;
+        missing.problem(404, "member_not_found");
+    }
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_key_has_the_same_owner_on_every_node() {
+    let mesh = TestMesh::start(3).await;
+    let mut owners = std::collections::BTreeSet::new();
+    for key in 0..30 {
+        let path = format!("/v1/mesh/ring?key=k{key}&n=3");
+        let first = mesh.client(0).get(&path).await.ok().json();
+        assert_eq!(first["successors"].as_array().unwrap().len(), 3);
+        for index in 1..3 {
+            assert_eq!(mesh.client(index).get(&path).await.ok().json(), first);
+        }
+        owners.insert(first["owner"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(owners.len(), 3, "30 keys spread over 3 nodes: {owners:?}");
+    mesh.client(0).get("/v1/mesh/ring").await.problem(400, "bad_request");
+    mesh.client(0).get("/v1/mesh/ring?key=a&n=0").await.problem(400, "bad_request");
+}
+
+/// The rows of the node table are removed again and again, so that only the seeds are left to find by.
+#[tokio::test]
+async fn nodes_find_each_other_by_a_seed_alone() {
+    let dir = Scratch::new();
+    let forget = || {
+        let mut sqlite = std::process::Command::new("sqlite3");
+        sqlite.args(["-cmd", ".timeout 5000"]).arg(dir.join("mesh.db")).arg("DELETE FROM nodes");
+        let said = beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10));
+        assert_eq!(said.code, Some(0), "{said:?}");
+    };
+    let first = NodeSpec::new(&dir, "node-1").start();
+    forget();
+    let seed = first.mesh_addr();
+    let second = NodeSpec::new(&dir, "node-2").flag("--seed", seed).start();
+    forget();
+    // Two seeds, one of them where nobody is.
+    let third = NodeSpec::new(&dir, "node-3").flag("--seed", "127.0.0.1:9").flag("--seed", seed).start();
+    let mesh = TestMesh { nodes: vec![first, second, third], dir };
+    mesh.until_formed().await;
+}
+
+#[tokio::test]
+async fn a_node_without_the_role_of_worker_runs_nothing_and_is_no_beat() {
+    let dir = Scratch::new();
+    let all = NodeSpec::new(&dir, "node-1").start();
+    let server = NodeSpec::new(&dir, "node-2").flag("--roles", "server").start();
+    let mesh = TestMesh { nodes: vec![all, server], dir };
+    mesh.until_formed().await;
+    mesh.client(1).deploy("echo", &beatmesh_tests::side_file::builtin("echo")).await;
+    for key in 0..10 {
+        let request = mesh.client(1).request(reqwest::Method::POST, "/v1/functions/echo/call");
+        let answer = beatmesh_tests::http::send(request.header("Beatmesh-Key", key.to_string())).await.unwrap();
+        assert_eq!(answer.ok().node(), "node-1");
+    }
+    assert_eq!(mesh.nodes[1].view().await["beat"], "node-1");
+}
+
+#[tokio::test]
+async fn a_killed_node_leaves_the_ring_and_comes_back_with_a_higher_generation() {
+    let mut mesh = TestMesh::start(3).await;
+    let generation = |view: &serde_json::Value| {
+        let members = view["members"].as_array().unwrap().clone();
+        let member = members.into_iter().find(|member| member["id"] == "node-3").unwrap();
+        member["generation"].as_u64().unwrap()
+    };
+    let before = generation(&mesh.nodes[0].view().await);
+    mesh.nodes[2].kill();
+    mesh.until_ring(&["node-1", "node-2"]).await;
+    mesh.nodes[2].restart();
+    mesh.until_formed().await;
+    let after = generation(&mesh.nodes[0].view().await);
+    assert!(after > before, "{after} after {before}");
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_is_out_of_the_ring_at_once_and_its_row_is_gone() {
+    let mut mesh = TestMesh::start(3).await;
+    let status = mesh.nodes[1].stop();
+    assert!(status.success(), "{status}");
+    // Well before any silence would be noticed: it said goodbye.
+    let look = async || mesh.nodes[0].view().await["ring"]["members"].clone();
+    let is_gone = |members: &serde_json::Value| members == &serde_json::json!(["node-1", "node-3"]);
+    until("the leaver is out of the ring", Duration::from_millis(500), look, is_gone).await;
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.args(["-cmd", ".timeout 5000"]).arg(mesh.dir.join("mesh.db")).arg("SELECT node FROM nodes ORDER BY node");
+    let said = beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10));
+    assert_eq!(said.stdout, "node-1\nnode-3\n", "{said:?}");
+    mesh.nodes[1].restart();
+    mesh.until_formed().await;
+}

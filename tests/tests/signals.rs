@@ -1,0 +1,193 @@
+//! SIGTERM under load, and workers that die with tasks in their hands.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use beatmesh_tests::side_file::{builtin, shell};
+use beatmesh_tests::{Node, SideFile, Signal, TestMesh, until};
+
+/// Clients of the nodes with these indices that call until they are told to stop; answers how many calls
+/// each node has run, and every answer that was no 200.
+fn load(
+    mesh: &TestMesh,
+    through: &[usize],
+    stop: &Arc<AtomicBool>,
+) -> Vec<tokio::task::JoinHandle<(u32, Vec<String>)>> {
+    let clients = (0..8).map(|number| (number, mesh.client(through[number % through.len()]), stop.clone()));
+    let calling = |(number, client, stop): (usize, beatmesh_tests::Client, Arc<AtomicBool>)| async move {
+        let (mut count, mut bad) = (0, Vec::new());
+        while !stop.load(Ordering::Relaxed) {
+            let function = if number == 0 { "nap" } else { "echo" };
+            let path = format!("/v1/functions/{function}/call");
+            let request = client.request(reqwest::Method::POST, &path).body("x");
+            let request = request.header("Beatmesh-Key", format!("{number}-{count}"));
+            match beatmesh_tests::http::send(request).await {
+                Ok(answer) if answer.status == 200 => {}
+                Ok(answer) => bad.push(format!("{} {}", answer.status, answer.text())),
+                Err(error) => bad.push(format!("{error:?}")),
+            }
+            count += 1;
+        }
+        (count, bad)
+    };
+    clients.map(|one| tokio::spawn(calling(one))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_leaves_under_load_without_a_failed_call_and_finishes_its_task() {
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("echo", &builtin("echo")).await;
+    mesh.client(0).deploy("nap", &shell("sleep 0.1")).await;
+    let script = format!("{}; sleep 2; {}", side.append("begun $BEATMESH_NODE"), side.append("ended $BEATMESH_NODE"));
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut total = 0;
+    for leaver in [2, 1] {
+        let name = mesh.nodes[leaver].name().to_owned();
+        // Tasks until the leaver has one.
+        let mut mine = None;
+        for _ in 0..40 {
+            let task = mesh.client(leaver).enqueue("long", "", "").await;
+            let look = async || mesh.client(0).get(&format!("/v1/tasks/{task}")).await.json()["node"].clone();
+            let node = until("the task runs", Duration::from_secs(10), look, |node| node.is_string()).await;
+            if node == name.as_str() {
+                mine = Some(task);
+                break;
+            }
+        }
+        let mine = mine.expect("one of forty tasks runs on the leaver");
+        stop.store(false, Ordering::Relaxed);
+        let others: Vec<usize> = (0..3).filter(|index| *index != leaver).collect();
+        let clients = load(&mesh, &others, &stop);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let status = mesh.nodes[leaver].stop();
+        assert!(status.success(), "{status}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            let (count, bad) = client.await.unwrap();
+            assert!(bad.is_empty(), "calls through other nodes failed: {bad:#?}");
+            total += count;
+        }
+        let record = mesh.client(0).finished(&mine).await;
+        assert_eq!((&record["state"], &record["attempts"]), (&"done".into(), &1.into()), "{record:#}");
+        assert_eq!(record["node"], name.as_str());
+        mesh.nodes[leaver].restart();
+        mesh.until_formed().await;
+    }
+    println!("{total} calls through the other nodes while two nodes left, none failed");
+}
+
+#[tokio::test]
+async fn a_leaving_node_answers_the_request_that_it_is_serving() {
+    let mut mesh = TestMesh::start(2).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun")))).await;
+    let client = mesh.client(1);
+    let call = tokio::spawn(async move { client.call("nap", "").await });
+    until("the call runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
+    mesh.nodes[1].signal(Signal::Terminate);
+    assert_eq!(call.await.unwrap().ok().text(), "rested\n");
+    assert!(mesh.nodes[1].wait(Duration::from_secs(5)).success());
+}
+
+#[tokio::test]
+async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
+    let mut mesh = TestMesh::start(2).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("nap", &side.function(&format!("{}; sleep 1; echo rested", side.append("begun")))).await;
+    let (client, key) = (mesh.client(0), mesh.key_of(1).await);
+    let call = tokio::spawn(async move {
+        let request = client.request(reqwest::Method::POST, "/v1/functions/nap/call");
+        beatmesh_tests::http::send(request.header("Beatmesh-Key", key)).await.unwrap()
+    });
+    until("the call runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
+    mesh.nodes[1].signal(Signal::Terminate);
+    let answer = call.await.unwrap().ok();
+    assert_eq!((answer.text().as_str(), answer.node()), ("rested\n", "node-2"));
+    assert!(mesh.nodes[1].wait(Duration::from_secs(5)).success());
+}
+
+#[tokio::test]
+async fn a_task_that_outlives_the_shutdown_budget_is_given_back_and_runs_elsewhere() {
+    let mut mesh = TestMesh::start_with(2, |spec| spec.set("limits.shutdown", "500ms")).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!("{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good", side.append("$BEATMESH_NODE"));
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    let task = mesh.client(0).enqueue("long", "", "").await;
+    until("it runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
+    let first = mesh.index_of(&side.lines()[0]);
+    let begin = Instant::now();
+    assert!(mesh.nodes[first].stop().success());
+    assert!(begin.elapsed() < Duration::from_secs(4), "it took {:?}", begin.elapsed());
+    let record = mesh.client(mesh.other_than(first)).finished(&task).await;
+    assert_eq!((&record["state"], &record["attempts"]), (&"done".into(), &2.into()), "{record:#}");
+    assert_eq!(record["lost_leases"], 0, "it was handed back, not lost");
+    assert!(begin.elapsed() < Duration::from_secs(6), "long before the lease's end: {:?}", begin.elapsed());
+    Node::until_gone(&side).await;
+}
+
+#[tokio::test]
+async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_die_with_it() {
+    let mut mesh = TestMesh::start_with(3, |spec| spec.set("queue.lease", "3s")).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!("{}; [ $BEATMESH_ATTEMPT -gt 1 ] || sleep 25; echo good", side.append("$BEATMESH_TASK $BEATMESH_ATTEMPT $BEATMESH_NODE"));
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    let mut tasks = Vec::new();
+    for _ in 0..9 {
+        tasks.push(mesh.client(0).enqueue("long", "", "").await);
+    }
+    until("all run", Duration::from_secs(10), async || side.lines().len(), |n| *n == 9).await;
+    let node_of = |line: &String| line.rsplit(' ').next().unwrap().to_owned();
+    let victim = mesh.index_of(&node_of(&side.lines()[0]));
+    let name = mesh.nodes[victim].name().to_owned();
+    let lines = side.lines();
+    let lost: Vec<&str> =
+        lines.iter().filter(|line| node_of(line) == name).map(|line| line.split(' ').next().unwrap()).collect();
+    mesh.nodes[victim].kill();
+    let dead = Instant::now();
+    let of_victim = || beatmesh_tests::processes::with_variable("BEATMESH_NODE", &name);
+    let ours = async || side.processes().into_iter().filter(|pid| of_victim().contains(pid)).count();
+    until("the kernel kills the processes of the dead node", Duration::from_secs(2), ours, |n| *n == 0).await;
+    let client = mesh.client(mesh.other_than(victim));
+    for task in &lost {
+        let record = client.finished(task).await;
+        assert_eq!((&record["state"], &record["attempts"]), (&"done".into(), &2.into()), "{record:#}");
+        assert_eq!(record["lost_leases"], 1, "{record:#}");
+        assert_ne!(record["node"], name.as_str());
+    }
+    println!("{} tasks of the dead worker had run again after {:?} (lease 3 s)", lost.len(), dead.elapsed());
+    // Lease, the sweep's pace when the Beat has died too, and the run itself.
+    assert!(dead.elapsed() < Duration::from_secs(12), "{:?}", dead.elapsed());
+    let again: Vec<_> = side.lines().split_off(9);
+    assert_eq!(again.len(), lost.len(), "only lost tasks run again: {again:#?}");
+}
+
+#[tokio::test]
+async fn a_task_that_kills_its_worker_each_time_is_put_aside_as_dead() {
+    let settings = |spec: beatmesh_tests::NodeSpec| spec.set("queue.lease", "1s").set("queue.max_lost_leases", 1);
+    let mut mesh = TestMesh::start_with(2, settings).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("poison", &side.function(&format!("{}; kill -9 $PPID; sleep 9", side.append("ran")))).await;
+    let task = mesh.client(0).enqueue("poison", "", "").await;
+    for _ in 0..2 {
+        let died = async || {
+            let ended: Vec<usize> = (0..2).filter(|index| mesh.nodes[*index].ended().is_some()).collect();
+            ended
+        };
+        let ended = beatmesh_tests::until("its worker dies", Duration::from_secs(15), died, |n| !n.is_empty()).await;
+        for index in ended {
+            mesh.nodes[index].restart();
+        }
+    }
+    let record = mesh.client(0).finished(&task).await;
+    assert_eq!(record["state"], "dead", "{record:#}");
+    assert_eq!((&record["attempts"], side.lines().len()), (&2.into(), 2));
+    mesh.assert_well().await;
+    // A person gives it another chance.
+    mesh.client(0).deploy("poison", &builtin("noop")).await;
+    mesh.client(0).post(&format!("/v1/tasks/{task}/retry"), "").await.ok();
+    assert_eq!(mesh.client(1).finished(&task).await["state"], "done");
+}

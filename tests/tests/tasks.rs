@@ -1,0 +1,204 @@
+//! Tasks: enqueued on one node, run on another, asked for on a third.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use beatmesh_tests::side_file::{builtin, shell};
+use beatmesh_tests::{SideFile, TestMesh, http, until};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_task_is_accepted_with_202_and_its_result_can_be_waited_for_on_any_node() {
+    let mut mesh = TestMesh::start(3).await;
+    mesh.client(0).deploy("hello", &shell("printf 'hello %s' \"$(cat)\"")).await;
+    let mut ran_on = BTreeSet::new();
+    for round in 0..12 {
+        let task = mesh.client(round % 3).enqueue("hello", "", format!("{round}")).await;
+        let record = mesh.client((round + 1) % 3).finished(&task).await;
+        assert_eq!(record["state"], "done", "{record:#}");
+        assert_eq!(record["result"], format!("hello {round}"));
+        assert_eq!(record["attempts"], 1);
+        assert_eq!(record["origin"], json!({"kind": "api"}));
+        for time in ["created_at", "started_at", "finished_at"] {
+            assert!(record[time].is_string(), "{time}: {record:#}");
+        }
+        ran_on.insert(record["node"].as_str().unwrap().to_owned());
+    }
+    println!("tasks ran on {ran_on:?}");
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_waiter_is_told_within_milliseconds_wherever_the_task_ran() {
+    let mesh = TestMesh::start(3).await;
+    mesh.client(0).deploy("nap", &shell("sleep 0.5; echo done")).await;
+    for index in 0..3 {
+        let begin = Instant::now();
+        let task = mesh.client(index).enqueue("nap", "", "").await;
+        let record = mesh.client(index).finished(&task).await;
+        assert_eq!(record["result"], "done\n");
+        // The nets below the hints (polling once a second on both sides) alone would need more.
+        assert!(begin.elapsed() < Duration::from_millis(1_500), "it took {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn waiting_for_a_task_ends_with_the_asked_time_and_tells_how_it_stands() {
+    let mesh = TestMesh::start(2).await;
+    mesh.client(0).deploy("nap", &shell("sleep 3")).await;
+    let task = mesh.client(0).enqueue("nap", "", "").await;
+    for index in 0..2 {
+        let begin = Instant::now();
+        let record = mesh.client(index).get(&format!("/v1/tasks/{task}?wait=400ms")).await.ok().json();
+        assert_eq!(record["state"], "leased", "{record:#}");
+        assert!((400..2_000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    }
+    let unknown = "00000000-0000-7000-8000-000000000000";
+    mesh.client(0).get(&format!("/v1/tasks/{unknown}?wait=5s")).await.problem(404, "task_not_found");
+    mesh.client(0).get("/v1/tasks/nonsense").await.problem(400, "bad_request");
+    mesh.client(0).get(&format!("/v1/tasks/{task}?wait=soon")).await.problem(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_delayed_task_waits_for_its_time_and_can_be_cancelled() {
+    let mesh = TestMesh::start(2).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("note", &side.function(&side.append("$(cat)"))).await;
+    let delayed = mesh.client(0).enqueue("note", "?delay=1500ms", "late").await;
+    let cancelled = mesh.client(0).enqueue("note", "?delay=1500ms", "never").await;
+    let begin = Instant::now();
+    let record = mesh.client(1).get(&format!("/v1/tasks/{delayed}")).await.ok().json();
+    assert_eq!(record["state"], "scheduled");
+    let record = mesh.client(1).delete(&format!("/v1/tasks/{cancelled}")).await.ok().json();
+    assert_eq!(record["state"], "cancelled");
+    // Once is enough; a second time changes nothing.
+    mesh.client(0).delete(&format!("/v1/tasks/{cancelled}")).await.ok();
+    assert_eq!(mesh.client(1).finished(&delayed).await["state"], "done");
+    assert!(begin.elapsed() >= Duration::from_millis(1_400), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_millis(4_000), "{:?}", begin.elapsed());
+    mesh.client(0).delete(&format!("/v1/tasks/{delayed}")).await.problem(409, "wrong_state");
+    // The header says the same as the query.
+    let request = mesh.client(0).request(Method::POST, "/v1/functions/note/tasks").header("Beatmesh-Delay", "1h");
+    let task = http::send(request.body("x")).await.unwrap().ok().json()["task_id"].clone();
+    let record = mesh.client(0).get(&format!("/v1/tasks/{}", task.as_str().unwrap())).await.ok().json();
+    assert_eq!(record["state"], "scheduled");
+    assert_eq!(side.lines(), ["late"], "the cancelled task never ran");
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_began_in_time_expires() {
+    let mesh = TestMesh::start_with(1, |spec| spec.set("node.slots", 1)).await;
+    mesh.client(0).deploy("nap", &shell("sleep 3")).await;
+    let first = mesh.client(0).enqueue("nap", "", "").await;
+    let look = async || mesh.client(0).get(&format!("/v1/tasks/{first}")).await.json()["state"].clone();
+    until("the only slot is taken", Duration::from_secs(3), look, |state| state == "leased").await;
+    let second = mesh.client(0).enqueue("nap", "?expires=500ms", "").await;
+    assert_eq!(mesh.client(0).finished(&second).await["state"], "expired");
+    mesh.client(0).post("/v1/functions/nap/tasks?expires=1s&delay=2s", "").await.problem(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_failing_task_is_retried_as_often_as_asked_and_by_hand_after_that() {
+    let mesh = TestMesh::start(2).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!("{}; echo why >&2; exit 3", side.append("$BEATMESH_ATTEMPT"));
+    let mut definition = side.function(&script);
+    definition["retries"] = json!({"max": 0, "backoff": "200ms..1s"});
+    mesh.client(0).deploy("bad", &definition).await;
+    let task = mesh.client(0).enqueue("bad", "?retries=2", "").await;
+    let record = mesh.client(1).finished(&task).await;
+    assert_eq!(record["state"], "failed", "{record:#}");
+    assert_eq!((&record["attempts"], &record["failures"]), (&json!(3), &json!(3)));
+    assert_eq!(record["error"]["type"], "function_failed");
+    assert_eq!(record["error"]["exit"], 3);
+    assert_eq!(record["error"]["stderr_tail"], "why\n");
+    assert_eq!(record["log_tail"], "why\n");
+    assert_eq!(side.lines(), ["1", "2", "3"]);
+
+    // Repaired, then another chance by hand.
+    mesh.client(0).deploy("bad", &shell("echo good")).await;
+    mesh.client(1).post(&format!("/v1/tasks/{task}/retry"), "").await.ok();
+    let record = mesh.client(0).finished(&task).await;
+    assert_eq!((&record["state"], &record["result"]), (&json!("done"), &json!("good\n")));
+    assert_eq!(record["attempts"], 4);
+    mesh.client(1).post(&format!("/v1/tasks/{task}/retry"), "").await.problem(409, "wrong_state");
+}
+
+#[tokio::test]
+async fn one_idempotency_key_makes_one_task() {
+    let mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    mesh.client(0).deploy("note", &side.function(&side.append("ran"))).await;
+    mesh.client(0).deploy("other", &builtin("noop")).await;
+    let enqueue = async |index: usize, function: &str, key: &str| {
+        let path = format!("/v1/functions/{function}/tasks");
+        let request = mesh.client(index).request(Method::POST, &path).header("Idempotency-Key", key).body("x");
+        let answer = http::send(request).await.unwrap();
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["task_id"].as_str().unwrap().to_owned()
+    };
+    let first = enqueue(0, "note", "order-1").await;
+    for index in 0..3 {
+        assert_eq!(enqueue(index, "note", "order-1").await, first);
+    }
+    assert_ne!(enqueue(0, "note", "order-2").await, first);
+    assert_ne!(enqueue(0, "other", "order-1").await, first, "keys belong to a function");
+    mesh.client(1).finished(&first).await;
+    assert_eq!(enqueue(1, "note", "order-1").await, first, "also after its end");
+    let second = enqueue(0, "note", "order-2").await;
+    mesh.client(1).finished(&second).await;
+    assert_eq!(side.lines().len(), 2);
+}
+
+#[tokio::test]
+async fn tasks_are_listed_by_state_function_and_schedule_newest_first() {
+    let mesh = TestMesh::start(2).await;
+    mesh.client(0).deploy("good", &builtin("noop")).await;
+    mesh.client(0).deploy("bad", &shell("exit 1")).await;
+    let mut good = Vec::new();
+    for _ in 0..3 {
+        good.push(mesh.client(0).enqueue("good", "", "").await);
+    }
+    let bad = mesh.client(0).enqueue("bad", "", "").await;
+    let waiting = mesh.client(0).enqueue("good", "?delay=1h&queue=default&priority=5", "").await;
+    for task in good.iter().chain([&bad]) {
+        mesh.client(0).finished(task).await;
+    }
+    let list = async |query: &str| -> Vec<String> {
+        let answer = mesh.client(1).get(&format!("/v1/tasks{query}")).await.ok().json();
+        let tasks = answer["tasks"].as_array().unwrap().clone();
+        tasks.iter().map(|task| task["task_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(list("").await.len(), 5);
+    assert_eq!(list("?function=bad").await, [bad.clone()]);
+    assert_eq!(list("?state=failed").await, [bad]);
+    assert_eq!(list("?state=scheduled").await, [waiting.clone()]);
+    assert_eq!(list("?state=done&function=good").await.len(), 3);
+    assert_eq!(list("?limit=1").await, [waiting]);
+    assert!(list("?schedule=none").await.is_empty());
+    assert!(list("?queue=other").await.is_empty());
+    for wrong in ["?state=ended", "?limit=0", "?limit=1001", "?function=a%2Fb", "?stat=done"] {
+        mesh.client(1).get(&format!("/v1/tasks{wrong}")).await.problem(400, "bad_request");
+    }
+}
+
+#[tokio::test]
+async fn a_task_in_a_queue_that_no_worker_serves_waits_and_says_so() {
+    let mesh = TestMesh::start(1).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    let task = mesh.client(0).enqueue("noop", "?queue=other", "").await;
+    let record = mesh.client(0).get(&format!("/v1/tasks/{task}?wait=1s")).await.ok().json();
+    assert_eq!((&record["state"], &record["queue"]), (&json!("ready"), &json!("other")));
+}
+
+#[tokio::test]
+async fn a_task_of_a_deleted_function_fails_and_says_why() {
+    let mesh = TestMesh::start(1).await;
+    mesh.client(0).deploy("gone", &builtin("noop")).await;
+    let task = mesh.client(0).enqueue("gone", "?delay=800ms", "").await;
+    mesh.client(0).delete("/v1/functions/gone").await.ok();
+    let record = mesh.client(0).finished(&task).await;
+    assert_eq!(record["state"], "failed");
+    assert_eq!(record["error"]["type"], "function_not_found", "{record:#}");
+}
