@@ -22,6 +22,7 @@ pub mod spawner;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -41,6 +42,9 @@ pub const CLIENT: &str = "client";
 
 /// Wall clocks are wrong by up to this much, either way: far more than a kept machine's.
 const LARGEST_SKEW_MS: i64 = 5_000;
+
+/// What has ended is kept for longer than any run, so that properties see all of it.
+const KEEP: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a run must not show: panics, parts of nodes that ended by themselves.
 #[derive(Clone, Default)]
@@ -80,7 +84,7 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, count: usize, guards: Guards, dice: &mut StdRng) -> Self {
         let history = History::default();
-        let store = Arc::new(StoreHost::new(history.clone(), guards));
+        let store = Arc::new(StoreHost::new(history.clone(), guards, KEEP));
         let nodes = (0..count).map(|index| {
             let name = format!("n{index}-{:04x}", dice.random::<u16>());
             let skew = dice.random_range(-LARGEST_SKEW_MS..=LARGEST_SKEW_MS);

@@ -25,11 +25,11 @@ pub struct StoreHost {
 }
 
 impl StoreHost {
-    /// An empty store.
+    /// An empty store. It forgets what has ended, and lines of the ledger, after `keep`.
     #[must_use]
-    pub fn new(history: History, guards: Guards) -> Self {
+    pub fn new(history: History, guards: Guards, keep: Duration) -> Self {
         Self {
-            state: Mutex::new(StoreState::new(history, guards)),
+            state: Mutex::new(StoreState::new(history, guards, keep)),
             arriving: Mutex::default(),
             sent: AtomicU64::new(0),
             bell: Notify::new(),

@@ -85,10 +85,14 @@ impl StoreState {
                 task.failures += 1;
                 match retry_in {
                     None => (Phase::Ended, now, TaskState::Failed, Some(now)),
-                    Some(pause) => (Phase::Waiting, now.plus(pause), TaskState::Retry, None),
+                    Some(pause) => {
+                        task.ready_at = now.plus(pause);
+                        (Phase::Waiting, task.ready_at, TaskState::Retry, None)
+                    }
                 }
             }
-            TaskOutcome::HandBack => (Phase::Ready, now, TaskState::Ready, None),
+            // Back to its place in the queue: it has waited since then.
+            TaskOutcome::HandBack => (Phase::Ready, task.ready_at, TaskState::Ready, None),
         };
         let state = task.state;
         self.history.record(Event::Completed { task: id, attempt: attempt.0, state });
@@ -115,6 +119,9 @@ impl StoreState {
             if dead { &mut swept.dead } else { &mut swept.returned }.push(*id);
         }
         swept.expired = self.expire();
+        let before = now.minus(self.keep);
+        self.tasks.retain(|_, row| row.phase != Phase::Ended || row.wake_at >= before);
+        self.ticks.retain(|(_, tick)| tick.committed_at >= before);
         swept
     }
 }

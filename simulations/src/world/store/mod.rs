@@ -6,9 +6,7 @@
 //! ```
 //!
 //! Requests travel beside turmoil's network, as closures; what may happen to them on the way is the
-//! [`line`]'s business. A request that is on its way arrives also when its sender has crashed.
-//!
-//! Nothing is ever forgotten (a run is shorter than any retention), so that properties see all of it.
+//! module `line`'s business. A request that is on its way arrives also when its sender has crashed.
 
 pub mod client;
 pub mod guards;

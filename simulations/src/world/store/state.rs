@@ -1,6 +1,7 @@
 //! What the store holds, and the clock by which it judges.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_mesh::id::NodeId;
@@ -20,6 +21,8 @@ pub struct StoreState {
     pub(super) now: UnixMs,
     pub(super) history: History,
     pub(super) guards: Guards,
+    /// How long ended things are kept.
+    pub(super) keep: Duration,
     pub(super) catalogue: Catalogue,
     pub(super) schedules: BTreeMap<ScheduleName, ScheduleState>,
     /// The ledger, in the order of commits.
@@ -53,11 +56,12 @@ pub(super) struct Row {
 }
 
 impl StoreState {
-    pub(super) fn new(history: History, guards: Guards) -> Self {
+    pub(super) fn new(history: History, guards: Guards, keep: Duration) -> Self {
         Self {
             now: EPOCH,
             history,
             guards,
+            keep,
             catalogue: Catalogue::default(),
             schedules: BTreeMap::new(),
             ticks: Vec::new(),
