@@ -82,12 +82,18 @@ pub async fn a_claimant_gets_tasks_of_its_queues_only(subject: &dyn Subject) {
         node: "worker".to_owned(),
         queues: queues.iter().map(|queue| (*queue).clone()).collect(),
     };
-    for (queues, expected) in [(vec![], None), (vec![&green], None), (vec![&green, &red], Some(in_red))] {
+    // Naming no queue means all of them: it comes last, and gets what the others left.
+    for (queues, expected) in [
+        (vec![&green], None),
+        (vec![&green, &red], Some(in_red)),
+        (vec![&red], None),
+        (vec![], Some(in_blue)),
+    ] {
         let who = of(&queues);
         let next = nodes[1].queue.next_ready(&who.queues).await.expect("read");
         assert_eq!(next, expected.map(|_| Duration::ZERO));
         let claimed = nodes[1].queue.claim(&who, 8, LONG).await.expect("claimed");
         assert_eq!(claimed.first().map(|task| task.id), expected);
     }
-    assert_eq!(nodes[1].state(in_blue).await, TaskState::Ready);
+    assert_eq!(nodes[1].state(in_blue).await, TaskState::Leased);
 }
