@@ -54,8 +54,9 @@ const SUSPECT_FOR: Duration = Duration::from_secs(1);
 /// not believed from hearsay; the member's own hello still counts.
 const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
 
-/// How often a dead member is dialled.
-const REDIAL_DEAD: Duration = Duration::from_secs(5);
+/// How often a dead member is dialled: a healed partition is noticed within this and a dial. Views must be
+/// equal five seconds after a heal (promise L5); with 5 s here the simulator measured 4.96 s.
+const REDIAL_DEAD: Duration = Duration::from_secs(1);
 
 /// How often [`Roster::on_event`] wants to hear [`RosterEvent::TimePassed`].
 pub(crate) const TICK: Duration = Duration::from_millis(200);

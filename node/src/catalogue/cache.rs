@@ -1,6 +1,7 @@
 //! The catalogue as this node knows it: read from the store, kept when the store is away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, watch};
@@ -18,16 +19,30 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct CatalogueCache {
     store: Arc<dyn CatalogueStore>,
     current: watch::Sender<Arc<Catalogue>>,
-    /// One reader at a time: a burst of unknown names costs the store one read.
-    reading: Mutex<()>,
+    /// One reader at a time.
+    reading: Mutex<Reading>,
+    /// How many readings have begun.
+    begun: AtomicU64,
     nudge: Notify,
+}
+
+/// The last reading: which one it was, and what came of it.
+struct Reading {
+    number: u64,
+    outcome: Result<(), StoreError>,
 }
 
 impl CatalogueCache {
     /// An empty cache; [`CatalogueCache::refresh`] fills it.
     #[must_use]
     pub fn new(store: Arc<dyn CatalogueStore>) -> Self {
-        Self { store, current: watch::Sender::default(), reading: Mutex::default(), nudge: Notify::new() }
+        Self {
+            store,
+            current: watch::Sender::default(),
+            reading: Mutex::new(Reading { number: 0, outcome: Ok(()) }),
+            begun: AtomicU64::new(0),
+            nudge: Notify::new(),
+        }
     }
 
     /// What is known now.
@@ -71,12 +86,25 @@ impl CatalogueCache {
         }
     }
 
-    /// Reads the catalogue if it has changed.
+    /// Reads the catalogue if it has changed. Whoever waits here while others read shares what they get:
+    /// a burst of unknown names costs the store one read, and a silent store costs each caller one wait.
     ///
     /// # Errors
     /// [`StoreError`]; what was known stays.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        let _one = self.reading.lock().await;
+        let came_after = self.begun.load(Ordering::Acquire);
+        let mut reading = self.reading.lock().await;
+        if reading.number > came_after {
+            // It began after this call, so it saw every edit that this call has to see.
+            return reading.outcome.clone();
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let outcome = self.read_if_changed().await;
+        *reading = Reading { number, outcome: outcome.clone() };
+        outcome
+    }
+
+    async fn read_if_changed(&self) -> Result<(), StoreError> {
         let known = self.current();
         if self.store.revision().await? == known.revision && known.revision != 0 {
             return Ok(());

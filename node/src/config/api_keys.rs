@@ -45,6 +45,14 @@ pub enum ApiKeysError {
 }
 
 impl ApiKeys {
+    /// Reads the text of such a file. A text without keys lets nobody in.
+    ///
+    /// # Errors
+    /// The number of the line that is wrong, and why.
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
+        parse(text).map(Self)
+    }
+
     /// Reads a file.
     ///
     /// # Errors

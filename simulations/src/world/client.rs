@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use turmoil::net::TcpStream;
 
-use super::node::HTTP_PORT;
+use super::node::{API_KEY, HTTP_PORT};
 
 /// A healthy node answers within milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -28,7 +28,8 @@ pub async fn send(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    let mut request = Request::builder().method(method).uri(path).header("Host", "localhost");
+    let mut request = Request::builder().method(method).uri(path).header("Host", "node");
+    request = request.header("Authorization", format!("Bearer {API_KEY}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -9,7 +9,7 @@ use beatmesh_mesh::View;
 use beatmesh_mesh::env::Env;
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
-use beatmesh_node::config::{MeshSecret, Settings};
+use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,6 +34,9 @@ const MESH_PORT: u16 = 7946;
 
 /// Everybody's secret: the simulated network has no eavesdropper.
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
+
+/// The key of the simulated users: nodes that listen on more than loopback want one.
+pub const API_KEY: &str = "simulated-0123456789abcdef0123456789abcdef";
 
 /// A machine.
 pub struct SimNode {
@@ -102,7 +105,9 @@ impl SimNode {
             functions: Arc::new(functions),
         };
         let secret = MeshSecret::parse(SECRET)?;
-        let node = Node::start(env, &self.settings(host)?, &secret, None, parts).await?;
+        let keys = ApiKeys::parse(&format!("users:{API_KEY}"));
+        let keys = keys.map_err(|(_, reason)| reason)?;
+        let node = Node::start(env, &self.settings(host)?, &secret, Some(keys), parts).await?;
         let views = node.mesh().watch();
         let generation = views.borrow().myself().generation.0;
         world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });
