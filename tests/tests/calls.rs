@@ -180,7 +180,9 @@ async fn a_caller_can_ask_for_less_time_than_the_function_has() {
         let headers = [("Beatmesh-Key", key.as_str()), ("Beatmesh-Timeout", "300ms")];
         let problem =
             call_with(&mesh.client(0), "sleep", &headers, vec![]).await.problem(504, "function_timeout");
-        assert_eq!(problem["timeout_ms"], 300, "{problem:#}");
+        // What the way to the worker took is taken off.
+        let timeout = problem["timeout_ms"].as_u64().expect("a number");
+        assert!((200..=300).contains(&timeout), "{problem:#}");
     }
     for wrong in ["soon", "0s", "5"] {
         let answer = call_with(&mesh.client(0), "sleep", &[("Beatmesh-Timeout", wrong)], vec![]).await;

@@ -146,12 +146,12 @@ impl Router {
                 NotAdmitted::Stopping => Declined::Stopping,
                 NotAdmitted::CannotTell => Declined::CannotTell,
             })?;
-            let left = deadline.saturating_duration_since(self.env.clock.now());
+            let left = whole_millis(deadline.saturating_duration_since(self.env.clock.now()));
             let call = Call {
                 id: request.id,
                 input: request.input.clone(),
                 content_type: request.content_type.clone(),
-                timeout: request.timeout.map(|_| left),
+                timeout: request.timeout.map(|_| Duration::from_millis(left)),
             };
             return Ok(worker.run(admitted, call).await);
         }
@@ -166,4 +166,9 @@ impl Router {
         doubtful.retain(|_, since| now.duration_since(*since) < IN_DOUBT);
         doubtful.keys().cloned().collect()
     }
+}
+
+/// Whole milliseconds, rounded up: people read them in problems, and 0 means something else on the wire.
+fn whole_millis(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
 }

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream};
 use tokio::time::Instant;
 
-use super::Request;
 use super::wire::{CALL_SERVICE, CallHeader, Head, No, kind};
+use super::{Request, whole_millis};
 use crate::problem::Problem;
 use crate::worker::answer::{Answer, HELD_BACK, known_content_type};
 
@@ -69,7 +69,7 @@ pub async fn remote_call(
         ring_fingerprint: mesh.view().ring.fingerprint(),
         content_type: request.content_type.clone(),
         input_length: request.input.len() as u64,
-        timeout_ms: request.timeout.map_or(0, |_| millis(left).max(1)),
+        timeout_ms: request.timeout.map_or(0, |_| whole_millis(left)),
         patience_ms: millis(terms.patience),
     };
     let accepting = accepted(mesh, node, &header);
