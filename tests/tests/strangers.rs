@@ -35,10 +35,8 @@ async fn assert_refused(mesh: &mut TestMesh, stranger: &mut Node) {
     for node in mesh.nodes.iter().chain([&*stranger]) {
         let told = refusals(node);
         println!("{} told of {told:?}", node.name());
-        // One line for each address (ports change) and reason; both sides dial, and each direction fails
-        // with words of its own.
-        let reasons: std::collections::BTreeSet<_> = told.iter().map(|(_, reason)| reason).collect();
-        assert_eq!(reasons.len(), told.len(), "the same refusal twice within a minute: {told:#?}");
+        // Both sides dial, and each direction fails with words of its own: still one finding.
+        assert!(told.len() <= 1, "more than one line within a minute: {told:#?}");
     }
     mesh.until_formed().await;
     mesh.assert_well().await;

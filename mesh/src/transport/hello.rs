@@ -28,7 +28,7 @@ pub enum LinkError {
     #[error("refused here: {0}")]
     Refused(Refusal),
     /// The peer does not want this node.
-    #[error("refused by the peer: {0}")]
+    #[error("refused by the peer, which says of this node: {0}")]
     RefusedByPeer(Refusal),
     /// The peer speaks our protocol but says something else than hello.
     #[error("the peer did not say hello")]

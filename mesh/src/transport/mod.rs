@@ -28,7 +28,7 @@ use channel::{Channel, ChannelError};
 use hello::{Demands, LinkError};
 use links::{Added, Link, Links, MOST_MEMBERS};
 use outbox::{Outboxes, Outgoing};
-use refusals::Refusals;
+use refusals::{Refusals, Topic};
 use tls::Credentials;
 
 /// What takes the product's traffic off the links. Must not block: hand over and return.
@@ -250,7 +250,7 @@ impl Transport {
                 if matches!(error, LinkError::RefusedByPeer(Refusal::OldGeneration(_))) {
                     self.identity_taken.cancel();
                 }
-                self.refusals.tell(addr, &error.to_string());
+                self.refusals.tell(addr, error.into(), &error.to_string());
             }
         }
         outcome
@@ -266,7 +266,7 @@ impl Transport {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 if let quinn::ConnectionError::TransportError(refused) = &error {
-                    self.refusals.tell(addr, &format!("TLS did not agree (another secret?): {refused}"));
+                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {refused}"));
                 }
                 return Err(no_connection(&error));
             }
@@ -283,7 +283,7 @@ impl Transport {
             Err(error) => {
                 // A peer with another secret accepts our certificate's refusal only after its own handshake.
                 if matches!(error, LinkError::NoConnection(_)) && connection.close_reason().is_some() {
-                    self.refusals.tell(addr, &format!("TLS did not agree (another secret?): {error}"));
+                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {error}"));
                 }
                 connection.close(CLOSE_REFUSED, b"refused");
                 Err(error)
@@ -334,7 +334,7 @@ impl Transport {
                 return;
             };
             if self.endpoint.open_connections() > MOST_CONNECTIONS {
-                self.refusals.tell(incoming.remote_address(), "too many connections");
+                self.refusals.tell(incoming.remote_address(), Topic::Room, "too many connections");
                 incoming.refuse();
                 continue;
             }
@@ -354,7 +354,8 @@ impl Transport {
         let connection = match tokio::time::timeout(DIAL_WITHIN, incoming.into_future()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                return self.refusals.tell(peer, &format!("TLS did not agree (another secret?): {error}"));
+                let reason = format!("TLS did not agree (another secret?): {error}");
+                return self.refusals.tell(peer, Topic::Handshake, &reason);
             }
             Err(_) => return,
         };
@@ -364,7 +365,7 @@ impl Transport {
                 match self.admit(hello, connection.clone(), false).await {
                     Ok(_) => drop(hello::welcome(&mut channel, &self.hello()).await),
                     Err(LinkError::Refused(refusal)) => {
-                        self.refusals.tell(peer, &refusal.to_string());
+                        self.refusals.tell(peer, (&refusal).into(), &refusal.to_string());
                         hello::refuse(&mut channel, &refusal).await;
                         connection.close(CLOSE_REFUSED, b"refused");
                     }
@@ -376,9 +377,9 @@ impl Transport {
                     LinkError::Refused(Refusal::Myself) => {}
                     LinkError::Refused(Refusal::SameIdentity(_)) => {
                         let _ = self.events.send(LinkEvent::IdentityClaimed { by: peer }).await;
-                        self.refusals.tell(peer, &error.to_string());
+                        self.refusals.tell(peer, (&error).into(), &error.to_string());
                     }
-                    _ => self.refusals.tell(peer, &error.to_string()),
+                    _ => self.refusals.tell(peer, (&error).into(), &error.to_string()),
                 }
                 connection.close(CLOSE_REFUSED, b"refused");
             }

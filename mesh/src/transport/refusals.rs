@@ -1,5 +1,5 @@
-//! Tells about refused peers, but not more than once a minute for each address and reason: a foreign
-//! node that keeps dialling must not fill the disk with log lines.
+//! Tells about refused peers, but not more than once a minute for each address and topic: a foreign node
+//! that keeps dialling must not fill the disk with log lines.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,18 +9,64 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::hello::LinkError;
 use crate::env::Clock;
+use crate::wire::message::Refusal;
 
-/// One line per address and reason in this time.
+/// One line per address and topic in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Different lines in this time; further ones are not told, so that somebody who dials from everywhere
 /// fills neither memory nor disk.
 const MOST: usize = 64;
 
+/// What a refusal is about. A stranger is dialled and dials, and each direction fails at another step with
+/// words of its own; to the operator that is one finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Topic {
+    /// No common secret, or no beatmesh there at all.
+    Handshake,
+    /// Another mesh.
+    Mesh,
+    /// Another store.
+    Store,
+    /// The node id, the certificate for it, or an outdated life of it.
+    Identity,
+    /// What the peer says about itself.
+    Facts,
+    /// There is no room for it.
+    Room,
+    /// A member's message or channel that could not be read.
+    Message,
+}
+
+impl From<&LinkError> for Topic {
+    fn from(error: &LinkError) -> Self {
+        match error {
+            LinkError::NoConnection(_) | LinkError::Channel(_) | LinkError::NoHello => Self::Handshake,
+            LinkError::Refused(refusal) | LinkError::RefusedByPeer(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<&Refusal> for Topic {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::OtherMesh(_) => Self::Mesh,
+            Refusal::OtherStore(_) => Self::Store,
+            Refusal::Myself
+            | Refusal::SameIdentity(_)
+            | Refusal::NotItsCertificate
+            | Refusal::OldGeneration(_) => Self::Identity,
+            Refusal::Malformed => Self::Facts,
+            Refusal::Full(_) => Self::Room,
+        }
+    }
+}
+
 pub(crate) struct Refusals {
     clock: Arc<dyn Clock>,
-    told: Mutex<BTreeMap<(IpAddr, String), Instant>>,
+    told: Mutex<BTreeMap<(IpAddr, Topic), Instant>>,
 }
 
 impl Refusals {
@@ -28,23 +74,20 @@ impl Refusals {
         Self { clock, told: Mutex::default() }
     }
 
-    /// Logs the refusal unless it was logged within the last minute.
-    pub(crate) fn tell(&self, peer: SocketAddr, reason: &str) {
-        if self.is_new(peer, reason) {
+    /// Logs the refusal unless one like it was logged within the last minute.
+    pub(crate) fn tell(&self, peer: SocketAddr, topic: Topic, reason: &str) {
+        if self.is_new(peer, topic) {
             tracing::warn!(%peer, reason, "refused a peer (further ones like it are not logged for a minute)");
         }
     }
 
-    fn is_new(&self, peer: SocketAddr, reason: &str) -> bool {
+    fn is_new(&self, peer: SocketAddr, topic: Topic) -> bool {
         let now = self.clock.now();
         let mut told = self.told.lock();
         told.retain(|_, at| now.duration_since(*at) < QUIET);
         // Not the port: each dial comes from a new one.
-        let key = (peer.ip(), reason.to_owned());
-        if told.contains_key(&key) {
-            return false;
-        }
-        if told.len() >= MOST {
+        let key = (peer.ip(), topic);
+        if told.contains_key(&key) || told.len() >= MOST {
             return false;
         }
         told.insert(key, now);
@@ -61,12 +104,12 @@ mod tests {
     async fn the_same_refusal_is_told_once_a_minute() {
         let refusals = Refusals::new(Arc::new(SystemClock));
         let peer = "127.0.0.1:1".parse().unwrap();
-        assert!(refusals.is_new(peer, "a"));
-        assert!(!refusals.is_new(peer, "a"));
-        assert!(!refusals.is_new("127.0.0.1:2".parse().unwrap(), "a"), "another port is the same peer");
-        assert!(refusals.is_new(peer, "b"));
+        assert!(refusals.is_new(peer, Topic::Mesh));
+        assert!(!refusals.is_new(peer, Topic::Mesh));
+        assert!(!refusals.is_new("127.0.0.1:2".parse().unwrap(), Topic::Mesh), "another port is the same peer");
+        assert!(refusals.is_new(peer, Topic::Store));
         tokio::time::advance(QUIET).await;
-        assert!(refusals.is_new(peer, "a"));
+        assert!(refusals.is_new(peer, Topic::Mesh));
     }
 
     #[test]
@@ -74,7 +117,7 @@ mod tests {
         let refusals = Refusals::new(Arc::new(SystemClock));
         let told = (0..2_000_u16).filter(|n| {
             let [high, low] = n.to_be_bytes();
-            refusals.is_new(SocketAddr::from(([127, 0, high, low], 1)), "a")
+            refusals.is_new(SocketAddr::from(([127, 0, high, low], 1)), Topic::Mesh)
         });
         assert_eq!(told.count(), MOST);
         assert_eq!(refusals.told.lock().len(), MOST);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::channel::{Channel, ChannelError};
 use super::links::Link;
+use super::refusals::Topic;
 use super::{CLOSE_GOODBYE, LinkEvent, Transport};
 use crate::env::OnExit;
 use crate::wire::message::{FactsUpdate, Goodbye, Open, kind};
@@ -64,7 +65,7 @@ async fn take_message(transport: &Arc<Transport>, link: &Arc<Link>, bytes: &Byte
     match read_message(transport, link, bytes).await {
         Ok(goodbye) => goodbye,
         Err(error) => {
-            transport.refusals.tell(link.addr, &format!("a message was dropped: {error}"));
+            transport.refusals.tell(link.addr, Topic::Message, &format!("a message was dropped: {error}"));
             false
         }
     }
@@ -118,7 +119,9 @@ async fn take_channel(transport: Arc<Transport>, link: Arc<Link>, mut channel: C
         Ok(Ok(open)) => {
             transport.inbox.on_channel(link.node.clone(), open.service, open.header.into(), channel)
         }
-        Ok(Err(error)) => transport.refusals.tell(link.addr, &format!("a channel was not opened: {error}")),
+        Ok(Err(error)) => {
+            transport.refusals.tell(link.addr, Topic::Message, &format!("a channel was not opened: {error}"));
+        }
         Err(_) => {}
     }
 }
