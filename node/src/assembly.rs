@@ -210,6 +210,7 @@ impl Node {
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),
+            stop: node.stop_serving.clone(),
         });
         let limits = ConnectionLimits {
             connections: settings.limits.connections as usize,

@@ -113,6 +113,22 @@ async fn a_leaving_node_answers_the_request_that_it_is_serving() {
 }
 
 #[tokio::test]
+async fn a_leaving_node_answers_who_waits_for_a_task_and_does_not_wait_for_it() {
+    let mut mesh = TestMesh::start(1).await;
+    mesh.client(0).deploy("echo", &builtin("echo")).await;
+    let task = mesh.client(0).enqueue("echo", "?delay=1h", "x").await;
+    let client = mesh.client(0);
+    let waiting = tokio::spawn(async move { client.get(&format!("/v1/tasks/{task}?wait=60s")).await });
+    // Nothing tells from outside that a request waits; one that comes later is answered all the same.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begin = Instant::now();
+    mesh.nodes[0].signal(Signal::Terminate);
+    assert_eq!(waiting.await.unwrap().ok().json()["state"], "scheduled");
+    assert!(mesh.nodes[0].wait(Duration::from_secs(10)).success());
+    assert!(begin.elapsed() < Duration::from_secs(3), "it held the end up: {:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
     let mut mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");

@@ -30,6 +30,7 @@ use beatmesh_mesh::Mesh;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::{MeshName, NodeId};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::ApiKeys;
@@ -76,6 +77,8 @@ pub struct Gateway {
     pub api_keys: Option<ApiKeys>,
     /// Whether this node serves; false while it starts and while it stops.
     pub ready: Arc<AtomicBool>,
+    /// Cancelled when the node stops: who only waits is answered then.
+    pub stop: CancellationToken,
 }
 
 impl Gateway {

@@ -113,7 +113,8 @@ pub(super) struct Wait {
     wait: Option<Span>,
 }
 
-/// `GET /v1/tasks/{id}?wait=30s`: waits for the end, at most so long, then answers how it stands.
+/// `GET /v1/tasks/{id}?wait=30s`: waits for the end, at most so long and not longer than this node runs,
+/// then answers how it stands.
 pub(super) async fn get(
     State(gateway): State<Arc<Gateway>>,
     Named(id): Named<TaskId>,
@@ -126,10 +127,13 @@ pub(super) async fn get(
     loop {
         let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
         let left = until.saturating_duration_since(gateway.env.clock.now());
-        if task.state.is_final() || left.is_zero() {
+        if task.state.is_final() || left.is_zero() || gateway.stop.is_cancelled() {
             return Ok(reply::json(StatusCode::OK, &shown(&task)));
         }
-        let _ = tokio::time::timeout(pause.min(left), waiter.rung()).await;
+        tokio::select! {
+            _ = tokio::time::timeout(pause.min(left), waiter.rung()) => {}
+            () = gateway.stop.cancelled() => {}
+        }
         pause = (pause * 2).min(LOOK_LAST);
     }
 }
