@@ -126,11 +126,22 @@ async fn call_takes_json_files_and_stdin_and_waits_for_tasks() {
     let input = cli.mesh.dir.file("input", [0, 255, 10, 13]);
     let said = cli.run(&["call", "echo", &format!("@{}", input.display())]);
     assert_eq!(said.code, Some(0), "{said:?}");
+    let shown = cli.json(&["call", "echo", &format!("@{}", input.display())]);
+    assert_eq!(shown["output_base64"], "AP8KDQ==", "{shown:#}");
     assert_eq!(cli.run_with(&["call", "echo", "-"], b"from stdin").stdout, "from stdin");
     let shown = cli.json(&["call", "echo", "[1,2]", "--key", "k"]);
     assert_eq!(shown["output"], serde_json::json!([1, 2]), "{shown:#}");
     assert!(shown["node"].is_string() && shown["task"].is_string());
     assert_eq!(cli.ok(&["call", "hello", "\"x\"", "--wait"]), "hello \"x\"\n");
+    // Bytes that are no text arrive as they are, from a call and from a task.
+    let file = format!("@{}", input.display());
+    for arguments in [&["call", "echo", &file][..], &["call", "echo", &file, "--wait"]] {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", "\"$@\" | od -An -tu1", "-"]).arg(binary::path()).args(arguments);
+        command.env("BEATMESH_URL", &cli.url);
+        let said = run(command, b"", Duration::from_secs(30));
+        assert_eq!(said.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "255", "10", "13"], "{said:?}");
+    }
     let task = cli.ok(&["call", "hello", "--async"]).trim().to_owned();
     let record = cli.json(&["tasks", "get", &task, "--wait", "10s"]);
     assert_eq!(record["state"], "done");

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use reqwest::Method;
@@ -135,7 +137,7 @@ pub(super) async fn wait_and_show(
     let task = wait_for(id, longest, client).await?;
     let state = text_of(&task, "state");
     if state == TaskState::Done.as_str() {
-        return if output.is_json() { output.value(&task) } else { output.answer(&answer_of(&task)) };
+        return if output.is_json() { output.value(&task) } else { output.answer(&answer_of(&task)?) };
     }
     if !has_ended(&task) {
         return Err(Failure::failed(format!("task {id} is {state}; --timeout is over, the task goes on")));
@@ -148,13 +150,18 @@ pub(super) async fn wait_and_show(
     }
 }
 
-/// A task's result as bytes: a text as it is, anything else as JSON.
-fn answer_of(task: &Value) -> Vec<u8> {
-    match task.get("result").or_else(|| task.get("output")) {
+/// A task's result as bytes: what is no text comes as base64, a text as it is, anything else as JSON.
+fn answer_of(task: &Value) -> Result<Vec<u8>, Failure> {
+    if let Some(text) = task.get("result_base64").and_then(Value::as_str) {
+        return BASE64
+            .decode(text)
+            .map_err(|error| Failure::failed(format!("the task's result is not base64: {error}")));
+    }
+    Ok(match task.get("result") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => text.clone().into_bytes(),
         Some(other) => other.to_string().into_bytes(),
-    }
+    })
 }
 
 fn list_text(tasks: &Value, now: Timestamp) -> String {
@@ -196,8 +203,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_shown_as_the_function_wrote_it() {
-        assert_eq!(answer_of(&json!({"result": "hello Ada\n"})), b"hello Ada\n");
-        assert_eq!(answer_of(&json!({"result": {"a": 1}})), b"{\"a\":1}");
-        assert_eq!(answer_of(&json!({"state": "done"})), b"");
+        assert_eq!(answer_of(&json!({"result": "hello Ada\n"})).unwrap(), b"hello Ada\n");
+        assert_eq!(answer_of(&json!({"result": {"a": 1}})).unwrap(), b"{\"a\":1}");
+        assert_eq!(answer_of(&json!({"result_base64": "AP8KDQ=="})).unwrap(), [0, 255, 10, 13]);
+        assert_eq!(answer_of(&json!({"state": "done"})).unwrap(), b"");
+        assert!(answer_of(&json!({"result_base64": "?"})).is_err());
     }
 }
