@@ -120,6 +120,28 @@ async fn deploy_shows_its_steps_changes_only_what_differs_and_deletes_only_when_
 }
 
 #[tokio::test]
+async fn a_manifest_with_a_schedule_that_cannot_work_is_refused_before_anything_is_done() {
+    let cli = Cli::new().await;
+    let before = cli.json(&["functions"]);
+    for (line, part) in [
+        ("cron = \"61 * * * *\"", "61 * * * *"),
+        ("cron = \"0 0 30 2 *\"", "0 0 30 2 *"),
+        ("cron = \"0 0 * * *\"\ntimezone = \"Europe/Berln\"", "Europe/Berlin"),
+        ("cron = \"0 0 * * *\"\nmisfire_cap = 1001", "1001"),
+    ] {
+        let text = format!("[functions.new]\nruntime = \"builtin\"\nhandler = \"noop\"\n[schedules.bad]\n{line}\nfunction = \"new\"\n");
+        let file = cli.mesh.dir.file("bad.toml", text);
+        for arguments in [&["deploy", file.to_str().unwrap()][..], &["deploy", file.to_str().unwrap(), "--dry-run"]] {
+            cli.fails(arguments, 2, part);
+            let said = cli.run(arguments);
+            assert!(said.stderr.contains("bad.toml line 4: schedules.bad: "), "{said:?}");
+            assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+        }
+    }
+    assert_eq!(cli.json(&["functions"]), before, "nothing was done");
+}
+
+#[tokio::test]
 async fn call_takes_json_files_and_stdin_and_waits_for_tasks() {
     let cli = Cli::new().await;
     assert_eq!(cli.ok(&["call", "hello", "{\"a\":1}"]), "hello {\"a\":1}\n");
