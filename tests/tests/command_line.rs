@@ -129,9 +129,13 @@ async fn a_manifest_with_a_schedule_that_cannot_work_is_refused_before_anything_
         ("cron = \"0 0 * * *\"\ntimezone = \"Europe/Berln\"", "Europe/Berlin"),
         ("cron = \"0 0 * * *\"\nmisfire_cap = 1001", "1001"),
     ] {
-        let text = format!("[functions.new]\nruntime = \"builtin\"\nhandler = \"noop\"\n[schedules.bad]\n{line}\nfunction = \"new\"\n");
+        let text = format!(
+            "[functions.new]\nruntime = \"builtin\"\nhandler = \"noop\"\n[schedules.bad]\n{line}\nfunction = \"new\"\n"
+        );
         let file = cli.mesh.dir.file("bad.toml", text);
-        for arguments in [&["deploy", file.to_str().unwrap()][..], &["deploy", file.to_str().unwrap(), "--dry-run"]] {
+        for arguments in
+            [&["deploy", file.to_str().unwrap()][..], &["deploy", file.to_str().unwrap(), "--dry-run"]]
+        {
             cli.fails(arguments, 2, part);
             let said = cli.run(arguments);
             assert!(said.stderr.contains("bad.toml line 4: schedules.bad: "), "{said:?}");
@@ -231,6 +235,7 @@ async fn wrong_usage_is_exit_code_2_and_names_what_is_wrong() {
         (&["functons"][..], "functions"),
         (&["members", "--jsno"], "--json"),
         (&["tasks", "--state", "ended"], "ended"),
+        (&["tasks", "--limit", "1001"], "1..=1000"),
         (&["tasks", "get", "nonsense"], "nonsense"),
         (&["schedules", "preview", "yearly", "-n", "0"], "0"),
         (&["ring"], "KEY"),

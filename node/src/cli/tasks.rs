@@ -17,6 +17,7 @@ use super::output::{Output, list_of, text_of};
 use super::table::Table;
 use super::when;
 use crate::catalogue::name::FunctionName;
+use crate::queue::MOST_LISTED;
 use crate::queue::task::{TaskId, TaskState};
 use crate::units::Span;
 
@@ -40,7 +41,7 @@ pub(super) struct TasksArgs {
     #[arg(long, value_name = "NAME")]
     function: Option<FunctionName>,
     /// At most so many, newest first.
-    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LISTED)))]
     limit: u32,
     #[command(subcommand)]
     action: Option<Action>,

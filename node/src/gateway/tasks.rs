@@ -17,7 +17,7 @@ use super::reply::{self, ApiError, Named, Parameters, content_type, in_range, pa
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
-use crate::queue::{StoreError, TaskFilter};
+use crate::queue::{MOST_LISTED, StoreError, TaskFilter};
 use crate::units::Span;
 
 /// A finished task is told at once through the mesh; this is the net below, growing to the second.
@@ -157,7 +157,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let state =
         filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
-    let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=1_000)?;
+    let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=MOST_LISTED)?;
     let Filter { function, queue, schedule, .. } = filter;
     let tasks = gateway.queue.tasks(&TaskFilter { state, function, queue, schedule, limit }).await?;
     let tasks: Vec<_> = tasks.iter().map(shown).collect();
