@@ -245,11 +245,34 @@ async fn wrong_usage_is_exit_code_2_and_names_what_is_wrong() {
     ] {
         cli.fails(arguments, 2, part);
     }
+    let said = cli.run(&["ring", "--json"]);
+    let problem: Value = serde_json::from_str(&said.stderr).expect("a problem object");
+    assert!(problem["detail"].as_str().unwrap().contains("<KEY>"), "{problem:#}");
     let said = cli.run(&[]);
     assert_eq!(said.code, Some(2), "{said:?}");
     let said = cli.run(&["--version"]);
     assert!(said.code == Some(0) && said.stdout.starts_with("beatmesh "), "{said:?}");
     assert!(cli.ok(&["help"]).contains("Examples:"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_task_lasts_as_long_as_asked_though_the_node_waits_less() {
+    let mesh = TestMesh::start_with(1, |spec| spec.set("limits.wait", "100ms")).await;
+    mesh.client(0).deploy("echo", &beatmesh_tests::side_file::builtin("echo")).await;
+    let get = |task: &str, wait: &str| {
+        let mut command = binary::command();
+        command.args(["tasks", "get", task, "--wait", wait, "--json", "--url", mesh.client(0).base()]);
+        let said = run(command, b"", Duration::from_secs(30));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        serde_json::from_str::<Value>(&said.stdout).expect("JSON")["state"].clone()
+    };
+    let soon = mesh.client(0).enqueue("echo", "?delay=1500ms", "x").await;
+    assert_eq!(get(&soon, "20s"), "done");
+    let late = mesh.client(0).enqueue("echo", "?delay=1h", "x").await;
+    let begin = std::time::Instant::now();
+    assert_eq!(get(&late, "1s"), "scheduled");
+    let took = begin.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]

@@ -24,6 +24,9 @@ use crate::units::Span;
 /// One question to a node; shorter than what proxies and the node itself cut off.
 const ONE_WAIT: Duration = Duration::from_secs(20);
 
+/// Between two questions.
+const AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -110,17 +113,18 @@ async fn change(
 async fn wait_for(id: &str, longest: Option<Span>, client: &Client) -> Result<Value, Failure> {
     let deadline = longest.map(|span| Instant::now() + span.0);
     loop {
-        let left = deadline.map_or(ONE_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         let asked = Instant::now();
+        let left = deadline.map_or(ONE_WAIT, |deadline| deadline.saturating_duration_since(asked));
         let wait = Span(Duration::from_millis(u64::try_from(left.min(ONE_WAIT).as_millis()).unwrap_or(0)));
         let request = Request::new(format!("task {id}"), Method::GET, format!("/v1/tasks/{id}"))
             .query("wait", Some(wait.to_string()));
         let task = client.json(request).await?;
-        if has_ended(&task) || left <= ONE_WAIT && deadline.is_some() {
+        if has_ended(&task) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok(task);
         }
-        // A node that does not wait must not be asked in a hot loop.
-        tokio::time::sleep_until(asked + Duration::from_millis(200)).await;
+        // A node may wait less than it is asked to, and must not be asked in a hot loop.
+        let next = asked + AT_MOST_EVERY;
+        tokio::time::sleep_until(deadline.map_or(next, |deadline| next.min(deadline))).await;
     }
 }
 
