@@ -61,6 +61,13 @@ async fn an_input_over_the_configured_limit_is_413_however_it_is_sent() {
         b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n";
     let answer = raw(mesh.nodes[0].http(), huge, Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // A client that asks first is not invited to send what will be refused.
+    let asking = b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 60000000\r\n\r\n";
+    let answer = raw(mesh.nodes[0].http(), asking, Duration::from_secs(5));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let asking = b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let answer = raw(mesh.nodes[0].http(), asking, Duration::from_secs(1));
+    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
     let definition = json!({"runtime": "process", "command": ["x".repeat(300_000)]});
     client.put("/v1/functions/large", &definition).await.problem(413, "input_too_large");
     mesh.assert_well().await;

@@ -302,8 +302,11 @@ cron = "* * * * *"
         line 20: functions.h: write its fields in a table of its own
         line 21: schedules.s: missing field `cron`
         line 26: schedules.t: unknown variant `never`, expected one of `fire_latest`, `fire_all`, `skip`
-        line 27: schedule: there is no such section; did you mean `schedules`?
-        line 29: services: services come in a later version
+        line 27: schedules.w: `61 * * * *` is not a cron expression (Component error: Number out of bounds); write five fields (minute hour day month weekday) or six with seconds first, for example `*/5 * * * *`
+        line 30: schedules.x: `Europe/Berln` is not an IANA time zone; did you mean `Europe/Berlin`?
+        line 34: schedules.y: `misfire_cap` = 0 is out of range: 1 to 1000
+        line 38: schedule: there is no such section; did you mean `schedules`?
+        line 40: services: services come in a later version
         "#);
     }
 

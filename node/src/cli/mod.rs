@@ -123,9 +123,9 @@ mod tests {
             let words = ["beatmesh"].iter().chain(arguments);
             mistake(&Cli::try_parse_from(words).expect_err("a mistake"))
         };
-        insta::assert_snapshot!(told(&["ring"]), @"");
-        insta::assert_snapshot!(told(&["members", "--jsno"]), @"");
-        insta::assert_snapshot!(told(&["tasks", "--limit", "0"]), @"");
-        insta::assert_snapshot!(told(&[]), @"");
+        insta::assert_snapshot!(told(&["ring"]), @"the following required arguments were not provided: <KEY>");
+        insta::assert_snapshot!(told(&["members", "--jsno"]), @"unexpected argument '--jsno' found; tip: a similar argument exists: '--json'");
+        insta::assert_snapshot!(told(&["tasks", "--limit", "0"]), @"invalid value '0' for '--limit <COUNT>': 0 is not in 1..=1000");
+        insta::assert_snapshot!(told(&[]), @"a command is missing; `--help` lists them");
     }
 }

@@ -192,7 +192,10 @@ impl BodyBudget {
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let mut chunks = body.into_data_stream();
         if announced.is_some_and(|length| length > limit as u64) {
-            discard(&mut chunks).await;
+            // A client that asks first has sent nothing yet; the first look into the body would invite it.
+            if !headers.contains_key(header::EXPECT) {
+                discard(&mut chunks).await;
+            }
             return Err(too_large(limit).into());
         }
         let mut whole = BytesMut::new();
