@@ -216,6 +216,7 @@ impl Node {
             connections: settings.limits.connections as usize,
             headers: usize::try_from(settings.limits.headers.0).unwrap_or(usize::MAX),
             header_timeout: settings.limits.header_timeout.0,
+            idle_timeout: settings.limits.idle_timeout.0,
         };
         // First in the ring, then open to clients: whoever asks finds a worker.
         node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;

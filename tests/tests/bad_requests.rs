@@ -268,6 +268,57 @@ async fn a_slow_client_is_cut_off_and_disturbs_nobody() {
     mesh.assert_well().await;
 }
 
+/// Sends a request on an open connection and reads its short answer.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the connection is open");
+    let mut answer = [0; 4096];
+    let count = stream.read(&mut answer).expect("an answer comes");
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+/// How long it takes until the node closes the connection.
+fn closed_after(stream: &mut TcpStream) -> Duration {
+    let begin = Instant::now();
+    let rest = stream.read_to_end(&mut Vec::new());
+    assert!(rest.is_ok(), "the node closes the connection: {rest:?}");
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn a_connection_may_idle_between_requests_but_not_within_one() {
+    let limits = |spec: NodeSpec| spec.set("limits.header_timeout", "1s").set("limits.idle_timeout", "4s");
+    let mut mesh = TestMesh::start_with(1, limits).await;
+    let connect = || {
+        let stream = TcpStream::connect(mesh.nodes[0].http()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let (mut kept, mut slow, mut silent) = (connect(), connect(), connect());
+    assert!(ask(&mut kept).starts_with("HTTP/1.1 200") && ask(&mut slow).starts_with("HTTP/1.1 200"));
+    slow.write_all(b"GET /livez HTTP/1.1\r\nX-Ne").unwrap();
+    let slow = std::thread::spawn(move || closed_after(&mut slow));
+    let silent = std::thread::spawn(move || closed_after(&mut silent));
+    // Longer than the headers of a request may take.
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert!(ask(&mut kept).starts_with("HTTP/1.1 200"), "it was kept");
+    let idle = closed_after(&mut kept);
+    assert!((Duration::from_millis(3_500)..Duration::from_secs(10)).contains(&idle), "{idle:?}");
+    for cut in [slow.join().unwrap(), silent.join().unwrap()] {
+        assert!((Duration::from_millis(700)..Duration::from_millis(3_500)).contains(&cut), "{cut:?}");
+    }
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_longer_than_any_wait_for_the_next_one_is_not_cut_off() {
+    let limits =
+        |spec: NodeSpec| spec.set("limits.header_timeout", "300ms").set("limits.idle_timeout", "300ms");
+    let mesh = TestMesh::start_with(1, limits).await;
+    let script = "echo begun; sleep 1; head -c 100000 /dev/zero; sleep 1; echo ended";
+    mesh.client(0).deploy("long", &shell(script)).await;
+    assert!(mesh.client(0).call("long", "").await.ok().text().ends_with("ended\n"));
+}
+
 #[tokio::test]
 async fn unknown_parameters_and_values_out_of_range_are_400() {
     let mesh = TestMesh::start(1).await;

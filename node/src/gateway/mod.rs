@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `server`, `impatient` | connections: limits, slow clients, graceful end |
+//! | `server`, `impatient`, `patience` | connections: limits, slow clients, graceful end |
 //! | `guard` | who may come in |
 //! | `reply` | problems and JSON as responses, bodies and queries with their limits |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
@@ -12,6 +12,7 @@ mod functions;
 mod guard;
 mod impatient;
 mod mesh;
+mod patience;
 mod reply;
 mod schedules;
 pub mod server;
