@@ -48,6 +48,8 @@ pub struct Parts {
     pub queue: Arc<dyn TaskQueue>,
     /// Runs functions.
     pub functions: Arc<dyn Functions>,
+    /// Cancelled when the node is told to stop, be it while it still starts.
+    pub stopping: CancellationToken,
 }
 
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
@@ -104,6 +106,9 @@ pub enum StartError {
     /// The operating system refuses what every node needs.
     #[error("the node cannot start: {0}")]
     System(String),
+    /// It was told to stop before it had started. It has said goodbye to whoever knew of it.
+    #[error("the node was told to stop while it started")]
+    Asked,
     /// It ran, and had to stop.
     #[error("the node had to stop: {0}")]
     Stopped(String),
@@ -170,9 +175,15 @@ impl Node {
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
         // A node that does not know what there is to run must not be given anything to run.
-        while let Err(error) = catalogue.refresh().await {
-            tracing::warn!(%error, "the catalogue cannot be read yet; the node waits for it");
-            tokio::time::sleep(READ_AGAIN).await;
+        let reading = parts.stopping.run_until_cancelled(async {
+            while let Err(error) = catalogue.refresh().await {
+                tracing::warn!(%error, "the catalogue cannot be read yet; the node waits for it");
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+        });
+        if reading.await.is_none() {
+            mesh.leave(GOODBYE_WITHIN).await;
+            return Err(StartError::Asked);
         }
 
         let node = Self {

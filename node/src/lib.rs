@@ -15,6 +15,7 @@ pub mod queue;
 pub mod roles;
 pub mod router;
 pub mod run;
+mod signals;
 pub mod store;
 pub mod sweeper;
 pub mod units;

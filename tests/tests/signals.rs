@@ -282,3 +282,69 @@ async fn a_task_that_kills_its_worker_each_time_is_put_aside_as_dead() {
     mesh.client(0).post(&format!("/v1/tasks/{task}/retry"), "").await.ok();
     assert_eq!(mesh.client(1).finished(&task).await["state"], "done");
 }
+
+/// What the other node says of the one of this name.
+async fn liveness(mesh: &TestMesh, name: &str) -> Option<String> {
+    let view = mesh.nodes[0].view().await;
+    let members = view["members"].as_array().cloned().unwrap_or_default();
+    let found = members.iter().find(|member| member["id"] == name);
+    found.and_then(|member| member["liveness"].as_str()).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_end_of_the_terminal_is_an_orderly_stop_unless_it_is_to_be_outlived() {
+    let mut mesh = TestMesh::start(2).await;
+    mesh.nodes[1].signal(Signal::HangUp);
+    assert!(mesh.nodes[1].wait(Duration::from_secs(10)).success());
+    assert_eq!(mesh.nodes[1].events("node is leaving").len(), 1);
+    let left = async || liveness(&mesh, "node-2").await;
+    until("its goodbye is heard", Duration::from_secs(2), left, |state| state.as_deref() != Some("alive"))
+        .await;
+
+    let spec = beatmesh_tests::NodeSpec::new(&mesh.dir, "node-3");
+    let node = spec.command();
+    let mut command = std::process::Command::new("nohup");
+    command.arg(node.get_program()).args(node.get_args()).current_dir(mesh.dir.path());
+    command.env("BEATMESH_LOG__FORMAT", "json");
+    let log = mesh.dir.join("nohup.log");
+    let mut process = beatmesh_tests::Process::start("node-3", command, &log);
+    let text = async || process.log();
+    until("it is ready", Duration::from_secs(20), text, |log| log.contains("node is ready")).await;
+    process.signal(Signal::HangUp);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.ended(), None, "nohup asks that it goes on");
+    process.signal(Signal::Terminate);
+    assert!(process.wait(Duration::from_secs(10)).success());
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_while_it_starts_leaves_nothing_behind() {
+    let mesh = TestMesh::start(1).await;
+    let rows = || {
+        let mut sqlite = std::process::Command::new("sqlite3");
+        sqlite.arg(mesh.dir.join("mesh.db")).arg("SELECT node FROM nodes");
+        beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10))
+    };
+    assert!(rows().stdout.contains("node-1"), "{:?}", rows());
+    let mut orderly = 0;
+    for moment in 0..24 {
+        let name = format!("brief-{moment}");
+        let command = beatmesh_tests::NodeSpec::new(&mesh.dir, &name).command();
+        let mut process =
+            beatmesh_tests::Process::start(&name, command, &mesh.dir.join(format!("{name}.log")));
+        // At a different moment of the start each time: a debug build takes some tens of milliseconds.
+        std::thread::sleep(Duration::from_millis(4 * moment));
+        process.signal(Signal::Terminate);
+        let status = process.wait(Duration::from_secs(15));
+        // Before it listens, a signal ends it as it ends any process.
+        if status.code().is_some() {
+            assert!(status.success(), "{status}: {}", process.log());
+            orderly += 1;
+        }
+        assert!(!rows().stdout.contains(&name), "its row is there after a signal in moment {moment}");
+        let state = async || liveness(&mesh, &name).await;
+        let gone = |state: &Option<String>| matches!(state.as_deref(), None | Some("left"));
+        until("its goodbye was heard", Duration::from_secs(2), state, gone).await;
+    }
+    assert!(orderly > 0, "some signals came after it listened");
+}
