@@ -114,6 +114,14 @@ pub enum StartError {
     Stopped(String),
 }
 
+impl StartError {
+    /// Whether what the user has configured is at fault, and not what the machine or the mesh did.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Name(_) | Self::Security(_) | Self::Mesh(JoinError::Advertise(_)))
+    }
+}
+
 /// A running node.
 pub struct Node {
     env: Env,

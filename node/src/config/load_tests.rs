@@ -112,7 +112,7 @@ fn every_wrong_line_of_a_file_is_named_with_what_was_meant() {
     beatmesh.toml line 9: queue.result_limit: `10` is not a size; write a number and a unit, for example "512B", "64KiB", "16MiB"
     beatmesh.toml line 11: node.roles: `boss` is not a role; there are server, worker and beat
     beatmesh.toml line 12: node.slots: the text "many" is not a whole number from 1 to 1000000
-    beatmesh.toml line 13: node.name: `Eu 1` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning with a letter or a digit
+    beatmesh.toml line 13: node.name: `Eu 1` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or a digit
     beatmesh.toml line 14: node.pools: it is empty; name at least one, or leave the setting out
     beatmesh.toml line 16: wat.foo: there is no such section; there are mesh, node, listen, seeds, queue, beat, limits, security, log
     beatmesh.toml line 18: security.ca: own certificates come in a later version; this one takes `security.secret_file`
