@@ -180,6 +180,10 @@ async fn call_takes_json_files_and_stdin_and_waits_for_tasks() {
     cli.fails(&["call", "hello", "no json"], 2, "no json");
     cli.fails(&["call", "hello", "@/nonexistent"], 2, "/nonexistent");
     cli.fails(&["call", "hello", "--delay", "1s"], 2, "--async");
+    cli.fails(&["call", "hello", "--timeout", "0s"], 2, "--timeout");
+    for task in ["--async", "--wait"] {
+        cli.fails(&["call", "hello", task, "--key", "k"], 2, "--key");
+    }
     cli.fails(&["call", "a/b"], 2, "a/b");
 }
 

@@ -101,6 +101,12 @@ impl CallArgs {
             Some((flag, _)) if !self.is_task() => {
                 Err(Failure::usage(format!("{flag} is for tasks; add --async or --wait")))
             }
+            _ if self.is_task() && self.key.is_some() => Err(Failure::usage(
+                "--key is for calls: a task runs on whichever node is free first; leave --key out",
+            )),
+            _ if self.timeout == Some(Span::default()) => {
+                Err(Failure::usage("--timeout: `0s` is too short; it must be longer than zero"))
+            }
             _ => Ok(()),
         }
     }

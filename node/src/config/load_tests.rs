@@ -166,8 +166,10 @@ fn what_does_not_fit_together_is_refused_with_the_reason() {
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__URL", "sqlite://other.db")]), @r"environment variable BEATMESH_QUEUE__URL: queue.url: `sqlite://other.db` is not the database `sqlite://./beatmesh-data/mesh.db`; a queue of its own comes in a later version, leave it out");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__DURABILITY", "disk")]), @r"environment variable BEATMESH_QUEUE__DURABILITY: queue.durability: `disk` is a promise about Redis, which comes in a later version; an SQLite file is written to disk in any case, leave it out");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__LEASE", "5ms")]), @r"environment variable BEATMESH_QUEUE__LEASE: queue.lease: `5ms` is too short: the least is 1s");
+    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__KEEP_TASKS", "59s")]), @r"environment variable BEATMESH_QUEUE__KEEP_TASKS: queue.keep_tasks: `59s` is too short: the least is 1m, or tasks are forgotten before anybody has asked for their results");
     insta::assert_snapshot!(error(&[("BEATMESH_NODE__ROLES", "")]), @r"environment variable BEATMESH_NODE__ROLES: node.roles: it is empty: a node without a role does nothing; there are server, worker and beat");
     from_environment(&[
+        ("BEATMESH_QUEUE__KEEP_TASKS", "1m"),
         ("BEATMESH_LISTEN__HTTP", "0.0.0.0:8080"),
         ("BEATMESH_SECURITY__API_KEYS_FILE", "keys"),
         ("BEATMESH_LISTEN__MESH", "0.0.0.0:7946"),
