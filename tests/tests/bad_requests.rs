@@ -103,7 +103,7 @@ async fn invalid_json_is_400_with_line_and_column() {
         let request = mesh.client(0).request(Method::PUT, path).body(vec![0xff, 0xfe, 0x00]);
         http::send(request).await.unwrap().problem(400, "invalid_json");
         let unknown = json!({"runtime": "builtin", "handler": "noop", "cron": "* * * * *", "function": "f", "timeuot": "3s"});
-        let problem = mesh.client(0).put(path, &unknown).await.problem(400, "invalid_json");
+        let problem = mesh.client(0).put(path, &unknown).await.problem(422, "invalid_definition");
         assert!(problem["detail"].as_str().unwrap().contains("unknown field"), "{problem:#}");
     }
     mesh.assert_well().await;
@@ -151,10 +151,15 @@ async fn definitions_that_cannot_work_are_422_with_the_reason() {
     ] {
         client.put("/v1/functions/f", &definition).await.problem(422, "invalid_definition");
     }
-    for definition in
-        [json!({"runtime": "fortran"}), json!({"runtime": "process", "command": ["true"], "timeout": "soon"})]
-    {
-        client.put("/v1/functions/f", &definition).await.problem(400, "invalid_json");
+    for (definition, field, part) in [
+        (json!({"runtime": "fortran"}), "runtime", "`process`"),
+        (json!({"runtime": "process", "command": ["true"], "timeout": "10"}), "timeout", "`10`"),
+        (json!({"runtime": "builtin", "handler": "noop", "retries": {"max": -1}}), "retries.max", "-1"),
+    ] {
+        let problem = client.put("/v1/functions/f", &definition).await.problem(422, "invalid_definition");
+        assert_eq!(problem["field"], field, "{problem:#}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{field}`")) && detail.contains(part), "{detail}");
     }
     client.get("/v1/functions/f").await.problem(404, "function_not_found");
     client.get("/v1/schedules/s").await.problem(404, "not_found");
