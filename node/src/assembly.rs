@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::beat::driver::{BeatParts, drive};
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
+use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
@@ -271,6 +272,7 @@ impl Node {
             generation: self.generation,
         };
         spawn("discovery", until_stop(Box::pin(discovery.run(self.stop_driving.clone()))));
+        spawn("differences", until_stop(Box::pin(differences::watch(self.mesh.clone()))));
         let sweeping = sweep(
             self.env.clone(),
             self.mesh.clone(),
@@ -392,8 +394,17 @@ fn mesh_config(
         bind: settings.listen.mesh,
         advertise: settings.listen.advertise,
         secret: secret.expose().to_vec().into(),
-        facts: roles::first_facts(&roles, &pools, zone, http, &digest(settings)),
+        facts: roles::first_facts(&roles, &pools, zone, reachable(http, settings), &digest(settings)),
     }
+}
+
+/// The HTTP address for others: one that is bound on every interface is found where the mesh is.
+fn reachable(http: SocketAddr, settings: &Settings) -> SocketAddr {
+    if http.ip().is_unspecified() {
+        let mesh = settings.listen.advertise.unwrap_or(settings.listen.mesh);
+        return SocketAddr::new(mesh.ip(), http.port());
+    }
+    http
 }
 
 fn task_runner(

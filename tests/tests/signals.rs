@@ -331,7 +331,7 @@ async fn a_node_that_is_stopped_while_it_starts_leaves_nothing_behind() {
         let name = format!("brief-{moment}");
         let command = beatmesh_tests::NodeSpec::new(&mesh.dir, &name).command();
         let mut process =
-            beatmesh_tests::Process::start(&name, command, &mesh.dir.join(format!("{name}.log")));
+            beatmesh_tests::Process::start(&name, command, &mesh.dir.join(&format!("{name}.log")));
         // At a different moment of the start each time: a debug build takes some tens of milliseconds.
         std::thread::sleep(Duration::from_millis(4 * moment));
         process.signal(Signal::Terminate);
