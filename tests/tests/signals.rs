@@ -305,7 +305,12 @@ async fn the_end_of_the_terminal_is_an_orderly_stop_unless_it_is_to_be_outlived(
     let node = spec.command();
     let mut command = std::process::Command::new("nohup");
     command.arg(node.get_program()).args(node.get_args()).current_dir(mesh.dir.path());
-    command.env("BEATMESH_LOG__FORMAT", "json");
+    for (name, value) in node.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     let log = mesh.dir.join("nohup.log");
     let mut process = beatmesh_tests::Process::start("node-3", command, &log);
     let text = async || process.log();
@@ -325,7 +330,8 @@ async fn a_node_that_is_stopped_while_it_starts_leaves_nothing_behind() {
         sqlite.arg(mesh.dir.join("mesh.db")).arg("SELECT node FROM nodes");
         beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10))
     };
-    assert!(rows().stdout.contains("node-1"), "{:?}", rows());
+    let announced = async || rows().stdout.contains("node-1");
+    until("rows are found", Duration::from_secs(5), announced, |found| *found).await;
     let mut orderly = 0;
     for moment in 0..24 {
         let name = format!("brief-{moment}");
@@ -347,4 +353,27 @@ async fn a_node_that_is_stopped_while_it_starts_leaves_nothing_behind() {
         until("its goodbye was heard", Duration::from_secs(2), state, gone).await;
     }
     assert!(orderly > 0, "some signals came after it listened");
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_while_it_waits_for_its_store_says_goodbye_to_who_knows_it() {
+    let mut mesh = TestMesh::start(2).await;
+    mesh.nodes[1].kill();
+    let state = async || liveness(&mesh, "node-2").await;
+    let is = |wanted: &'static str| move |state: &Option<String>| state.as_deref() == Some(wanted);
+    until("its death is noticed", Duration::from_secs(15), state, is("dead")).await;
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.arg(mesh.dir.join("mesh.db")).arg("ALTER TABLE functions RENAME TO hidden");
+    let said = beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    mesh.nodes[1].restart_later();
+    // The other one dials where its row says that it was.
+    let state = async || liveness(&mesh, "node-2").await;
+    until("it is met again", Duration::from_secs(15), state, is("alive")).await;
+    assert!(!mesh.nodes[1].events("the catalogue cannot be read yet").is_empty());
+    assert!(mesh.nodes[1].events("node is ready").is_empty());
+    mesh.nodes[1].signal(Signal::Terminate);
+    assert!(mesh.nodes[1].wait(Duration::from_secs(5)).success());
+    let state = async || liveness(&mesh, "node-2").await;
+    until("its goodbye is heard", Duration::from_secs(10), state, is("left")).await;
 }
