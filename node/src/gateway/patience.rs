@@ -126,3 +126,54 @@ impl HttpBody for Sending {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use beatmesh_mesh::system::SystemClock;
+
+    const HEADERS: Duration = Duration::from_secs(10);
+    const IDLE: Duration = Duration::from_secs(75);
+
+    fn patience() -> Arc<Patience> {
+        Patience::new(Arc::new(SystemClock), Allowed { headers: HEADERS, idle: IDLE })
+    }
+
+    /// Seconds until patience ends; `None` when it outlasts an hour.
+    async fn lasts(patience: &Patience) -> Option<u64> {
+        let begin = patience.clock.now();
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), patience.end()).await;
+        ended.ok().map(|()| patience.clock.now().duration_since(begin).as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_begun_request_has_less_time_than_a_kept_connection_and_a_served_one_has_all() {
+        assert_eq!(lasts(&patience()).await, Some(10), "a connection that says nothing");
+        let kept = patience();
+        kept.on_read();
+        let serving = kept.begin();
+        assert_eq!(lasts(&kept).await, None, "a request that is served");
+        kept.on_read();
+        assert_eq!(lasts(&kept).await, None, "its body is no further request");
+        drop(serving);
+        assert_eq!(lasts(&kept).await, Some(75), "between two requests");
+        drop(kept.begin());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        kept.on_read();
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        kept.on_read();
+        assert_eq!(lasts(&kept).await, Some(2), "a further byte of the headers gives no further time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_begins_while_somebody_waits_is_noticed_in_time() {
+        let kept = patience();
+        drop(kept.begin());
+        let begins = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            kept.on_read();
+        };
+        let (lasted, ()) = tokio::join!(lasts(&kept), begins);
+        assert_eq!(lasted, Some(11), "it had been looking forward to 75 s");
+    }
+}
