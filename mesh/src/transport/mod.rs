@@ -265,9 +265,7 @@ impl Transport {
         let connection = match tokio::time::timeout(DIAL_WITHIN, connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
-                if let quinn::ConnectionError::TransportError(refused) = &error {
-                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {refused}"));
-                }
+                self.tell_if_tls(addr, &error);
                 return Err(no_connection(&error));
             }
             Err(_) => return Err(LinkError::NoConnection("no answer".to_owned())),
@@ -281,9 +279,9 @@ impl Transport {
                 admitted
             }
             Err(error) => {
-                // A peer with another secret accepts our certificate's refusal only after its own handshake.
-                if matches!(error, LinkError::NoConnection(_)) && connection.close_reason().is_some() {
-                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {error}"));
+                // A peer judges our certificate only after its own handshake has ended here.
+                if let Some(closed) = connection.close_reason() {
+                    self.tell_if_tls(addr, &closed);
                 }
                 connection.close(CLOSE_REFUSED, b"refused");
                 Err(error)
@@ -353,10 +351,7 @@ impl Transport {
         let peer = incoming.remote_address();
         let connection = match tokio::time::timeout(DIAL_WITHIN, incoming.into_future()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                let reason = format!("TLS did not agree (another secret?): {error}");
-                return self.refusals.tell(peer, Topic::Handshake, &reason);
-            }
+            Ok(Err(error)) => return self.tell_if_tls(peer, &error),
             Err(_) => return,
         };
         match hello::receive(&connection, &self.demands).await {
@@ -386,6 +381,16 @@ impl Transport {
         }
     }
 
+    /// A handshake that broke because a process ended is no stranger's.
+    fn tell_if_tls(&self, peer: SocketAddr, error: &quinn::ConnectionError) {
+        if is_tls_alert(error) {
+            let reason = format!("TLS did not agree (another secret?): {error}");
+            self.refusals.tell(peer, Topic::Handshake, &reason);
+        } else {
+            tracing::debug!(%peer, %error, "a handshake broke off");
+        }
+    }
+
     fn hello(&self) -> Hello {
         Hello {
             mesh: self.demands.mesh.clone(),
@@ -397,6 +402,16 @@ impl Transport {
             facts: self.facts.lock().clone(),
         }
     }
+}
+
+/// QUIC carries TLS alerts in error codes 0x100 to 0x1ff (RFC 9001, 4.8), said by either side.
+fn is_tls_alert(error: &quinn::ConnectionError) -> bool {
+    let code = match error {
+        quinn::ConnectionError::TransportError(here) => here.code,
+        quinn::ConnectionError::ConnectionClosed(there) => there.error_code,
+        _ => return false,
+    };
+    (0x100..0x200).contains(&u64::from(code))
 }
 
 fn quic_configs(
