@@ -241,13 +241,7 @@ impl Roster {
         }
         for id in returned {
             // Dead here, but its heart beats for others: they reach it, so it lives.
-            let known = self.entries[&id].member.claim();
-            let claim = Claim {
-                liveness: Liveness::Alive,
-                incarnation: Incarnation(known.incarnation.0 + 1),
-                ..known
-            };
-            self.judge(now, wall, &id, claim, actions);
+            self.refute(now, wall, &id, actions);
         }
         for heard in heard {
             if heard.node == self.me {
@@ -291,14 +285,16 @@ impl Roster {
             }
         }
         for id in found {
-            let known = self.entries[&id].member.claim();
-            let claim = Claim {
-                liveness: Liveness::Alive,
-                incarnation: Incarnation(known.incarnation.0 + 1),
-                ..known
-            };
-            self.judge(now, wall, &id, claim, actions);
+            self.refute(now, wall, &id, actions);
         }
+    }
+
+    /// Whatever is said of this life of the member: it was met, so it is alive.
+    fn refute(&mut self, now: Instant, wall: UnixMs, node: &NodeId, actions: &mut Vec<RosterAction>) {
+        let Some(entry) = self.entries.get(node) else { return };
+        let known = entry.member.claim();
+        let incarnation = Incarnation(known.incarnation.0 + 1);
+        self.judge(now, wall, node, Claim { liveness: Liveness::Alive, incarnation, ..known }, actions);
     }
 
     fn on_time_passed(&mut self, now: Instant, wall: UnixMs, actions: &mut Vec<RosterAction>) {

@@ -17,8 +17,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::env::{
-    ByteStream, Clock, Entropy, FileLock, Files, Listener, Network, OnExit, Spawner, Task, UnixMs,
+    ByteStream, Clock, Entropy, Env, FileLock, Files, Listener, Network, OnExit, Spawner, Task, UnixMs,
 };
+
+/// This machine as a node sees it; only where its tasks run is left to say.
+#[must_use]
+pub fn environment(spawner: Arc<dyn Spawner>, mesh_spawner: Arc<dyn Spawner>) -> Env {
+    Env {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        network: Arc::new(SystemNetwork),
+        files: Arc::new(SystemFiles),
+        spawner,
+        mesh_spawner,
+    }
+}
 
 /// The machine's clocks.
 pub struct SystemClock;

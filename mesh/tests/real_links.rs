@@ -4,12 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::Generation;
 use beatmesh_mesh::member::Liveness;
-use beatmesh_mesh::system::{
-    Ending, OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
-};
+use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 use beatmesh_mesh::transport::Inbox;
 use beatmesh_mesh::transport::channel::Channel;
 use beatmesh_mesh::{JoinError, Mesh, MeshConfig, View};
@@ -61,14 +58,7 @@ fn who(name: &str) -> Who<'_> {
 async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
     let thread = OwnThread::start("mesh").unwrap();
     let spawner = |handle| Arc::new(SystemSpawner::new(handle, Ending::default()));
-    let env = Env {
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        network: Arc::new(SystemNetwork),
-        files: Arc::new(SystemFiles),
-        spawner: spawner(tokio::runtime::Handle::current()),
-        mesh_spawner: spawner(thread.handle()),
-    };
+    let env = environment(spawner(tokio::runtime::Handle::current()), spawner(thread.handle()));
     let (sender, notices) = mpsc::unbounded_channel();
     let config = MeshConfig {
         mesh: who.mesh.parse().unwrap(),
@@ -184,13 +174,13 @@ async fn strangers_are_refused_and_never_become_members() {
         join(Who { store: "other", ..who("d") }, "127.0.0.1:0").await.unwrap(),
     ];
     for stranger in &strangers {
-        stranger.mesh.introduce(a.mesh.advertise());
-        a.mesh.introduce(stranger.mesh.advertise());
+        // Each dials the other, and each dial is decided when this returns. Nobody has another's identity.
+        assert!(!stranger.mesh.challenge(a.mesh.advertise()).await);
+        assert!(!a.mesh.challenge(stranger.mesh.advertise()).await);
     }
+    // What the dials told the rosters was told before the friend came.
     friend.mesh.introduce(a.mesh.advertise());
     see(&a, "the friend alive", |view| liveness(view, "friend") == Some(Liveness::Alive)).await;
-    // Their dials began before the friend's and end within the dial's time limit.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
     for name in ["b", "c", "d"] {
         assert_eq!(liveness(&a.mesh.view(), name), None, "{name} was admitted");
     }

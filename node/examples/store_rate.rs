@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use beatmesh_mesh::env::{Env, UnixMs};
-use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
+use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Overlap;
-use beatmesh_node::queue::task::{Completion, NewTask, Origin, TaskId, TaskOutcome, TaskState};
+use beatmesh_node::queue::task::{Completion, NewTask, TaskId, TaskOutcome, TaskState};
 use beatmesh_node::queue::tick::{TickCommit, TickDecision, TickOutcome, Verdict};
 use beatmesh_node::queue::{Claimant, TaskQueue};
 use beatmesh_node::store::CatalogueStore;
-use beatmesh_node::store::sql::{Retention, SqlStore};
+use beatmesh_node::store::sql::SqlStore;
+use beatmesh_node::store::sql::scratch::{Scratch, open};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -40,10 +40,9 @@ async fn main() -> anyhow::Result<()> {
     ]
     .map(|name| (name, Vec::new()))
     .into();
-    for run in 0..RUNS {
-        let dir = parent.join(format!("beatmesh-store-rate-{}-{run}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
-        let store = open(&dir).await?;
+    for _ in 0..RUNS {
+        let scratch = Scratch::within(&parent);
+        let store = Arc::new(open(&scratch.0).await);
         let rates = [
             enqueue(&store, 1, 1_000, 1).await?,
             enqueue(&store, CALLERS, 8_000, 1).await?,
@@ -55,7 +54,6 @@ async fn main() -> anyhow::Result<()> {
         ];
         lines.iter_mut().zip(rates).for_each(|((_, all), rate)| all.push(rate));
         store.close().await;
-        std::fs::remove_dir_all(&dir)?;
     }
     for (name, mut rates) in lines {
         rates.sort_by(f64::total_cmp);
@@ -64,36 +62,11 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(dir: &std::path::Path) -> anyhow::Result<Arc<SqlStore>> {
-    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
-    let env = Env {
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        network: Arc::new(SystemNetwork),
-        files: Arc::new(SystemFiles),
-        spawner: spawner.clone(),
-        mesh_spawner: spawner,
-    };
-    let day = Duration::from_secs(86_400);
-    let url = format!("sqlite://{}", dir.join("rate.db").display());
-    Ok(Arc::new(SqlStore::open(&env, &url, Retention { tasks: day, ticks: day }).await?))
-}
-
 fn task() -> NewTask {
     static TASKS: AtomicU64 = AtomicU64::new(1);
-    NewTask {
-        id: TaskId(Uuid::from_u128(u128::from(TASKS.fetch_add(1, Ordering::Relaxed)) << 32)),
-        function: "measured".parse().expect("a name"),
-        queue: QueueName::default(),
-        priority: 0,
-        input: Bytes::from_static(&[b'x'; 200]),
-        content_type: "text/plain".to_owned(),
-        delay: Duration::ZERO,
-        expires: None,
-        retries: 0,
-        origin: Origin::Api,
-        reply_to: String::new(),
-    }
+    let id = TaskId(Uuid::from_u128(u128::from(TASKS.fetch_add(1, Ordering::Relaxed)) << 32));
+    let task = NewTask::new(id, "measured".parse().expect("a name"));
+    NewTask { input: Bytes::from_static(&[b'x'; 200]), content_type: "text/plain".to_owned(), ..task }
 }
 
 async fn enqueue(store: &Arc<SqlStore>, callers: usize, tasks: usize, batch: usize) -> anyhow::Result<f64> {
@@ -162,6 +135,7 @@ async fn ticks(store: &Arc<SqlStore>, prefix: &str, schedules: usize, each: usiz
     for n in 0..schedules {
         store.put_schedule(&format!("{prefix}-{n}").parse()?, &definition, None).await?;
     }
+    // The due times that are committed below have to be past.
     tokio::time::sleep(Duration::from_millis(each as u64)).await;
     let states = store.schedule_states().await?;
     let start = Instant::now();

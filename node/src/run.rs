@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
-use beatmesh_mesh::system::{
-    Ending, OwnThread, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner,
-};
+use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assembly::{Node, Parts, StartError};
@@ -42,14 +40,8 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     let mut signals =
         (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
     let ending = Ending::default();
-    let env = Env {
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        network: Arc::new(SystemNetwork),
-        files: Arc::new(SystemFiles),
-        spawner: Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), ending.clone())),
-        mesh_spawner: Arc::new(SystemSpawner::new(mesh_thread.handle(), ending.clone())),
-    };
+    let spawner = |handle| Arc::new(SystemSpawner::new(handle, ending.clone()));
+    let env = environment(spawner(tokio::runtime::Handle::current()), spawner(mesh_thread.handle()));
     let node = tokio::select! {
         node = start(&env, settings, &ending) => node?,
         _ = signals.0.recv() => return Ok(()),

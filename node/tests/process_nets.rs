@@ -135,6 +135,7 @@ async fn a_hundred_megabytes_reach_a_slow_reader_through_little_memory() {
         while let Some(chunk) = output.recv().await {
             bytes += chunk.len();
             most = most.max(resident_kib());
+            // This reader is the slow one.
             sleep(Duration::from_millis(1)).await;
         }
         (bytes, most)

@@ -1,10 +1,14 @@
 //! A schedule's ledger, read over HTTP and checked: every due time once, none missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Client, SideFile};
+use crate::{Client, SideFile, until};
+
+/// Far longer than the few ticks that tests wait for take, also when the Beat has just died.
+const TICKS_WITHIN: Duration = Duration::from_secs(20);
 
 /// One due time, as the ledger has it.
 #[derive(Clone, Debug)]
@@ -34,6 +38,15 @@ pub async fn read(client: &Client, schedule: &str) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = answer["ticks"].as_array().expect("a list").iter().map(tick).collect();
     ticks.reverse();
     ticks
+}
+
+/// Waits until the ledger of a schedule has so many lines.
+///
+/// # Panics
+/// When it has not in time.
+pub async fn until_ticks(client: &Client, schedule: &str, count: usize) -> Vec<Tick> {
+    let look = async || read(client, schedule).await;
+    until(&format!("{schedule} has {count} ticks"), TICKS_WITHIN, look, |ticks| ticks.len() >= count).await
 }
 
 fn tick(line: &Value) -> Tick {

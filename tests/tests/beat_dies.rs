@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::figures::{from_env, summary};
-use beatmesh_tests::{SideFile, Signal, TestMesh, ledger, until, until_some};
+use beatmesh_tests::{SideFile, Signal, TestMesh, ledger, until_some};
 use serde_json::json;
 
 /// Every second, and every missed due time is owed.
@@ -54,13 +54,7 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
         // each time, the moment of the commit among them.
         let client = mesh.client(witness);
         let seen = ledger::read(&client, "tick").await.len();
-        until(
-            "the Beat ticks",
-            Duration::from_secs(10),
-            async || ledger::read(&client, "tick").await.len(),
-            |n| *n > seen,
-        )
-        .await;
+        ledger::until_ticks(&client, "tick", seen + 1).await;
         let phase = Duration::from_millis(u64::from(kill) * 370 % 1_000);
         tokio::time::sleep(phase).await;
         mesh.nodes[beat].kill();
@@ -147,6 +141,7 @@ async fn when_all_nodes_stand_still_the_missed_due_times_are_fired_once_afterwar
     for node in &mesh.nodes {
         node.signal(Signal::Stop);
     }
+    // This pause is the fault itself, not a wait for luck.
     tokio::time::sleep(Duration::from_secs(5)).await;
     for node in &mesh.nodes {
         node.signal(Signal::Continue);
@@ -191,6 +186,7 @@ async fn a_mesh_that_was_down_fires_what_it_missed_when_it_is_back() {
     for node in &mut mesh.nodes {
         node.kill();
     }
+    // Nobody is there while these due times pass.
     tokio::time::sleep(Duration::from_secs(3)).await;
     for node in &mut mesh.nodes {
         node.restart();

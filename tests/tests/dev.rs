@@ -150,13 +150,7 @@ async fn a_killed_node_is_restarted_and_dev_says_who_took_over_and_no_due_time_i
     let beat = rows.iter().find(|row| row.is_beat).unwrap().clone();
     let others: Vec<&Row> = rows.iter().filter(|row| !row.is_beat).collect();
     let client = dev.client(others[0]);
-    until(
-        "it ticks",
-        Duration::from_secs(10),
-        async || ledger::read(&client, "every-2s").await.len(),
-        |n| *n >= 1,
-    )
-    .await;
+    ledger::until_ticks(&client, "every-2s", 1).await;
     send(beat.pid, Signal::Kill).unwrap();
     for _ in 0..50 {
         for other in &others {
@@ -173,13 +167,7 @@ async fn a_killed_node_is_restarted_and_dev_says_who_took_over_and_no_due_time_i
     let again = dev.client(&beat);
     assert_eq!(again.call("hello", "Ada").await.ok().text(), "hello Ada\n");
     let count = ledger::read(&client, "every-2s").await.len() + 1;
-    until(
-        "it ticks on",
-        Duration::from_secs(10),
-        async || ledger::read(&again, "every-2s").await.len(),
-        |n| *n >= count,
-    )
-    .await;
+    ledger::until_ticks(&again, "every-2s", count).await;
     ledger::assert_complete(&ledger::read(&again, "every-2s").await, 2_000);
     drop(dev.stop());
 }
@@ -194,13 +182,7 @@ async fn after_ctrl_c_a_second_start_finds_everything_again() {
     let done = client.enqueue("mine", "", "before").await;
     let later = client.enqueue("mine", "?delay=1h", "later").await;
     client.finished(&done).await;
-    until(
-        "it ticks",
-        Duration::from_secs(10),
-        async || ledger::read(&client, "every-2s").await.len(),
-        |n| *n >= 2,
-    )
-    .await;
+    ledger::until_ticks(&client, "every-2s", 2).await;
     let before = ledger::read(&client, "every-2s").await;
     let dir = dev.stop();
 

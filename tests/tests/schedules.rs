@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use beatmesh_tests::ledger::until_ticks;
 use beatmesh_tests::side_file::builtin;
-use beatmesh_tests::{Client, SideFile, TestMesh, http, ledger, until};
+use beatmesh_tests::{Client, SideFile, TestMesh, http, ledger};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -13,11 +14,6 @@ fn every(period: u32, function: &str) -> Value {
 
 async fn put(client: &Client, name: &str, definition: &Value) -> Value {
     client.put(&format!("/v1/schedules/{name}"), definition).await.ok().json()
-}
-
-async fn ticks_until(client: &Client, schedule: &str, count: usize) -> Vec<ledger::Tick> {
-    let look = async || ledger::read(client, schedule).await;
-    until(&format!("{schedule} has {count} ticks"), Duration::from_secs(20), look, |t| t.len() >= count).await
 }
 
 #[tokio::test]
@@ -30,7 +26,7 @@ async fn a_schedule_with_seconds_fires_on_the_second_and_the_ledger_shows_it_on_
     assert_eq!(shown["definition"]["timezone"], "UTC");
     assert!(ledger::time(&shown["next"]) > ledger::time(&shown["cursor"]));
     put(&mesh.client(2), "tick-two", &every(2, "note")).await;
-    ticks_until(&mesh.client(0), "tick", 6).await;
+    until_ticks(&mesh.client(0), "tick", 6).await;
     let ticks = ledger::read(&mesh.client(0), "tick").await;
     ledger::assert_complete(&ticks, 1_000);
     let other = ledger::read(&mesh.client(2), "tick").await;
@@ -38,7 +34,7 @@ async fn a_schedule_with_seconds_fires_on_the_second_and_the_ledger_shows_it_on_
     assert_eq!(other[0].due, ticks[0].due);
     let beat = mesh.beat_seen_by(0).await;
     assert!(ticks.iter().all(|tick| tick.node == mesh.nodes[beat].name()), "{ticks:#?}");
-    ledger::assert_complete(&ticks_until(&mesh.client(1), "tick-two", 3).await, 2_000);
+    ledger::assert_complete(&until_ticks(&mesh.client(1), "tick-two", 3).await, 2_000);
     // Its task knows where it comes from.
     let task = ticks[0].task.as_ref().unwrap();
     let record = mesh.client(1).finished(task).await;
@@ -57,7 +53,7 @@ async fn a_firing_gets_the_schedules_input() {
     let mut definition = every(1, "echo");
     definition["input"] = json!({"what": "tick"});
     put(&mesh.client(0), "tick", &definition).await;
-    let ticks = ticks_until(&mesh.client(0), "tick", 1).await;
+    let ticks = until_ticks(&mesh.client(0), "tick", 1).await;
     let record = mesh.client(0).finished(ticks[0].task.as_ref().unwrap()).await;
     assert_eq!(record["result"], json!({"what": "tick"}), "{record:#}");
     let listed = mesh.client(0).get("/v1/tasks?schedule=tick").await.ok().json();
@@ -69,17 +65,18 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
     let mesh = TestMesh::start(2).await;
     mesh.client(0).deploy("noop", &builtin("noop")).await;
     put(&mesh.client(0), "tick", &every(1, "noop")).await;
-    ticks_until(&mesh.client(0), "tick", 2).await;
+    until_ticks(&mesh.client(0), "tick", 2).await;
     let shown = mesh.client(1).post("/v1/schedules/tick/pause", "").await.ok().json();
     assert_eq!((&shown["enabled"], &shown["next"]), (&json!(false), &Value::Null));
     // An edit or a pause that is acknowledged is a fence: nothing of before may commit after it.
     let before = ledger::read(&mesh.client(0), "tick").await;
+    // Not for an outcome: two due times pass, and nothing must come of them.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let during = ledger::read(&mesh.client(0), "tick").await;
     assert_eq!(during.len(), before.len(), "it fired while it was paused: {during:#?}");
     mesh.client(0).post("/v1/schedules/tick/resume", "").await.ok();
     let resumed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let after = ticks_until(&mesh.client(0), "tick", before.len() + 2).await;
+    let after = until_ticks(&mesh.client(0), "tick", before.len() + 2).await;
     let fresh = &after[before.len()..];
     ledger::assert_complete(fresh, 1_000);
     assert!(fresh[0].due > resumed - 1_000, "due times of the pause are owed to nobody: {fresh:#?}");
@@ -126,7 +123,7 @@ async fn a_function_in_use_cannot_be_deleted_before_its_schedule() {
     put(&mesh.client(0), "tick", &every(1, "noop")).await;
     let problem = mesh.client(1).delete("/v1/functions/noop").await.problem(409, "in_use");
     assert_eq!(problem["schedule"], "tick");
-    ticks_until(&mesh.client(0), "tick", 1).await;
+    until_ticks(&mesh.client(0), "tick", 1).await;
     assert_eq!(mesh.client(1).delete("/v1/schedules/tick").await.status, 204);
     assert_eq!(mesh.client(1).delete("/v1/functions/noop").await.status, 204);
     assert!(!ledger::read(&mesh.client(0), "tick").await.is_empty(), "the ledger stays");
@@ -172,7 +169,7 @@ async fn an_overlapping_firing_is_skipped_with_its_reason_in_the_ledger() {
     let mut definition = every(1, "nap");
     definition["overlap"] = json!("skip");
     put(&mesh.client(0), "tick", &definition).await;
-    let ticks = ticks_until(&mesh.client(0), "tick", 6).await;
+    let ticks = until_ticks(&mesh.client(0), "tick", 6).await;
     assert!(ticks.iter().any(|tick| tick.state == "fired"), "{ticks:#?}");
     let skipped: Vec<_> = ticks.iter().filter(|tick| tick.state == "skipped").collect();
     assert!(skipped.len() >= 2, "{ticks:#?}");

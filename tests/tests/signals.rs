@@ -1,23 +1,39 @@
 //! SIGTERM under load, and workers that die with tasks in their hands.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::side_file::{builtin, shell};
 use beatmesh_tests::{Node, SideFile, Signal, TestMesh, until};
 
-/// Clients of the nodes with these indices that call until they are told to stop; answers how many calls
-/// each node has run, and every answer that was no 200.
-fn load(
+/// What the clients and the test tell each other.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    answered: AtomicU32,
+}
+
+impl Load {
+    /// Waits until so many further calls have been answered.
+    async fn goes_on(&self, calls: u32) {
+        let wanted = self.answered.load(Ordering::Relaxed) + calls;
+        let answered = async || self.answered.load(Ordering::Relaxed);
+        until("calls are answered", Duration::from_secs(20), answered, |answered| *answered >= wanted).await;
+    }
+}
+
+/// Clients of the nodes with these indices that call until they are told to stop. Each answers every answer
+/// that was no 200.
+fn start_clients(
     mesh: &TestMesh,
     through: &[usize],
-    stop: &Arc<AtomicBool>,
-) -> Vec<tokio::task::JoinHandle<(u32, Vec<String>)>> {
-    let clients = (0..8).map(|number| (number, mesh.client(through[number % through.len()]), stop.clone()));
-    let calling = |(number, client, stop): (usize, beatmesh_tests::Client, Arc<AtomicBool>)| async move {
+    load: &Arc<Load>,
+) -> Vec<tokio::task::JoinHandle<Vec<String>>> {
+    let clients = (0..8).map(|number| (number, mesh.client(through[number % through.len()]), load.clone()));
+    let calling = |(number, client, load): (usize, beatmesh_tests::Client, Arc<Load>)| async move {
         let (mut count, mut bad) = (0, Vec::new());
-        while !stop.load(Ordering::Relaxed) {
+        while !load.stop.load(Ordering::Relaxed) {
             let function = if number == 0 { "nap" } else { "echo" };
             let path = format!("/v1/functions/{function}/call");
             let request = client.request(reqwest::Method::POST, &path).body("x");
@@ -28,8 +44,9 @@ fn load(
                 Err(error) => bad.push(format!("{error:?}")),
             }
             count += 1;
+            load.answered.fetch_add(1, Ordering::Relaxed);
         }
-        (count, bad)
+        bad
     };
     clients.map(|one| tokio::spawn(calling(one))).collect()
 }
@@ -43,7 +60,6 @@ async fn a_node_leaves_under_load_without_a_failed_call_and_finishes_its_task() 
     let script =
         format!("{}; sleep 2; {}", side.append("begun $BEATMESH_NODE"), side.append("ended $BEATMESH_NODE"));
     mesh.client(0).deploy("long", &side.function(&script)).await;
-    let stop = Arc::new(AtomicBool::new(false));
     let mut total = 0;
     for leaver in [2, 1] {
         let name = mesh.nodes[leaver].name().to_owned();
@@ -59,19 +75,19 @@ async fn a_node_leaves_under_load_without_a_failed_call_and_finishes_its_task() 
             }
         }
         let mine = mine.expect("one of forty tasks runs on the leaver");
-        stop.store(false, Ordering::Relaxed);
+        let load = Arc::new(Load::default());
         let others: Vec<usize> = (0..3).filter(|index| *index != leaver).collect();
-        let clients = load(&mesh, &others, &stop);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let clients = start_clients(&mesh, &others, &load);
+        load.goes_on(100).await;
         let status = mesh.nodes[leaver].stop();
         assert!(status.success(), "{status}");
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        stop.store(true, Ordering::Relaxed);
+        load.goes_on(100).await;
+        load.stop.store(true, Ordering::Relaxed);
         for client in clients {
-            let (count, bad) = client.await.unwrap();
+            let bad = client.await.unwrap();
             assert!(bad.is_empty(), "calls through other nodes failed: {bad:#?}");
-            total += count;
         }
+        total += load.answered.load(Ordering::Relaxed);
         let record = mesh.client(0).finished(&mine).await;
         assert_eq!((&record["state"], &record["attempts"]), (&"done".into(), &1.into()), "{record:#}");
         assert_eq!(record["node"], name.as_str());

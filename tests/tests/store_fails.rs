@@ -14,13 +14,7 @@ async fn tick(mesh: &TestMesh) {
     let every =
         json!({"cron": "* * * * * *", "function": "echo", "misfire": "fire_all", "misfire_cap": 1000});
     mesh.client(0).put("/v1/schedules/tick", &every).await.ok();
-    until(
-        "it ticks",
-        Duration::from_secs(5),
-        async || ledger::read(&mesh.client(0), "tick").await.len(),
-        |n| *n > 1,
-    )
-    .await;
+    ledger::until_ticks(&mesh.client(0), "tick", 2).await;
 }
 
 /// Changes are refused with 503 and a time to come back; calls are answered all the same.

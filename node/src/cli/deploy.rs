@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::client::{Client, Request};
 use super::failure::Failure;
 use super::output::{Output, list_of, text_of};
-use super::{functions, schedules};
 use crate::catalogue::manifest::Manifest;
 use crate::catalogue::plan::{Change, orphans, plan};
 
@@ -124,11 +123,10 @@ fn in_order(functions: Vec<Step>, schedules: Vec<Step>) -> Vec<Step> {
 async fn apply(steps: &[Step], client: &Client) -> Result<(), Failure> {
     let mut done = 0;
     for step in steps {
-        let result = match (step.change, step.kind) {
-            (Change::Unchanged, _) => continue,
-            (Change::Delete, "function") => functions::delete(&step.name, client).await,
-            (Change::Delete, _) => schedules::delete(&step.name, client).await,
-            (Change::Create | Change::Update, kind) => put(kind, &step.name, &step.definition, client).await,
+        let result = match step.change {
+            Change::Unchanged => continue,
+            Change::Delete => delete(step.kind, &step.name, client).await,
+            Change::Create | Change::Update => put(step.kind, &step.name, &step.definition, client).await,
         };
         result.map_err(|failure| match failure {
             Failure::Problem { context, problem } => {
@@ -145,6 +143,12 @@ async fn apply(steps: &[Step], client: &Client) -> Result<(), Failure> {
 pub(super) async fn put(kind: &str, name: &str, definition: &Value, client: &Client) -> Result<(), Failure> {
     let request = Request::new(format!("{kind} {name}"), Method::PUT, format!("/v1/{kind}s/{name}"));
     client.json(request.json(definition)).await.map(drop)
+}
+
+/// Deletes one definition; `kind` is `function` or `schedule`.
+pub(super) async fn delete(kind: &str, name: &str, client: &Client) -> Result<(), Failure> {
+    let context = format!("deletion of {kind} {name}");
+    client.json(Request::new(context, Method::DELETE, format!("/v1/{kind}s/{name}"))).await.map(drop)
 }
 
 fn report(args: &DeployArgs, steps: &[Step], output: &Output) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! `beatmesh functions`: list, show, delete.
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Request};
+use super::client::Client;
+use super::deploy;
 use super::failure::Failure;
 use super::output::{Output, list_of, text_of};
 use super::table::Table;
@@ -46,7 +46,7 @@ pub(super) async fn run(args: &FunctionsArgs, client: &Client, output: &Output) 
             output.value(&function)
         }
         (None, Some(Action::Delete { name })) => {
-            delete(name.as_str(), client).await?;
+            deploy::delete("function", name.as_str(), client).await?;
             output.show(&json!({"name": name, "deleted": true}), |_| format!("deleted function {name}"))
         }
         (None, None) => {
@@ -54,12 +54,6 @@ pub(super) async fn run(args: &FunctionsArgs, client: &Client, output: &Output) 
             output.show(&functions, list_text)
         }
     }
-}
-
-/// Deletes a function.
-pub(super) async fn delete(name: &str, client: &Client) -> Result<(), Failure> {
-    let path = format!("/v1/functions/{name}");
-    client.json(Request::new(format!("deletion of function {name}"), Method::DELETE, path)).await.map(drop)
 }
 
 fn list_text(functions: &Value) -> String {

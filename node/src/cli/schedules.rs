@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Request};
+use super::deploy;
 use super::failure::Failure;
 use super::output::{Output, list_of, text_of};
 use super::table::Table;
@@ -91,7 +92,7 @@ pub(super) async fn run(args: &SchedulesArgs, client: &Client, output: &Output) 
             output.show(&answer, |answer| text_of(answer, "task_id"))
         }
         Action::Delete { name } => {
-            delete(name.as_str(), client).await?;
+            deploy::delete("schedule", name.as_str(), client).await?;
             output.show(&json!({"name": name, "deleted": true}), |_| format!("deleted schedule {name}"))
         }
     }
@@ -112,12 +113,6 @@ async fn post(
         Request::new(format!("{verb} of {name}"), Method::POST, format!("/v1/schedules/{name}/{verb}"));
     let answer = client.json(request).await?;
     output.show(&answer, |_| format!("{done} {name}"))
-}
-
-/// Deletes a schedule.
-pub(super) async fn delete(name: &str, client: &Client) -> Result<(), Failure> {
-    let path = format!("/v1/schedules/{name}");
-    client.json(Request::new(format!("deletion of schedule {name}"), Method::DELETE, path)).await.map(drop)
 }
 
 fn list_text(schedules: &Value, now: Timestamp) -> String {

@@ -8,15 +8,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::reply::{self, ApiError, Named, expected_revision, parse_json};
+use super::reply::{self, ApiError, Named, expected_revision};
 use super::{Gateway, NO_CONTENT};
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::function::Function;
 use crate::catalogue::name::FunctionName;
 use crate::problem::Problem;
-
-/// A definition is a page of text at most.
-pub(super) const DEFINITION_LIMIT: usize = 256 * 1024;
 
 /// `GET /v1/functions`.
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Response {
@@ -42,8 +39,7 @@ pub(super) async fn put(
     definition: Body,
 ) -> Result<Response, ApiError> {
     let expected = expected_revision(&headers)?;
-    let definition: Function =
-        parse_json(&gateway.bodies.read(&headers, definition, DEFINITION_LIMIT).await?.bytes)?;
+    let definition: Function = gateway.bodies.definition(&headers, definition).await?;
     definition.validate().map_err(|error| Problem::invalid(error.to_string()))?;
     let (entry, changed) = gateway.store.put_function(&name, &definition, expected).await?;
     if changed {

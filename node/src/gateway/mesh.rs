@@ -55,10 +55,7 @@ pub(super) async fn ring(
     State(gateway): State<Arc<Gateway>>,
     Parameters(asked): Parameters<Key>,
 ) -> Result<Response, ApiError> {
-    let n = asked.n.unwrap_or(3);
-    if !(1..=1_000).contains(&n) {
-        return Err(Problem::bad_request(format!("n {n} is out of range: 1 to 1000")).into());
-    }
+    let n = reply::in_range("n", asked.n.unwrap_or(3), 1..=1_000)?;
     let ring = gateway.mesh.view().ring.clone();
     let successors: Vec<_> = ring.successors(asked.key.as_bytes()).take(n).collect();
     let answer = json!({

@@ -1,5 +1,6 @@
 //! Requests in, responses out: limits before allocation, problems as RFC 9457 has them.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +136,9 @@ const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// And one whose body is not complete by then holds memory that others need: 16 MiB at 60 KiB/s.
 const BODY_WITHIN: Duration = Duration::from_secs(300);
 
+/// A definition is a page of text at most.
+const DEFINITION_LIMIT: usize = 256 * 1024;
+
 /// Memory for the bodies that this node holds at the same time.
 pub struct BodyBudget {
     /// One permit for each [`BUDGET_UNIT`] bytes.
@@ -171,6 +175,15 @@ impl BodyBudget {
     ) -> Result<HeldBody, ApiError> {
         let reading = tokio::time::timeout(BODY_WITHIN, self.read_all(headers, body, limit));
         reading.await.unwrap_or_else(|_| Err(too_slow(BODY_WITHIN).into()))
+    }
+
+    /// A definition as JSON.
+    pub(super) async fn definition<T: DeserializeOwned>(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<T, ApiError> {
+        parse_json(&self.read(headers, body, DEFINITION_LIMIT).await?.bytes)
     }
 
     async fn read_all(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<HeldBody, ApiError> {
@@ -253,12 +266,25 @@ const DISCARDED: usize = 64 << 20;
 const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// A body of JSON; errors give line and column.
-pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
         let problem =
             Problem::new(400, "invalid_json", "the body is not what is expected here", error.to_string());
         ApiError(problem.with("line", error.line()).with("column", error.column()))
     })
+}
+
+/// A number that a client chose; outside of `range` its request is refused.
+pub(super) fn in_range<N: PartialOrd + std::fmt::Display>(
+    name: &str,
+    number: N,
+    range: RangeInclusive<N>,
+) -> Result<N, ApiError> {
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let (least, most) = range.into_inner();
+    Err(Problem::bad_request(format!("{name} {number} is out of range: {least} to {most}")).into())
 }
 
 /// A header that must parse, if it is there.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::functions::{DEFINITION_LIMIT, with_revision};
-use super::reply::{self, ApiError, Named, Parameters, expected_revision, parse_json};
+use super::functions::with_revision;
+use super::reply::{self, ApiError, Named, Parameters, expected_revision, in_range};
 use super::tasks::store_task;
 use super::{Gateway, NO_CONTENT};
 use crate::beat::timetable::Timetable;
@@ -51,8 +51,7 @@ pub(super) async fn put(
     definition: Body,
 ) -> Result<Response, ApiError> {
     let expected = expected_revision(&headers)?;
-    let definition: Schedule =
-        parse_json(&gateway.bodies.read(&headers, definition, DEFINITION_LIMIT).await?.bytes)?;
+    let definition: Schedule = gateway.bodies.definition(&headers, definition).await?;
     validate(&definition)?;
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
@@ -84,9 +83,7 @@ pub(super) async fn pause(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
-    let entry = gateway.store.enable_schedule(&name, false).await?;
-    gateway.catalogue_changed().await;
-    answer(&gateway, &entry, None).await
+    enable(&gateway, &name, false).await
 }
 
 /// `POST /v1/schedules/{name}/resume`: due times during the pause are owed to nobody.
@@ -94,9 +91,13 @@ pub(super) async fn resume(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
-    let entry = gateway.store.enable_schedule(&name, true).await?;
+    enable(&gateway, &name, true).await
+}
+
+async fn enable(gateway: &Gateway, name: &ScheduleName, enabled: bool) -> Result<Response, ApiError> {
+    let entry = gateway.store.enable_schedule(name, enabled).await?;
     gateway.catalogue_changed().await;
-    answer(&gateway, &entry, None).await
+    answer(gateway, &entry, None).await
 }
 
 /// `POST /v1/schedules/{name}/trigger`: runs it once, now, besides its due times.
@@ -138,10 +139,7 @@ pub(super) async fn ticks(
     Named(name): Named<ScheduleName>,
     Parameters(range): Parameters<Range>,
 ) -> Result<Response, ApiError> {
-    let limit = range.limit.unwrap_or(100);
-    if !(1..=10_000).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 10000")).into());
-    }
+    let limit = in_range("limit", range.limit.unwrap_or(100), 1..=10_000)?;
     let at = |time: Option<jiff::Timestamp>, otherwise| {
         UnixMs(time.map_or(otherwise, jiff::Timestamp::as_millisecond))
     };
@@ -167,10 +165,7 @@ pub(super) async fn preview(
     Named(name): Named<ScheduleName>,
     Parameters(preview): Parameters<Preview>,
 ) -> Result<Response, ApiError> {
-    let n = preview.n.unwrap_or(5);
-    if !(1..=1_000).contains(&n) {
-        return Err(Problem::bad_request(format!("n {n} is out of range: 1 to 1000")).into());
-    }
+    let n = in_range("n", preview.n.unwrap_or(5), 1..=1_000)?;
     let entry = find(&gateway, &name).await?;
     let timetable = timetable(&entry.definition)?;
     let due: Vec<_> =

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Gateway;
-use super::reply::{self, ApiError, Named, Parameters, content_type, parsed_header};
+use super::reply::{self, ApiError, Named, Parameters, content_type, in_range, parsed_header};
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
@@ -49,21 +49,16 @@ impl How {
         })
     }
 
-    fn check(&self) -> Result<(), Problem> {
-        if let Some(priority) = self.priority.filter(|priority| !PRIORITIES.contains(priority)) {
-            return Err(Problem::bad_request(format!("priority {priority} is out of range: -100 to 100")));
-        }
-        if let Some(retries) = self.retries.filter(|retries| *retries > MOST_RETRIES) {
-            return Err(Problem::bad_request(format!(
-                "retries {retries} is out of range: 0 to {MOST_RETRIES}"
-            )));
-        }
+    fn check(&self) -> Result<(), ApiError> {
+        self.priority.map(|priority| in_range("priority", priority, PRIORITIES)).transpose()?;
+        self.retries.map(|retries| in_range("retries", retries, 0..=MOST_RETRIES)).transpose()?;
         if let (Some(expires), delay) = (self.expires, self.delay.unwrap_or_default())
             && expires <= delay
         {
             return Err(Problem::bad_request(format!(
                 "a task that expires after {expires} can never begin after {delay}"
-            )));
+            ))
+            .into());
         }
         Ok(())
     }
@@ -156,10 +151,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let state =
         filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
-    let limit = filter.limit.unwrap_or(100);
-    if !(1..=1_000).contains(&limit) {
-        return Err(Problem::bad_request(format!("limit {limit} is out of range: 1 to 1000")).into());
-    }
+    let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=1_000)?;
     let Filter { function, queue, schedule, .. } = filter;
     let tasks = gateway.queue.tasks(&TaskFilter { state, function, queue, schedule, limit }).await?;
     let tasks: Vec<_> = tasks.iter().map(shown).collect();

@@ -203,6 +203,27 @@ pub struct NewTask {
     pub reply_to: String,
 }
 
+impl NewTask {
+    /// A task without input or wishes: ready at once in the default queue, one attempt, asked for by nobody
+    /// who waits.
+    #[must_use]
+    pub fn new(id: TaskId, function: FunctionName) -> Self {
+        Self {
+            id,
+            function,
+            queue: QueueName::default(),
+            priority: 0,
+            input: Bytes::new(),
+            content_type: String::new(),
+            delay: Duration::ZERO,
+            expires: None,
+            retries: 0,
+            origin: Origin::Api,
+            reply_to: String::new(),
+        }
+    }
+}
+
 /// What a worker got: the right to run `attempt` until the lease runs out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::task::TaskId;
+use super::task::{NewTask, Origin, TaskId};
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::schedule::Overlap;
 
@@ -138,6 +138,19 @@ impl TickCommit {
             cursor = decision.due;
         }
         Ok(())
+    }
+
+    /// The task that fires the due time `due`: the same one, whichever node and whichever store asks.
+    #[must_use]
+    pub fn firing(&self, due: UnixMs) -> NewTask {
+        NewTask {
+            queue: self.queue.clone(),
+            content_type: if self.input.is_empty() { String::new() } else { "application/json".to_owned() },
+            input: self.input.clone(),
+            retries: self.retries,
+            origin: Origin::Schedule { schedule: self.schedule.clone(), due },
+            ..NewTask::new(tick_task_id(&self.schedule, self.revision, due), self.function.clone())
+        }
     }
 }
 

@@ -43,6 +43,7 @@ async fn a_short_lock_is_only_waited_for() {
     let mut other = stranger(&scratch.0).await;
     run(&mut other, "BEGIN IMMEDIATE").await;
     let release = async {
+        // The scenario: the lock is held for so long, and a change waits for longer.
         tokio::time::sleep(Duration::from_millis(500)).await;
         run(&mut other, "COMMIT").await;
     };

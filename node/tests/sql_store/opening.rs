@@ -80,7 +80,9 @@ async fn a_lock_while_opening_is_waited_for_and_not_for_ever() {
         let dir = scratch.0.clone();
         async move { open(&dir).await }
     });
+    // The scenario: a lock that is held for longer than SQLite itself waits.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!opening.is_finished(), "it waits");
     run(&mut other, "COMMIT").await;
     opening.await.expect("opened once the lock is released").close().await;
 

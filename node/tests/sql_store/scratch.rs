@@ -1,15 +1,15 @@
-//! Directories that vanish, stores in them, and the test binary run again as another process.
+//! Stores in directories that vanish, and the test binary run again as another process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use beatmesh_mesh::env::Env;
-use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
-use beatmesh_node::queue::task::{NewTask, Origin, TaskId};
-use beatmesh_node::store::sql::{OpenError, Retention, SqlStore};
+use beatmesh_node::queue::task::{NewTask, TaskId};
+use beatmesh_node::store::sql::scratch::here;
+pub use beatmesh_node::store::sql::scratch::{Scratch, url};
+use beatmesh_node::store::sql::{OpenError, Retention, SqlStore, scratch};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use uuid::Uuid;
 
@@ -19,46 +19,12 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Names the directory to a process started by [`again`].
 const DIRECTORY: &str = "BEATMESH_TEST_DIRECTORY";
 
-/// A directory of one test.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    pub fn new() -> Self {
-        static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
-        let name =
-            format!("beatmesh-store-{}-{}", std::process::id(), DIRECTORIES.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&dir).expect("a directory");
-        Self(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-pub fn url(dir: &Path) -> String {
-    format!("sqlite://{}", dir.join("mesh.db").display())
-}
-
 pub async fn open(dir: &Path) -> Arc<SqlStore> {
-    let day = Duration::from_secs(86_400);
-    Arc::new(try_open(&url(dir), day).await.expect("opened"))
+    Arc::new(scratch::open(dir).await)
 }
 
 pub async fn try_open(url: &str, keep: Duration) -> Result<SqlStore, OpenError> {
-    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
-    let env = Env {
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        network: Arc::new(SystemNetwork),
-        files: Arc::new(SystemFiles),
-        spawner: spawner.clone(),
-        mesh_spawner: spawner,
-    };
-    SqlStore::open(&env, url, Retention { tasks: keep, ticks: keep }).await
+    SqlStore::open(&here(), url, Retention { tasks: keep, ticks: keep }).await
 }
 
 /// A connection of somebody else.
@@ -80,19 +46,8 @@ pub async fn number(connection: &mut AnyConnection, query: &str) -> i64 {
 pub fn task() -> NewTask {
     static TASKS: AtomicU64 = AtomicU64::new(1);
     let place = u128::from(TASKS.fetch_add(1, Ordering::Relaxed)) << 64;
-    NewTask {
-        id: TaskId(Uuid::from_u128(place | u128::from(std::process::id()) << 32)),
-        function: "f".parse().expect("a name"),
-        queue: "default".parse().expect("a name"),
-        priority: 0,
-        input: vec![7; 300].into(),
-        content_type: String::new(),
-        delay: Duration::ZERO,
-        expires: None,
-        retries: 0,
-        origin: Origin::Api,
-        reply_to: String::new(),
-    }
+    let id = TaskId(Uuid::from_u128(place | u128::from(std::process::id()) << 32));
+    NewTask { input: vec![7; 300].into(), ..NewTask::new(id, "f".parse().expect("a name")) }
 }
 
 /// This test binary once more, as another process that runs only `test`, over `dir`.

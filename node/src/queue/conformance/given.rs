@@ -13,7 +13,7 @@ use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::{Overlap, Schedule};
 use crate::queue::Claimant;
-use crate::queue::task::{Attempt, Claimed, NewTask, Origin, TaskId, TaskOutcome, TaskRecord, TaskState};
+use crate::queue::task::{Attempt, Claimed, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, SkipReason, TickCommit, TickDecision, TickRecord, Verdict};
 
 /// A lease or delay that no story outlives.
@@ -31,17 +31,11 @@ pub(super) fn task() -> NewTask {
     // Low bits first, so that the order of ids is not the order of their making.
     let id = Uuid::from_u128(u128::from(IDS.fetch_add(1, Ordering::Relaxed).reverse_bits()) << 32);
     NewTask {
-        id: TaskId(id),
-        function: "f".parse().expect("a name"),
-        queue: QueueName::default(),
-        priority: 0,
         input: Bytes::from_static(b"in\0put"),
         content_type: "application/x-input".to_owned(),
-        delay: Duration::ZERO,
-        expires: None,
         retries: 3,
-        origin: Origin::Api,
         reply_to: "asker".to_owned(),
+        ..NewTask::new(TaskId(id), "f".parse().expect("a name"))
     }
 }
 

@@ -262,14 +262,13 @@ async fn fence(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<()> {
 }
 
 async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
-    let last: u64 = match open::value(tx.connection, REVISION).await? {
-        Some(text) => {
-            text.parse().map_err(|_| sqlx::Error::Decode(format!("{REVISION} is `{text}`").into()))?
-        }
-        None => 0,
-    };
-    open::set_value(tx.connection, REVISION, &(last + 1).to_string()).await?;
-    Ok(last + 1)
+    let last = open::value(tx.connection, REVISION).await?.unwrap_or_else(|| "0".to_owned());
+    // Signed, as the columns are that hold it.
+    let next = last.parse().ok().and_then(|last: i64| u64::try_from(last.checked_add(1)?).ok());
+    let next =
+        next.ok_or_else(|| sqlx::Error::Decode(format!("after {REVISION} `{last}` there is none").into()))?;
+    open::set_value(tx.connection, REVISION, &next.to_string()).await?;
+    Ok(next)
 }
 
 async fn find_function(tx: &mut Tx<'_>, name: &FunctionName) -> sqlx::Result<Option<FunctionEntry>> {

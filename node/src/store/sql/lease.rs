@@ -194,7 +194,7 @@ async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
     let mut swept = Swept::default();
     for row in &rows {
         let id: TaskId = parsed(row, "id")?;
-        let lost = number::<u32>(row, "lost_leases")? + 1;
+        let lost = number::<u32>(row, "lost_leases")?.saturating_add(1);
         let dead = lost > most_lost;
         let (phase, state) =
             if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };

@@ -13,6 +13,8 @@ mod error;
 mod lease;
 mod nodes;
 mod open;
+#[cfg(feature = "conformance")]
+pub mod scratch;
 mod tasks;
 mod ticks;
 mod writer;

@@ -178,7 +178,7 @@ fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
         function: parsed(row, "function")?,
         queue: parsed(row, "queue")?,
         state: parsed(row, "state")?,
-        priority: i16::try_from(-urgency).unwrap_or(0),
+        priority: i16::try_from(urgency.saturating_neg()).unwrap_or(0),
         attempts: number(row, "attempt")?,
         failures: number(row, "failures")?,
         lost_leases: number(row, "lost_leases")?,

@@ -3,16 +3,14 @@
 use beatmesh_mesh::env::UnixMs;
 use sqlx::Row;
 use sqlx::any::AnyRow;
-use std::time::Duration;
 
 use super::tasks::{AT_ONCE, insert};
 use super::{SqlStore, Tx, big, error, number, parsed};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Overlap;
 use crate::queue::StoreError;
-use crate::queue::task::{NewTask, Origin};
 use crate::queue::tick::{
-    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickOutcome, TickRecord, Verdict, tick_task_id,
+    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickOutcome, TickRecord, Verdict,
 };
 
 /// Checks the fence, the cursor and the clock, then records all decisions and moves the cursor.
@@ -39,10 +37,10 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
             Verdict::Fire if overlaps(tx, commit).await? => Verdict::Skip(SkipReason::Overlap),
             verdict => verdict,
         };
-        let task = tick_task_id(&commit.schedule, commit.revision, decision.due);
-        if verdict == Verdict::Fire {
-            insert(tx, &firing(commit, task, decision.due)).await?;
-            fired.push(task);
+        let firing = (verdict == Verdict::Fire).then(|| commit.firing(decision.due));
+        if let Some(task) = &firing {
+            insert(tx, task).await?;
+            fired.push(task.id);
         }
         sqlx::query(
             "INSERT INTO ticks (schedule, due, due_from, due_count, revision, skipped, task, committed_at, node) \
@@ -57,7 +55,7 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
             Verdict::Fire => None,
             Verdict::Skip(reason) => Some(reason.as_str()),
         })
-        .bind((verdict == Verdict::Fire).then(|| task.to_string()))
+        .bind(firing.map(|task| task.id.to_string()))
         .bind(tx.now.0)
         .bind(commit.node.as_str())
         .execute(&mut *tx.connection)
@@ -69,22 +67,6 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
         .execute(&mut *tx.connection)
         .await?;
     Ok(TickOutcome::Committed { fired })
-}
-
-fn firing(commit: &TickCommit, id: crate::queue::task::TaskId, due: UnixMs) -> NewTask {
-    NewTask {
-        id,
-        function: commit.function.clone(),
-        queue: commit.queue.clone(),
-        priority: 0,
-        input: commit.input.clone(),
-        content_type: if commit.input.is_empty() { String::new() } else { "application/json".to_owned() },
-        delay: Duration::ZERO,
-        expires: None,
-        retries: commit.retries,
-        origin: Origin::Schedule { schedule: commit.schedule.clone(), due },
-        reply_to: String::new(),
-    }
 }
 
 /// Whether a task of an earlier firing stands in the way.

@@ -4,7 +4,7 @@ mod bench;
 
 use std::sync::atomic::Ordering;
 
-use tokio::time::sleep;
+use futures_util::FutureExt;
 
 use super::*;
 use crate::queue::task::TaskState;
@@ -20,12 +20,10 @@ async fn a_claim_on_its_way_at_a_stop_is_waited_for_and_given_back() {
     bench.start();
     bench.becomes(id, TaskState::Leased).await;
     bench.worker.stop_taking();
-    let finishing = bench.runner.finish(DEADLINE);
-    let release = async {
-        sleep(Duration::from_millis(50)).await;
-        bench.store.claims_held.store(false, Ordering::SeqCst);
-    };
-    tokio::join!(finishing, release);
+    let mut finishing = std::pin::pin!(bench.runner.finish(DEADLINE));
+    assert!(finishing.as_mut().now_or_never().is_none(), "it waits for the claim");
+    bench.store.claims_held.store(false, Ordering::SeqCst);
+    finishing.await;
     let task = bench.task(id).await;
     assert_eq!((task.state, task.lost_leases), (TaskState::Ready, 0), "another node runs it at once");
     assert_eq!(bench.functions.running.load(Ordering::SeqCst), 0);
@@ -35,7 +33,7 @@ async fn a_claim_on_its_way_at_a_stop_is_waited_for_and_given_back() {
 async fn an_idle_worker_stops_at_once() {
     let bench = Bench::new(LEASE).await;
     bench.start();
-    sleep(Duration::from_millis(50)).await;
+    bench.looks(1).await;
     let before = bench.env.clock.now();
     bench.worker.stop_taking();
     bench.runner.finish(DEADLINE).await;
@@ -132,7 +130,7 @@ async fn a_store_that_is_away_is_no_reason_to_fail_a_task() {
     let id = bench.enqueue(1, |_| {}).await;
     bench.start();
     bench.becomes(id, TaskState::Leased).await;
-    sleep(Duration::from_millis(200)).await;
+    eventually("two lookups are refused", || bench.store.refused.load(Ordering::SeqCst) >= 2).await;
     assert_eq!(bench.task(id).await.state, TaskState::Leased, "nobody can say that there is no function");
     bench.store.catalogue_away.store(false, Ordering::SeqCst);
     bench.becomes(id, TaskState::Done).await;
@@ -159,12 +157,13 @@ async fn a_bell_rung_during_a_claim_is_heard() {
 #[tokio::test]
 async fn expired_tasks_do_not_keep_a_worker_awake() {
     let bench = Bench::new(LEASE).await;
+    let expires = Duration::from_millis(1);
     for n in 0..20 {
-        bench.enqueue(n, |task| task.expires = Some(Duration::from_millis(1))).await;
+        bench.enqueue(n, |task| task.expires = Some(expires)).await;
     }
-    sleep(Duration::from_millis(10)).await;
+    bench.store_clock_passes(expires).await;
     bench.start();
-    sleep(Duration::from_millis(500)).await;
+    bench.looks(2).await;
     assert_eq!(bench.store.claims.load(Ordering::SeqCst), 0, "no lock is taken to find nothing");
     let live = bench.enqueue(99, |_| {}).await;
     bench.bell.notify_one();

@@ -1,13 +1,11 @@
 //! Ticks: the one step on which "never twice" rests, and the ledger that it writes.
 
-use std::time::Duration;
-
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::catalogue::schedule::Overlap;
-use beatmesh_node::queue::task::{NewTask, Origin, TaskId};
+use beatmesh_node::queue::task::TaskId;
 use beatmesh_node::queue::tick::{
-    EARLIEST_MS, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict, tick_task_id,
+    EARLIEST_MS, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict,
 };
 
 use super::state::{Phase, StoreState};
@@ -52,10 +50,10 @@ impl StoreState {
             Verdict::Fire => None,
             Verdict::Skip(reason) => Some(reason.as_str().to_owned()),
         };
-        let fired = tick_task_id(&commit.schedule, commit.revision, decision.due);
-        let task = skipped.is_none().then_some(fired);
-        if task.is_some() {
-            self.insert(firing(commit, fired, decision.due));
+        let firing = skipped.is_none().then(|| commit.firing(decision.due));
+        let task = firing.as_ref().map(|task| task.id);
+        if let Some(firing) = firing {
+            self.insert(firing);
         }
         let &TickDecision { due, from, count, .. } = decision;
         self.history.record(Event::TickCommitted {
@@ -102,21 +100,5 @@ impl StoreState {
         found.sort_by_key(|tick| std::cmp::Reverse(tick.due));
         found.truncate(limit as usize);
         found
-    }
-}
-
-fn firing(commit: &TickCommit, id: TaskId, due: UnixMs) -> NewTask {
-    NewTask {
-        id,
-        function: commit.function.clone(),
-        queue: commit.queue.clone(),
-        priority: 0,
-        input: commit.input.clone(),
-        content_type: if commit.input.is_empty() { String::new() } else { "application/json".to_owned() },
-        delay: Duration::ZERO,
-        expires: None,
-        retries: commit.retries,
-        origin: Origin::Schedule { schedule: commit.schedule.clone(), due },
-        reply_to: String::new(),
     }
 }

@@ -1,44 +1,26 @@
 //! Failures inside a batch: each caller hears what is true of its own change.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use futures_util::future::join_all;
 use sqlx::Row;
 
 use super::*;
-use crate::queue::task::{NewTask, Origin, TaskId};
+use crate::queue::task::{NewTask, TaskId};
 use crate::queue::{StoreError, TaskQueue};
-use crate::store::sql::{Retention, SqlStore};
+use crate::store::sql::SqlStore;
+use crate::store::sql::scratch::{self, Scratch};
 
 /// A store in a directory of its own with a table `notes`.
 struct Bench {
     store: SqlStore,
-    dir: PathBuf,
+    _scratch: Scratch,
 }
 
 impl Bench {
     async fn new() -> Self {
-        static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
-        let n = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("beatmesh-writer-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let handle = tokio::runtime::Handle::current();
-        let spawner = Arc::new(SystemSpawner::new(handle, Ending::default()));
-        let env = Env {
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            network: Arc::new(SystemNetwork),
-            files: Arc::new(SystemFiles),
-            spawner: spawner.clone(),
-            mesh_spawner: spawner,
-        };
-        let day = Duration::from_secs(86_400);
-        let url = format!("sqlite://{}", dir.join("t.db").display());
-        let store = SqlStore::open(&env, &url, Retention { tasks: day, ticks: day }).await.unwrap();
-        let bench = Self { store, dir };
+        let scratch = Scratch::new();
+        let bench = Self { store: scratch::open(&scratch.0).await, _scratch: scratch };
         bench.run("CREATE TABLE notes (n BIGINT NOT NULL UNIQUE)").await.unwrap();
         let late = "CREATE TABLE late (n BIGINT REFERENCES notes (n) DEFERRABLE INITIALLY DEFERRED)";
         bench.run(late).await.unwrap();
@@ -79,12 +61,6 @@ impl Bench {
         assert_eq!(self.notes().await, (0..40).collect::<Vec<_>>(), "each is there, once");
         self.note(40).await.expect("the writer goes on");
         poisoned.unwrap_err()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -159,19 +135,8 @@ async fn a_change_whose_caller_goes_while_it_runs_is_whole_or_not_there() {
 async fn without_room_a_change_fails_and_a_smaller_one_beside_it_does_not() {
     let bench = Bench::new().await;
     bench.run("PRAGMA max_page_count = 60").await.unwrap();
-    let large = NewTask {
-        id: TaskId(uuid::Uuid::from_u128(1)),
-        function: "f".parse().unwrap(),
-        queue: "q".parse().unwrap(),
-        priority: 0,
-        input: vec![0; 500_000].into(),
-        content_type: String::new(),
-        delay: Duration::ZERO,
-        expires: None,
-        retries: 0,
-        origin: Origin::Api,
-        reply_to: String::new(),
-    };
+    let large = NewTask::new(TaskId(uuid::Uuid::from_u128(1)), "f".parse().unwrap());
+    let large = NewTask { input: vec![0; 500_000].into(), ..large };
     // The limit belongs to the connection, so it is gone when the large one is tried alone: what matters
     // is that the small ones get through, and that nobody is told something wrong.
     let (small, large, other) =

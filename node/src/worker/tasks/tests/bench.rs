@@ -1,11 +1,9 @@
 //! A worker over a real store that can be made to misbehave.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
-use beatmesh_mesh::system::{Ending, SystemClock, SystemEntropy, SystemFiles, SystemNetwork, SystemSpawner};
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -15,10 +13,11 @@ use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::Catalogue;
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
-use crate::queue::task::{Attempt, NewTask, Origin, TaskRecord};
+use crate::queue::task::{Attempt, NewTask, TaskRecord};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 use crate::queue::{Swept, TaskFilter};
-use crate::store::sql::{Retention, SqlStore};
+use crate::store::sql::SqlStore;
+use crate::store::sql::scratch::{self, Scratch};
 use crate::store::{CatalogueStore, EditError};
 use crate::worker::runtime::{Ended, Functions};
 
@@ -36,6 +35,10 @@ pub(super) struct Wayward {
     /// Renewals never answer.
     pub(super) renewals_hang: AtomicBool,
     pub(super) catalogue_away: AtomicBool,
+    /// Lookups that a catalogue which is away has refused.
+    pub(super) refused: AtomicU32,
+    /// Looks for something ready that have been answered.
+    pub(super) looks: AtomicU32,
     pub(super) claims: AtomicU32,
     pub(super) completions: AtomicU32,
     pub(super) renewals: AtomicU32,
@@ -105,7 +108,9 @@ impl TaskQueue for Wayward {
         self.inner.retry(id).await
     }
     async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        self.inner.next_ready(queues).await
+        let next = self.inner.next_ready(queues).await;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        next
     }
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.inner.schedule_states().await
@@ -132,6 +137,7 @@ impl CatalogueStore for Wayward {
     }
     async fn revision(&self) -> Result<u64, StoreError> {
         if self.catalogue_away.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(StoreError::Unavailable("a planted outage".to_owned()));
         }
         self.inner.revision().await
@@ -213,34 +219,13 @@ pub(super) struct Bench {
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) runner: Arc<TaskRunner>,
     pub(super) env: Env,
-    pub(super) dir: PathBuf,
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
+    _scratch: Scratch,
 }
 
 impl Bench {
     pub(super) async fn new(lease: Duration) -> Self {
-        static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
-        let n = DIRECTORIES.fetch_add(1, Ordering::SeqCst);
-        let dir = std::env::temp_dir().join(format!("beatmesh-tasks-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let handle = tokio::runtime::Handle::current();
-        let spawner = Arc::new(SystemSpawner::new(handle, Ending::default()));
-        let env = Env {
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            network: Arc::new(SystemNetwork),
-            files: Arc::new(SystemFiles),
-            spawner: spawner.clone(),
-            mesh_spawner: spawner,
-        };
-        let day = Duration::from_secs(86_400);
-        let url = format!("sqlite://{}", dir.join("t.db").display());
-        let inner = SqlStore::open(&env, &url, Retention { tasks: day, ticks: day }).await.unwrap();
+        let (scratch, env) = (Scratch::new(), scratch::here());
+        let inner = scratch::open(&scratch.0).await;
         let noop = serde_json::json!({"runtime": "builtin", "handler": "noop"});
         inner
             .put_function(&"f".parse().unwrap(), &serde_json::from_value(noop).unwrap(), None)
@@ -253,6 +238,8 @@ impl Bench {
             failing: Mutex::default(),
             renewals_hang: AtomicBool::new(false),
             catalogue_away: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
+            looks: AtomicU32::new(0),
             claims: AtomicU32::new(0),
             completions: AtomicU32::new(0),
             renewals: AtomicU32::new(0),
@@ -272,7 +259,7 @@ impl Bench {
             ends: told.clone(),
             bell: bell.clone(),
         });
-        Self { store, functions, told, bell, worker, supervisor, runner, env, dir }
+        Self { store, functions, told, bell, worker, supervisor, runner, env, _scratch: scratch }
     }
 
     pub(super) fn start(&self) {
@@ -281,23 +268,25 @@ impl Bench {
     }
 
     pub(super) async fn enqueue(&self, n: u128, change: impl FnOnce(&mut NewTask)) -> TaskId {
-        let mut task = NewTask {
-            id: TaskId(Uuid::from_u128(n)),
-            function: "f".parse().unwrap(),
-            queue: QueueName::default(),
-            priority: 0,
-            input: Bytes::new(),
-            content_type: String::new(),
-            delay: Duration::ZERO,
-            expires: None,
-            retries: 0,
-            origin: Origin::Api,
-            reply_to: String::new(),
-        };
+        let mut task = NewTask::new(TaskId(Uuid::from_u128(n)), "f".parse().unwrap());
         change(&mut task);
         let id = task.id;
         self.store.enqueue(vec![task]).await.unwrap();
         id
+    }
+
+    /// Waits until the worker has looked for something ready `times` more times, and acted on what it saw
+    /// each time but the last.
+    pub(super) async fn looks(&self, times: u32) {
+        let wanted = self.store.looks.load(Ordering::SeqCst) + times;
+        eventually("the worker looks", || self.store.looks.load(Ordering::SeqCst) >= wanted).await;
+    }
+
+    /// Waits until the store's clock is more than `span` further.
+    pub(super) async fn store_clock_passes(&self, span: Duration) {
+        let begun = self.store.now().await.unwrap();
+        let wait = async { while self.store.now().await.unwrap() <= begun.plus(span) {} };
+        timeout(DEADLINE, wait).await.expect("the store's clock goes on");
     }
 
     pub(super) async fn task(&self, id: TaskId) -> TaskRecord {

@@ -1,0 +1,54 @@
+//! What stands in the tables may come from a repair by hand, another version or a broken disk: numbers at
+//! their ends are answered or refused, and nothing falls over.
+
+use beatmesh_node::queue::{StoreError, TaskQueue};
+use beatmesh_node::store::{CatalogueStore, EditError};
+
+use crate::scratch::{Scratch, open, run, stranger, task};
+
+#[tokio::test]
+async fn a_task_that_has_lost_as_many_workers_as_can_be_counted_is_dead() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let task = task();
+    store.enqueue(vec![task.clone()]).await.expect("enqueued");
+    let mut other = stranger(&scratch.0).await;
+    run(&mut other, "UPDATE tasks SET phase = 2, wake_at = 0, lost_leases = 4294967295").await;
+    let swept = store.sweep(5).await.expect("swept");
+    assert_eq!(swept.dead, [task.id]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_task_of_an_urgency_beyond_all_priorities_can_be_read() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let task = task();
+    store.enqueue(vec![task.clone()]).await.expect("enqueued");
+    let mut other = stranger(&scratch.0).await;
+    run(&mut other, "UPDATE tasks SET urgency = -9223372036854775807 - 1").await;
+    let record = store.task(task.id).await.expect("read").expect("there");
+    assert_eq!(record.priority, 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_edit_after_the_last_revision_is_refused_with_the_reason() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let noop = serde_json::json!({"runtime": "builtin", "handler": "noop"});
+    let noop = serde_json::from_value(noop).expect("a function");
+    let name = "f".parse().expect("a name");
+    store.put_function(&name, &noop, None).await.expect("stored");
+    let mut other = stranger(&scratch.0).await;
+    run(&mut other, "UPDATE beatmesh SET value = '18446744073709551615' WHERE name = 'catalogue_revision'")
+        .await;
+    let refused = store.put_function(&"g".parse().expect("a name"), &noop, None).await;
+    match refused {
+        Err(EditError::Store(StoreError::Refused(reason))) => {
+            assert!(reason.contains("18446744073709551615"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    store.close().await;
+}
