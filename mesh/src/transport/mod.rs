@@ -266,7 +266,11 @@ impl Transport {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 if let quinn::ConnectionError::TransportError(refused) = &error {
-                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {refused}"));
+                    self.refusals.tell(
+                        addr,
+                        Topic::Handshake,
+                        &format!("TLS did not agree (another secret?): {refused}"),
+                    );
                 }
                 return Err(no_connection(&error));
             }
@@ -283,7 +287,11 @@ impl Transport {
             Err(error) => {
                 // A peer with another secret accepts our certificate's refusal only after its own handshake.
                 if matches!(error, LinkError::NoConnection(_)) && connection.close_reason().is_some() {
-                    self.refusals.tell(addr, Topic::Handshake, &format!("TLS did not agree (another secret?): {error}"));
+                    self.refusals.tell(
+                        addr,
+                        Topic::Handshake,
+                        &format!("TLS did not agree (another secret?): {error}"),
+                    );
                 }
                 connection.close(CLOSE_REFUSED, b"refused");
                 Err(error)

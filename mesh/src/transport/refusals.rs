@@ -106,7 +106,10 @@ mod tests {
         let peer = "127.0.0.1:1".parse().unwrap();
         assert!(refusals.is_new(peer, Topic::Mesh));
         assert!(!refusals.is_new(peer, Topic::Mesh));
-        assert!(!refusals.is_new("127.0.0.1:2".parse().unwrap(), Topic::Mesh), "another port is the same peer");
+        assert!(
+            !refusals.is_new("127.0.0.1:2".parse().unwrap(), Topic::Mesh),
+            "another port is the same peer"
+        );
         assert!(refusals.is_new(peer, Topic::Store));
         tokio::time::advance(QUIET).await;
         assert!(refusals.is_new(peer, Topic::Mesh));
