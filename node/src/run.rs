@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assembly::{Node, Parts, StartError};
 use crate::config::{ApiKeys, Settings, secret};
+use crate::data_dir::DataDir;
 use crate::store::sql::{Retention, SqlStore};
 use crate::worker::runtime::local::LocalFunctions;
 use crate::worker::runtime::process::{Orphans, ProcessRuntime};
@@ -82,10 +83,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
 
 async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
-    let data_dir = &settings.node.data_dir;
-    env.files
-        .create_dir(data_dir)
-        .map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
+    let data_dir = DataDir::take(&*env.files, &*env.clock, &settings.node.data_dir)?;
     let secret = secret::of(settings).map_err(|error| security(&error))?;
     let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error| security(&error))?;
@@ -103,7 +101,7 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
         queue: store.clone(),
         functions: Arc::new(LocalFunctions::new(processes)),
     };
-    match Node::start(env.clone(), settings, &secret, keys, parts).await {
+    match Node::start(env.clone(), settings, data_dir, &secret, keys, parts).await {
         Ok(node) => Ok((node, store)),
         Err(error) => {
             ending.stopping.cancel();
