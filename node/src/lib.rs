@@ -5,6 +5,7 @@ pub mod beat;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod discovery;
 pub mod gateway;
 pub mod inbox;

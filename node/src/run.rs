@@ -10,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assembly::{Node, Parts, StartError};
 use crate::config::{ApiKeys, Settings, secret};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::store::sql::{Retention, SqlStore};
 use crate::worker::runtime::local::LocalFunctions;
-use crate::worker::runtime::process::{Orphans, ProcessRuntime};
+use crate::worker::runtime::process::{FormerLife, Mark, Orphans, ProcessRuntime};
 
 /// How long tasks may take to end after they were told to, before the process ends anyway.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -74,10 +75,13 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
 
 async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
-    let data_dir = &settings.node.data_dir;
-    env.files
-        .create_dir(data_dir)
-        .map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
+    let data_dir = DataDir::take(&*env.files, &*env.clock, &settings.node.data_dir)?;
+    // From here on every former life of this node is dead. Its remains are cleared away beside the rest of
+    // the start.
+    let mark = Mark::of_new_life(&data_dir, &*env.entropy)
+        .map_err(|reason| DataDirError::Unusable { path: data_dir.path().display().to_string(), reason })?;
+    let system = |error: std::io::Error| StartError::System(error.to_string());
+    let former_life = FormerLife::begin_ending(&mark).map_err(system)?;
     let secret = secret::of(settings).map_err(|error| security(&error))?;
     let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error| security(&error))?;
@@ -88,14 +92,16 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
         SqlStore::open(env, &url, retention).await.map_err(|error| StartError::Store(error.to_string()))?;
     let store = Arc::new(store);
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
-    let processes = processes.map_err(|error| StartError::System(error.to_string()))?;
+    let processes = processes.map_err(system)?.marked(&mark);
     let parts = Parts {
         store: store.clone(),
         seeds: store.clone(),
         queue: store.clone(),
         functions: Arc::new(LocalFunctions::new(processes)),
     };
-    match Node::start(env.clone(), settings, &secret, keys, parts).await {
+    // Before this life runs a task, nothing of the last one does any more.
+    former_life.ended().await;
+    match Node::start(env.clone(), settings, data_dir, &secret, keys, parts).await {
         Ok(node) => Ok((node, store)),
         Err(error) => {
             ending.stopping.cancel();

@@ -5,13 +5,19 @@
 //! 1. the program leads a process group, which is killed as a whole (`group.rs`);
 //! 2. the group is killed when the future is dropped, too (`group.rs`);
 //! 3. what left the group falls to the node, its subreaper, and is swept up (`orphans.rs`);
-//! 4. when the node itself is killed, the kernel kills the programs (`launch.rs`); what they had started
-//!    is not covered by this net.
+//! 4. when the node itself is killed, the kernel kills the programs (`launch.rs`), and what those had
+//!    started is killed by the node's next life (`former_life.rs`), which knows it by its mark (`mark.rs`).
+//!
+//! Until that next life, the latter goes on running. A guard that outlives the node could kill it at once,
+//! but would be a second process per node, to be kept from Ctrl-C, from the sweep and from `kill -9` itself,
+//! to save the second until whatever supervises the node has started it again.
 //!
 //! Linux 5.3 or later (waiting for a pidfd).
 
+mod former_life;
 mod group;
 mod launch;
+mod mark;
 mod orphans;
 mod pump;
 mod reaper;
@@ -33,7 +39,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+pub use self::former_life::FormerLife;
 use self::group::Group;
+pub use self::mark::Mark;
 use self::pump::{Stderr, Stdout, deserted, feed, lost};
 use self::reaper::Reaper;
 use self::spawn::{Start, Started, Surroundings};
@@ -84,6 +92,13 @@ impl ProcessRuntime {
         runtime.starts = Some(starts);
         runtime.threads.push(spawning);
         Ok(runtime)
+    }
+
+    /// Marks everything that it starts from here on as started by this life of the node.
+    #[must_use]
+    pub fn marked(mut self, mark: &Mark) -> Self {
+        self.surroundings.mark = Some(mark.value());
+        self
     }
 
     async fn begin(&self, execution: &Execution) -> Result<Started, Failure> {
