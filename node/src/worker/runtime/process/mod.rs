@@ -55,8 +55,9 @@ const DEATH_AGONY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orphans {
     /// They are killed soon after. This process becomes the subreaper of all its descendants, and **every
-    /// child that this runtime did not start is taken for an orphan and killed**: only for a process that
-    /// starts children in no other way, as a worker node does.
+    /// child that it gets from now on and that this runtime did not start is taken for an orphan and
+    /// killed**: only for a process that starts children in no other way, as a worker node does. A process
+    /// that has children already, or is process 1 of a container, kills only what an execution has marked.
     Sweep,
     /// They are left alone, as are all other children of this process.
     Leave,
