@@ -8,9 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use beatmesh_mesh::env::{Env, FileLock, OnExit};
+use beatmesh_mesh::env::{Env, OnExit};
 use beatmesh_mesh::id::{Generation, MeshName, NodeId};
-use beatmesh_mesh::identity::{IdentityError, next_generation};
 use beatmesh_mesh::member::fact;
 use beatmesh_mesh::seeds::SeedList;
 use beatmesh_mesh::{JoinError, Mesh, MeshConfig};
@@ -21,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::beat::driver::{BeatParts, drive};
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
@@ -70,21 +70,8 @@ pub enum StartError {
     #[error("node.name: {0}")]
     Name(#[from] beatmesh_mesh::id::LabelError),
     /// The data directory cannot be used.
-    #[error("node.data_dir: {path}: {reason}")]
-    DataDir {
-        /// The directory.
-        path: String,
-        /// What the operating system says.
-        reason: std::io::Error,
-    },
-    /// Another node has it.
-    #[error(
-        "node.data_dir: {0} is in use by another node on this machine; give each node a directory of its own"
-    )]
-    DataDirTaken(String),
-    /// The generation cannot be kept.
     #[error("node.data_dir: {0}")]
-    Identity(#[from] IdentityError),
+    DataDir(#[from] DataDirError),
     /// The HTTP address cannot be bound.
     #[error(
         "listen.http: {addr} cannot be used: {reason}; is another program there? Choose another with --http"
@@ -141,7 +128,8 @@ pub struct Node {
     connections: TaskTracker,
     /// Calls of other nodes that run here.
     remote_calls: TaskTracker,
-    _lock: Box<dyn FileLock>,
+    /// Kept from other nodes as long as this one runs.
+    _data_dir: DataDir,
 }
 
 impl Node {
@@ -152,13 +140,14 @@ impl Node {
     pub async fn start(
         env: Env,
         settings: &Settings,
+        data_dir: DataDir,
         secret: &MeshSecret,
         api_keys: Option<ApiKeys>,
         parts: Parts,
     ) -> Result<Self, StartError> {
         let id: NodeId = settings.node.name.as_str().parse()?;
         let mesh_name: MeshName = settings.mesh.name.as_str().parse()?;
-        let (lock, generation) = take_data_dir(&env, settings)?;
+        let generation = data_dir.generation();
         let asked = settings.listen.http;
         let listener =
             env.network.listen(asked).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -210,7 +199,7 @@ impl Node {
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
             remote_calls,
-            _lock: lock,
+            _data_dir: data_dir,
             env,
         };
         node.spawn_loops(settings, &parts, &catalogue, &bell);
@@ -361,17 +350,6 @@ impl Node {
         }
         self.mesh.leave(GOODBYE_WITHIN).await;
     }
-}
-
-fn take_data_dir(env: &Env, settings: &Settings) -> Result<(Box<dyn FileLock>, Generation), StartError> {
-    let dir = &settings.node.data_dir;
-    let path = || dir.display().to_string();
-    let io = |reason| StartError::DataDir { path: path(), reason };
-    env.files.create_dir(dir).map_err(io)?;
-    let lock = env.files.try_lock(&dir.join("lock")).map_err(io)?;
-    let lock = lock.ok_or_else(|| StartError::DataDirTaken(path()))?;
-    let generation = next_generation(&*env.files, &*env.clock, dir)?;
-    Ok((lock, generation))
 }
 
 fn mesh_config(

@@ -5,6 +5,7 @@ pub mod beat;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 mod differences;
 pub mod discovery;
 pub mod gateway;

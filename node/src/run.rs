@@ -9,10 +9,11 @@ use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 
 use crate::assembly::{Node, Parts, StartError};
 use crate::config::{ApiKeys, Settings, secret};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::signals::Signals;
 use crate::store::sql::{Retention, SqlStore};
 use crate::worker::runtime::local::LocalFunctions;
-use crate::worker::runtime::process::{Orphans, ProcessRuntime};
+use crate::worker::runtime::process::{FormerLife, Mark, Orphans, ProcessRuntime};
 
 /// How long tasks may take to end after they were told to, before the process ends anyway.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -92,10 +93,13 @@ async fn start_unless_asked(
 
 async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
-    let data_dir = &settings.node.data_dir;
-    env.files
-        .create_dir(data_dir)
-        .map_err(|reason| StartError::DataDir { path: data_dir.display().to_string(), reason })?;
+    let data_dir = DataDir::take(&*env.files, &*env.clock, &settings.node.data_dir)?;
+    // From here on every former life of this node is dead. Its remains are cleared away beside the rest of
+    // the start.
+    let mark = Mark::of_new_life(&data_dir, &*env.entropy)
+        .map_err(|reason| DataDirError::Unusable { path: data_dir.path().display().to_string(), reason })?;
+    let system = |error: std::io::Error| StartError::System(error.to_string());
+    let former_life = FormerLife::begin_ending(&mark).map_err(system)?;
     let secret = secret::of(settings).map_err(|error| security(&error))?;
     let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error| security(&error))?;
@@ -106,7 +110,7 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
     let store = opening.await.ok_or(StartError::Asked)?;
     let store = Arc::new(store.map_err(|error| StartError::Store(error.to_string()))?);
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
-    let processes = processes.map_err(|error| StartError::System(error.to_string()))?;
+    let processes = processes.map_err(system)?.marked(&mark);
     let parts = Parts {
         store: store.clone(),
         seeds: store.clone(),
@@ -114,7 +118,9 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
         functions: Arc::new(LocalFunctions::new(processes)),
         stopping: ending.stopping.clone(),
     };
-    match Node::start(env.clone(), settings, &secret, keys, parts).await {
+    // Before this life runs a task, nothing of the last one does any more.
+    former_life.ended().await;
+    match Node::start(env.clone(), settings, data_dir, &secret, keys, parts).await {
         Ok(node) => Ok((node, store)),
         Err(error) => {
             ending.stopping.cancel();

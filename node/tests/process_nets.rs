@@ -52,6 +52,46 @@ async fn a_killed_node_takes_its_programs_with_it() {
     eventually("the program is dead", || !lives(pid)).await;
 }
 
+const PLAY_HEIR: &str = "PLAY_NODE_WITH_INHERITED_CHILDREN";
+
+/// A node that a shell has become, played by this binary: it has a child that it did not start.
+#[tokio::test]
+async fn node_with_an_inherited_child() {
+    if std::env::var_os(PLAY_HEIR).is_none() {
+        return;
+    }
+    let runtime = ProcessRuntime::start("node-1", Orphans::Sweep).expect("a runtime");
+    let (_, output) = answer(&runtime, shell("setsid sleep 1000 & echo $!")).await;
+    println!("\nescaped={}", pids(&output)[0]);
+    // Until the test has seen enough.
+    sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn a_child_that_no_function_started_is_left_alone() {
+    let script = format!(
+        "sleep 1000 & echo inherited=$!; exec {:?} \"$@\"",
+        std::env::current_exe().expect("this binary")
+    );
+    let mut node = Command::new("sh")
+        .args(["-c", &script, "node", "--exact", "node_with_an_inherited_child", "--nocapture"])
+        .env(PLAY_HEIR, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut lines = BufReader::new(node.stdout.take().expect("its stdout")).lines().map_while(Result::ok);
+    let mut pid = |name: &str| {
+        let line = lines.find_map(|line| Some(line.strip_prefix(name)?.to_owned()));
+        line.expect("a pid").parse::<u32>().expect("a pid")
+    };
+    let (inherited, escaped) = (pid("inherited="), pid("escaped="));
+    eventually("the function's escaped process is dead", || !lives(escaped)).await;
+    assert!(lives(inherited), "it was none of the node's business");
+    node.kill().expect("SIGKILL");
+    node.wait().expect("its end");
+    Command::new("kill").arg(inherited.to_string()).status().expect("kill");
+}
+
 #[tokio::test]
 async fn the_group_alone_takes_the_grandchildren_with_it() {
     let runtime = ProcessRuntime::start("node-1", Orphans::Leave).expect("a runtime");

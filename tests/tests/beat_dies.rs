@@ -37,7 +37,7 @@ async fn all_executed(mesh: &TestMesh, index: usize, ticks: &[ledger::Tick]) {
 
 #[tokio::test]
 async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_killed() {
-    let kills = from_env("BEATMESH_KILLS", 5);
+    let kills = from_env("BEATMESH_KILLS", 20);
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
     start_ticking(&mesh, &side).await;

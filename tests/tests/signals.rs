@@ -239,16 +239,48 @@ async fn a_worker_that_stood_still_past_its_lease_does_not_complete_the_task_of_
     mesh.assert_well().await;
 }
 
-/// The kernel's death signal reaches the program that the node has started, not that program's children.
+/// The kernel's death signal reaches the program that the node has started, not that program's children:
+/// those are the business of the node's next life.
 #[tokio::test]
-#[ignore = "a gap: children of a function outlive a node that is killed with `kill -9`"]
-async fn children_of_functions_die_with_a_killed_node() {
-    let mut mesh = TestMesh::start(1).await;
+async fn what_a_killed_node_left_running_is_gone_when_it_is_back_and_nobody_else_is_harmed() {
+    let mut mesh = TestMesh::start_with(2, |spec| spec.set("limits.shutdown", "500ms")).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    mesh.client(0).deploy("parent", &side.function(&format!("{}; sleep 25; true", side.append("ran")))).await;
-    mesh.client(0).enqueue("parent", "", "").await;
-    until("it runs", Duration::from_secs(5), async || side.processes().len(), |n| *n == 2).await;
+    let script = format!("{}; sleep 25 & setsid sleep 25 & wait", side.append("$BEATMESH_LIFE"));
+    mesh.client(0).deploy("parent", &side.function(&script)).await;
+    for index in 0..2 {
+        let request = mesh.client(index).request(reqwest::Method::POST, "/v1/functions/parent/call");
+        let request = request.header("Beatmesh-Key", mesh.key_of(index).await);
+        tokio::spawn(async move { drop(beatmesh_tests::http::send(request).await) });
+        let began = async || side.lines().len();
+        until("the call has marked its processes", Duration::from_secs(5), began, |n| *n == index + 1).await;
+    }
+    let of = |name: &str| {
+        let of_node = beatmesh_tests::processes::with_variable("BEATMESH_NODE", name);
+        side.processes().into_iter().filter(|pid| of_node.contains(pid)).count()
+    };
+    for name in ["node-1", "node-2"] {
+        until("shell and children run", Duration::from_secs(5), async || of(name), |n| *n == 3).await;
+    }
+    // As from a copy of node-1's data directory: the same token in another place.
+    let (token, place) = side.lines()[0].split_once('-').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let mut bystander = std::process::Command::new("sleep");
+    bystander.arg("60").env("BEATMESH_NODE", "node-1").env("BEATMESH_FUNCTION", "parent");
+    bystander.env("BEATMESH_LIFE", format!("{token}-f{place}"));
+    let mut bystander =
+        beatmesh_tests::Process::start("bystander", bystander, &mesh.dir.path().join("bystander.log"));
+
     mesh.nodes[0].kill();
+    until("only the children are left", Duration::from_secs(2), async || of("node-1"), |n| *n == 2).await;
+    mesh.nodes[0].restart();
+    assert_eq!(of("node-1"), 0, "they are gone before the node is ready");
+    let told = mesh.nodes[0].events("killed processes that a former life");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!((&told[0]["killed"], &told[0]["functions"]), (&2.into(), &"parent".into()), "{told:#?}");
+    assert_eq!(of("node-2"), 3, "those of another node live");
+    assert_eq!(bystander.ended(), None, "one with nearly the same mark lives");
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+    assert!(mesh.nodes[1].stop().success());
     Node::until_gone(&side).await;
 }
 

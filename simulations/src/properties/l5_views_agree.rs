@@ -45,11 +45,11 @@ impl<'a> Beliefs<'a> {
         true
     }
 
-    /// Whether all believe the same, and that all of them are alive.
+    /// Whether somebody was observed, all believe the same, and that all of them are alive.
     fn agree(&self) -> bool {
-        let first = self.of.values().next();
+        let Some(first) = self.of.values().next() else { return false };
         self.of.values().all(|belief| {
-            Some(belief) == first
+            belief == first
                 && belief.members.len() == self.of.len()
                 && belief.members.values().all(|(_, liveness)| *liveness == "alive")
         })
@@ -63,6 +63,9 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     }
     if beliefs.agree() {
         return Vec::new();
+    }
+    if beliefs.of.is_empty() {
+        return vec![Violation::at_the_end("no node was ever observed".to_owned())];
     }
     let disagreeing = beliefs.of.iter().map(|(node, belief)| format!("{node} believes {belief:?}"));
     disagreeing.map(Violation::at_the_end).collect()
@@ -105,6 +108,7 @@ mod tests {
         ];
         let records = events.into_iter().zip(1..).map(|(event, at)| Record { at: UnixMs(at), event });
         let records: Vec<_> = records.collect();
+        assert_eq!(converged_at(&[]), None, "nobody agrees on anything");
         assert_eq!(converged_at(&records[..3]), None);
         assert_eq!(converged_at(&records[..4]), Some(UnixMs(4)));
         assert_eq!(converged_at(&records[..5]), None);

@@ -10,6 +10,7 @@ use beatmesh_mesh::env::Env;
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
 use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
+use beatmesh_node::data_dir::DataDir;
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -109,7 +110,9 @@ impl SimNode {
         let secret = MeshSecret::parse(SECRET)?;
         let keys = ApiKeys::parse(&format!("users:{API_KEY}"));
         let keys = keys.map_err(|(_, reason)| reason)?;
-        let node = Node::start(env, &self.settings(host)?, &secret, Some(keys), parts).await?;
+        let settings = self.settings(host)?;
+        let data_dir = DataDir::take(&*env.files, &*env.clock, &settings.node.data_dir)?;
+        let node = Node::start(env, &settings, data_dir, &secret, Some(keys), parts).await?;
         let views = node.mesh().watch();
         let generation = views.borrow().myself().generation.0;
         world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });

@@ -5,13 +5,19 @@
 //! 1. the program leads a process group, which is killed as a whole (`group.rs`);
 //! 2. the group is killed when the future is dropped, too (`group.rs`);
 //! 3. what left the group falls to the node, its subreaper, and is swept up (`orphans.rs`);
-//! 4. when the node itself is killed, the kernel kills the programs (`launch.rs`); what they had started
-//!    is not covered by this net.
+//! 4. when the node itself is killed, the kernel kills the programs (`launch.rs`), and what those had
+//!    started is killed by the node's next life (`former_life.rs`), which knows it by its mark (`mark.rs`).
+//!
+//! Until that next life, the latter goes on running. A guard that outlives the node could kill it at once,
+//! but would be a second process per node, to be kept from Ctrl-C, from the sweep and from `kill -9` itself,
+//! to save the second until whatever supervises the node has started it again.
 //!
 //! Linux 5.3 or later (waiting for a pidfd).
 
+mod former_life;
 mod group;
 mod launch;
+mod mark;
 mod orphans;
 mod pump;
 mod reaper;
@@ -33,7 +39,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+pub use self::former_life::FormerLife;
 use self::group::Group;
+pub use self::mark::Mark;
 use self::pump::{Stderr, Stdout, deserted, feed, lost};
 use self::reaper::Reaper;
 use self::spawn::{Start, Started, Surroundings};
@@ -47,8 +55,9 @@ const DEATH_AGONY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orphans {
     /// They are killed soon after. This process becomes the subreaper of all its descendants, and **every
-    /// child that this runtime did not start is taken for an orphan and killed**: only for a process that
-    /// starts children in no other way, as a worker node does.
+    /// child that it gets from now on and that this runtime did not start is taken for an orphan and
+    /// killed**: only for a process that starts children in no other way, as a worker node does. A process
+    /// that has children already, or is process 1 of a container, kills only what an execution has marked.
     Sweep,
     /// They are left alone, as are all other children of this process.
     Leave,
@@ -84,6 +93,13 @@ impl ProcessRuntime {
         runtime.starts = Some(starts);
         runtime.threads.push(spawning);
         Ok(runtime)
+    }
+
+    /// Marks everything that it starts from here on as started by this life of the node.
+    #[must_use]
+    pub fn marked(mut self, mark: &Mark) -> Self {
+        self.surroundings.mark = Some(mark.value());
+        self
     }
 
     async fn begin(&self, execution: &Execution) -> Result<Started, Failure> {

@@ -1,7 +1,11 @@
 //! Processes that left their group (`setsid`, a daemon) and outlived the execution that started them.
 //!
-//! The node is their subreaper, so they become its children; a child that is no leader, is in no live
-//! leader's group and does not carry the task of a live execution belongs to nobody and is killed.
+//! The node is their subreaper, so they become its children; a child that is no leader, is in no live or
+//! dying leader's group and does not carry the task of a live execution belongs to nobody and is killed.
+//!
+//! A node can have children that it did not start: a shell that put jobs into the background and then became
+//! the node (`sleep 9 & exec beatmesh node`), or whatever a container leaves to its process 1. Where that is
+//! possible, only what carries the task of an execution is killed; the others are only reaped.
 
 use std::collections::BTreeSet;
 use std::{fs, mem};
@@ -9,6 +13,7 @@ use std::{fs, mem};
 use libc::pid_t;
 
 use super::group::{FORKING, LEADERS};
+use super::mark::variable;
 use super::sys::{self, Waited};
 use crate::queue::task::TaskId;
 
@@ -29,66 +34,104 @@ enum Verdict {
     Doubted,
 }
 
-/// Kills and reaps the orphans among this process's children. `doubted` is kept from sweep to sweep.
-///
-/// Every child that this runtime did not start counts as one: see [`super::Orphans::Sweep`].
-pub(super) fn sweep(doubted: &mut BTreeSet<pid_t>) -> Swept {
-    let mut swept = Swept::default();
-    let doubted_before = mem::take(doubted);
-    if !sys::has_children() {
-        return swept;
-    }
-    let known: BTreeSet<pid_t> = LEADERS.lock().keys().copied().collect();
-    for child in children(&mut swept.looked_at) {
-        if known.contains(&child) {
-            continue;
-        }
-        match judge(child, doubted_before.contains(&child)) {
-            Verdict::Spared => {}
-            Verdict::Killed => swept.killed += 1,
-            Verdict::Doubted => _ = doubted.insert(child),
-        }
-    }
-    swept
+/// Whose a process is, by the environment that its program was started with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    LiveExecution,
+    EndedExecution,
+    /// It names no execution: somebody else's, or started with a cleared environment.
+    Unmarked,
+    /// It cannot be seen: it is empty while the kernel replaces the program.
+    Unseen,
 }
 
-/// The verdict on one child, under the lock that keeps forks and other verdicts away.
-fn judge(child: pid_t, doubted_before: bool) -> Verdict {
-    let _no_fork = FORKING.lock();
-    if LEADERS.lock().contains_key(&child) {
-        return Verdict::Spared;
-    }
-    // From here on the pid cannot be recycled: it is an unreaped child, and only this lock's holder reaps it.
-    let Waited::Alive = sys::reap(child) else { return Verdict::Spared };
-    let group = sys::group_of(child);
-    if group.is_some_and(|group| LEADERS.lock().contains_key(&group)) {
-        return Verdict::Spared;
-    }
-    match works_for_live_execution(child) {
-        Some(true) => return Verdict::Spared,
-        None if !doubted_before => return Verdict::Doubted,
-        Some(false) | None => {}
-    }
-    if group == Some(child) {
-        sys::kill_group(child);
-    }
-    sys::kill(child);
-    tracing::warn!(pid = child, "killed a process that had escaped from a function which has ended");
-    Verdict::Killed
+/// Kills and reaps the orphans among this process's children, from sweep to sweep.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    /// This process may have, or be left with, children that no execution started.
+    strangers: bool,
+    doubted: BTreeSet<pid_t>,
 }
 
-/// A daemon of an execution that still runs (an agent, a browser) may live until that execution ends.
-/// `None` when its environment cannot be seen: it is empty while the kernel replaces the program.
-fn works_for_live_execution(pid: pid_t) -> Option<bool> {
-    if LEADERS.lock().is_empty() {
-        return Some(false);
+impl Sweeper {
+    /// Must begin before the first program starts: the children of now are not this runtime's.
+    pub(super) fn begin() -> Self {
+        let inherited = || {
+            // Another runtime of this process may be in the middle of a start.
+            let _no_fork = FORKING.lock();
+            let leaders: BTreeSet<pid_t> = LEADERS.lock().keys().copied().collect();
+            let mut others = children(&mut 0).into_iter().filter(|child| !leaders.contains(child));
+            others.any(|child| matches!(origin_of(child), Origin::Unmarked | Origin::Unseen))
+        };
+        Self { strangers: std::process::id() == 1 || inherited(), doubted: BTreeSet::new() }
     }
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok().filter(|bytes| !bytes.is_empty())?;
-    let task = environment
-        .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(b"BEATMESH_TASK="))
-        .and_then(|task| std::str::from_utf8(task).ok()?.parse::<TaskId>().ok());
-    Some(task.is_some_and(|task| LEADERS.lock().values().any(|live| *live == task)))
+
+    /// Looks at every child once. `dying` are groups that were killed and still unwind.
+    pub(super) fn sweep(&mut self, dying: &BTreeSet<pid_t>) -> Swept {
+        let mut swept = Swept::default();
+        let doubted_before = mem::take(&mut self.doubted);
+        if !sys::has_children() {
+            return swept;
+        }
+        let known: BTreeSet<pid_t> = LEADERS.lock().keys().copied().collect();
+        for child in children(&mut swept.looked_at) {
+            if known.contains(&child) {
+                continue;
+            }
+            match self.judge(child, dying, doubted_before.contains(&child)) {
+                Verdict::Spared => {}
+                Verdict::Killed => swept.killed += 1,
+                Verdict::Doubted => _ = self.doubted.insert(child),
+            }
+        }
+        swept
+    }
+
+    /// Whether a child was left in doubt by the last sweep.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    /// The verdict on one child, under the lock that keeps forks and other verdicts away.
+    fn judge(&self, child: pid_t, dying: &BTreeSet<pid_t>, doubted_before: bool) -> Verdict {
+        let _no_fork = FORKING.lock();
+        if LEADERS.lock().contains_key(&child) {
+            return Verdict::Spared;
+        }
+        // From here on the pid cannot be recycled: it is an unreaped child, and only this lock's holder reaps it.
+        let Waited::Alive = sys::reap(child) else { return Verdict::Spared };
+        let group = sys::group_of(child);
+        if group.is_some_and(|group| dying.contains(&group) || LEADERS.lock().contains_key(&group)) {
+            return Verdict::Spared;
+        }
+        match origin_of(child) {
+            // A daemon of an execution that still runs (an agent, a browser) may live until that one ends.
+            Origin::LiveExecution => return Verdict::Spared,
+            Origin::Unseen if !doubted_before => return Verdict::Doubted,
+            Origin::Unseen | Origin::Unmarked if self.strangers => return Verdict::Spared,
+            Origin::EndedExecution | Origin::Unmarked | Origin::Unseen => {}
+        }
+        if group == Some(child) {
+            sys::kill_group(child);
+        }
+        sys::kill(child);
+        tracing::warn!(pid = child, "killed a process that had escaped from a function which has ended");
+        Verdict::Killed
+    }
+}
+
+fn origin_of(pid: pid_t) -> Origin {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    if environment.is_empty() {
+        return Origin::Unseen;
+    }
+    let task = variable(&environment, "BEATMESH_TASK");
+    let task = task.and_then(|task| std::str::from_utf8(task).ok()?.parse::<TaskId>().ok());
+    match task {
+        None => Origin::Unmarked,
+        Some(task) if LEADERS.lock().values().any(|live| *live == task) => Origin::LiveExecution,
+        Some(_) => Origin::EndedExecution,
+    }
 }
 
 /// The pids of this process's children: from the kernel's lists, or where it keeps none (a kernel without

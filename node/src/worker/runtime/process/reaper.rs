@@ -18,7 +18,7 @@ use libc::pid_t;
 use parking_lot::{Condvar, Mutex};
 
 use super::group::{FORKING, LEADERS};
-use super::orphans;
+use super::orphans::Sweeper;
 use super::sys::{self, Waited};
 
 /// The first look after the dead. A killed process is usually gone within a millisecond.
@@ -72,7 +72,9 @@ impl Reaper {
     pub(super) fn start(sweeping: bool) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
         let reaper = Arc::new(Self { work: Mutex::default(), arrived: Condvar::new(), sweeping });
         let mailbox = Arc::clone(&reaper);
-        let thread = thread::Builder::new().name("beatmesh-reap".into()).spawn(move || mailbox.work())?;
+        let sweeper = Sweeper::begin();
+        let thread =
+            thread::Builder::new().name("beatmesh-reap".into()).spawn(move || mailbox.work(sweeper))?;
         Ok((reaper, thread))
     }
 
@@ -104,8 +106,8 @@ impl Reaper {
         self.arrived.notify_one();
     }
 
-    fn work(&self) {
-        let mut rounds = Rounds::begin();
+    fn work(&self, sweeper: Sweeper) {
+        let mut rounds = Rounds::begin(sweeper);
         loop {
             let (stop, sweep) = self.next_round(&mut rounds);
             if stop {
@@ -159,11 +161,11 @@ struct Rounds {
     next_look: Instant,
     sweep_not_before: Instant,
     sweep_by: Instant,
-    doubted: BTreeSet<pid_t>,
+    sweeper: Sweeper,
 }
 
 impl Rounds {
-    fn begin() -> Self {
+    fn begin(sweeper: Sweeper) -> Self {
         let now = Instant::now();
         Self {
             dying: BTreeSet::new(),
@@ -171,7 +173,7 @@ impl Rounds {
             next_look: now,
             sweep_not_before: now,
             sweep_by: now + SWEEP_EVERY,
-            doubted: BTreeSet::new(),
+            sweeper,
         }
     }
 
@@ -196,12 +198,15 @@ impl Rounds {
 
     /// Whether another sweep is due: something was killed, or left in doubt.
     fn sweep(&mut self) -> bool {
-        let swept = orphans::sweep(&mut self.doubted);
+        let groups = self.dying.iter().map(|dying| match dying {
+            Dying::Leader(group) | Dying::Rest(group) => *group,
+        });
+        let swept = self.sweeper.sweep(&groups.collect());
         let killed = swept.killed > 0;
         let pause = if killed { SWEEP_AGAIN } else { SWEEP_PAUSE.max(PAUSE_PER_ENTRY * swept.looked_at) };
         self.sweep_not_before = Instant::now() + pause;
         self.sweep_by = self.sweep_not_before + SWEEP_EVERY;
-        killed || !self.doubted.is_empty()
+        killed || self.sweeper.is_in_doubt()
     }
 }
 

@@ -19,7 +19,7 @@ use super::super::Execution;
 use super::group::{FORKING, Group, LEADERS};
 use super::launch::{Launched, Launcher, Program};
 use super::reaper::Reaper;
-use super::refusal;
+use super::{mark, refusal};
 use crate::catalogue::function::Function;
 use crate::queue::task::{Origin, TaskId};
 
@@ -66,6 +66,8 @@ impl Start {
 pub(super) struct Surroundings {
     inherited: Vec<(&'static str, OsString)>,
     node: String,
+    /// The value of [`mark::VARIABLE`].
+    pub(super) mark: Option<String>,
     /// The node's own pid, which a child compares with its parent.
     pub(super) parent: pid_t,
 }
@@ -78,6 +80,7 @@ impl Surroundings {
                 .filter_map(|name| env::var_os(name).map(|value| (name, value)))
                 .collect(),
             node: node.to_owned(),
+            mark: None,
             parent: pid_t::try_from(std::process::id()).map_err(io::Error::other)?,
         })
     }
@@ -113,6 +116,9 @@ impl Surroundings {
         set("BEATMESH_ATTEMPT", &execution.attempt.0.to_string());
         set("BEATMESH_FUNCTION", execution.function.as_str());
         set("BEATMESH_NODE", &self.node);
+        if let Some(mark) = &self.mark {
+            set(mark::VARIABLE, mark);
+        }
         if !execution.content_type.is_empty() {
             set("BEATMESH_CONTENT_TYPE", &execution.content_type);
         }

@@ -1,10 +1,11 @@
-//! The system calls that neither std nor tokio offers, each behind a safe function: signals to a group,
-//! reaping without blocking, waiting for a pidfd, the subreaper flag.
+//! The system calls that neither std nor tokio offers, each behind a safe function: signals to a group and
+//! through a pidfd, reaping without blocking, waiting for a pidfd, the subreaper flag.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use libc::{c_int, pid_t};
 use tokio::io::Interest;
@@ -83,6 +84,39 @@ pub(super) fn group_of(pid: pid_t) -> Option<pid_t> {
     (group > 0).then_some(group)
 }
 
+/// The process group of this process.
+pub(super) fn own_group() -> Option<pid_t> {
+    // To getpgid, 0 is the caller.
+    group_of(0)
+}
+
+/// A descriptor of a process that somebody else has started. It means that process for good, also when
+/// the pid is recycled.
+#[expect(unsafe_code, reason = "std has pidfds for its own children only")]
+pub(super) fn open_pidfd(pid: pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes integers; on success it returns a new descriptor that nobody else owns, close-on-exec.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let fd = c_int::try_from(fd).map_err(io::Error::other)?;
+        if fd == -1 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// SIGKILL to the process behind a pidfd and to nobody else. That it has ended already is no error.
+#[expect(unsafe_code, reason = "std has pidfds for its own children only")]
+pub(super) fn kill_pidfd(pidfd: BorrowedFd<'_>) {
+    // SAFETY: `pidfd` is open for the whole call; a null siginfo means what `kill` would send.
+    unsafe {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, none, 0);
+    }
+}
+
+/// Whether the process behind a pidfd has ended, or does so within this time; blocks the thread meanwhile.
+pub(super) fn has_ended(pidfd: BorrowedFd<'_>, within: Duration) -> bool {
+    is_readable(pidfd, within)
+}
+
 /// Waits until the process behind a pidfd has ended.
 #[expect(unsafe_code, reason = "tokio trusts the caller that the descriptor stays open")]
 pub(super) async fn ended(pidfd: BorrowedFd<'_>) -> io::Result<()> {
@@ -91,7 +125,7 @@ pub(super) async fn ended(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     loop {
         let mut readiness = watched.readable().await?;
         // The runtime may report readiness that is not there; believing it would kill a living function.
-        if is_readable(pidfd) {
+        if is_readable(pidfd, Duration::ZERO) {
             return Ok(());
         }
         readiness.clear_ready();
@@ -99,10 +133,11 @@ pub(super) async fn ended(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 #[expect(unsafe_code, reason = "poll has no safe interface")]
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
+fn is_readable(fd: BorrowedFd<'_>, within: Duration) -> bool {
+    let milliseconds = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
     let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which outlives the call; a timeout of 0 never blocks.
-    unsafe { libc::poll(&raw mut asked, 1, 0) == 1 }
+    unsafe { libc::poll(&raw mut asked, 1, milliseconds) == 1 }
 }
 
 /// From now on, descendants whose parent has died become children of this process instead of init's.
