@@ -21,6 +21,7 @@ use crate::beat::driver::{BeatParts, drive};
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub queue: Arc<dyn TaskQueue>,
     /// Runs functions.
     pub functions: Arc<dyn Functions>,
+    /// Cancelled when the node is told to stop, be it while it still starts.
+    pub stopping: CancellationToken,
 }
 
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
@@ -91,9 +94,20 @@ pub enum StartError {
     /// The operating system refuses what every node needs.
     #[error("the node cannot start: {0}")]
     System(String),
+    /// It was told to stop before it had started. It has said goodbye to whoever knew of it.
+    #[error("the node was told to stop while it started")]
+    Asked,
     /// It ran, and had to stop.
     #[error("the node had to stop: {0}")]
     Stopped(String),
+}
+
+impl StartError {
+    /// Whether what the user has configured is at fault, and not what the machine or the mesh did.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Name(_) | Self::Security(_) | Self::Mesh(JoinError::Advertise(_)))
+    }
 }
 
 /// A running node.
@@ -159,9 +173,15 @@ impl Node {
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
         // A node that does not know what there is to run must not be given anything to run.
-        while let Err(error) = catalogue.refresh().await {
-            tracing::warn!(%error, "the catalogue cannot be read yet; the node waits for it");
-            tokio::time::sleep(READ_AGAIN).await;
+        let reading = parts.stopping.run_until_cancelled(async {
+            while let Err(error) = catalogue.refresh().await {
+                tracing::warn!(%error, "the catalogue cannot be read yet; the node waits for it");
+                tokio::time::sleep(READ_AGAIN).await;
+            }
+        });
+        if reading.await.is_none() {
+            mesh.leave(GOODBYE_WITHIN).await;
+            return Err(StartError::Asked);
         }
 
         let node = Self {
@@ -199,11 +219,13 @@ impl Node {
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),
+            stop: node.stop_serving.clone(),
         });
         let limits = ConnectionLimits {
             connections: settings.limits.connections as usize,
             headers: usize::try_from(settings.limits.headers.0).unwrap_or(usize::MAX),
             header_timeout: settings.limits.header_timeout.0,
+            idle_timeout: settings.limits.idle_timeout.0,
         };
         // First in the ring, then open to clients: whoever asks finds a worker.
         node.mesh.set_facts([(fact::READY, "1".to_owned())]).await;
@@ -239,6 +261,7 @@ impl Node {
             generation: self.generation,
         };
         spawn("discovery", until_stop(Box::pin(discovery.run(self.stop_driving.clone()))));
+        spawn("differences", until_stop(Box::pin(differences::watch(self.mesh.clone()))));
         let sweeping = sweep(
             self.env.clone(),
             self.mesh.clone(),
@@ -349,8 +372,17 @@ fn mesh_config(
         bind: settings.listen.mesh,
         advertise: settings.listen.advertise,
         secret: secret.expose().to_vec().into(),
-        facts: roles::first_facts(&roles, &pools, zone, http, &digest(settings)),
+        facts: roles::first_facts(&roles, &pools, zone, reachable(http, settings), &digest(settings)),
     }
+}
+
+/// The HTTP address for others: one that is bound on every interface is found where the mesh is.
+fn reachable(http: SocketAddr, settings: &Settings) -> SocketAddr {
+    if http.ip().is_unspecified() {
+        let mesh = settings.listen.advertise.unwrap_or(settings.listen.mesh);
+        return SocketAddr::new(mesh.ip(), http.port());
+    }
+    http
 }
 
 fn task_runner(

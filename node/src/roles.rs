@@ -17,7 +17,7 @@ pub mod facts {
     pub const HTTP: &str = "http";
     /// The program's version.
     pub const VERSION: &str = "version";
-    /// Digest of the settings that must be equal on all nodes.
+    /// Digest of the settings that must be equal on all nodes of one version.
     pub const DIGEST: &str = "digest";
 }
 

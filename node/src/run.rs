@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::assembly::{Node, Parts, StartError};
 use crate::config::{ApiKeys, Settings, secret};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::signals::Signals;
 use crate::store::sql::{Retention, SqlStore};
 use crate::worker::runtime::local::LocalFunctions;
 use crate::worker::runtime::process::{FormerLife, Mark, Orphans, ProcessRuntime};
@@ -38,21 +38,19 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
 
 async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Result<(), StartError> {
     let system = |error: std::io::Error| StartError::System(error.to_string());
-    let mut signals =
-        (signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?);
+    let mut signals = Signals::listen().map_err(system)?;
     let ending = Ending::default();
     let spawner = |handle| Arc::new(SystemSpawner::new(handle, ending.clone()));
     let env = environment(spawner(tokio::runtime::Handle::current()), spawner(mesh_thread.handle()));
-    let node = tokio::select! {
-        node = start(&env, settings, &ending) => node?,
-        _ = signals.0.recv() => return Ok(()),
-        _ = signals.1.recv() => return Ok(()),
+    let (node, store) = match start_unless_asked(&env, settings, &ending, &mut signals).await {
+        Err(StartError::Asked) => return Ok(()),
+        started => started?,
     };
-    let (node, store) = node;
     let mesh = node.mesh().clone();
     let outcome = tokio::select! {
-        _ = signals.0.recv() => Ok(()),
-        _ = signals.1.recv() => Ok(()),
+        () = signals.asked() => Ok(()),
+        // Asked while it started.
+        () = ending.stopping.cancelled() => Ok(()),
         () = ending.fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
         () = mesh.identity_taken() => Err(StartError::Stopped(format!(
             "another process runs under the name `{}` in this mesh; give each node a name of its own (--name)",
@@ -67,10 +65,30 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     tokio::select! {
         () = stopping => {}
         // A second signal: now.
-        _ = signals.0.recv() => tracing::warn!("stopping at once"),
-        _ = signals.1.recv() => tracing::warn!("stopping at once"),
+        () = signals.asked() => tracing::warn!("stopping at once"),
     }
     outcome
+}
+
+/// Starts the node. A signal does not break the start off, because others may know of the node by then:
+/// it goes on as far as needed for an orderly end. A second signal does.
+async fn start_unless_asked(
+    env: &Env,
+    settings: &Settings,
+    ending: &Ending,
+    signals: &mut Signals,
+) -> Result<(Node, Arc<SqlStore>), StartError> {
+    let mut starting = std::pin::pin!(start(env, settings, ending));
+    tokio::select! {
+        started = &mut starting => return started,
+        () = signals.asked() => {}
+    }
+    tracing::info!("asked to stop while starting");
+    ending.stopping.cancel();
+    tokio::select! {
+        started = starting => started,
+        () = signals.asked() => Err(StartError::Asked),
+    }
 }
 
 async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
@@ -88,9 +106,9 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
 
     let retention = Retention { tasks: settings.queue.keep_tasks.0, ticks: settings.queue.keep_ticks.0 };
     let url = sqlite_url(settings.seeds.database.sqlite_path());
-    let store =
-        SqlStore::open(env, &url, retention).await.map_err(|error| StartError::Store(error.to_string()))?;
-    let store = Arc::new(store);
+    let opening = ending.stopping.run_until_cancelled(SqlStore::open(env, &url, retention));
+    let store = opening.await.ok_or(StartError::Asked)?;
+    let store = Arc::new(store.map_err(|error| StartError::Store(error.to_string()))?);
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
     let processes = processes.map_err(system)?.marked(&mark);
     let parts = Parts {
@@ -98,6 +116,7 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
         seeds: store.clone(),
         queue: store.clone(),
         functions: Arc::new(LocalFunctions::new(processes)),
+        stopping: ending.stopping.clone(),
     };
     // Before this life runs a task, nothing of the last one does any more.
     former_life.ended().await;

@@ -17,6 +17,8 @@ pub enum Signal {
     Interrupt,
     /// Please leave.
     Terminate,
+    /// The terminal has gone.
+    HangUp,
     /// `kill -9`.
     Kill,
     /// Freeze.
@@ -30,6 +32,7 @@ impl Signal {
         match self {
             Self::Interrupt => libc::SIGINT,
             Self::Terminate => libc::SIGTERM,
+            Self::HangUp => libc::SIGHUP,
             Self::Kill => libc::SIGKILL,
             Self::Stop => libc::SIGSTOP,
             Self::Continue => libc::SIGCONT,

@@ -61,6 +61,13 @@ async fn an_input_over_the_configured_limit_is_413_however_it_is_sent() {
         b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n";
     let answer = raw(mesh.nodes[0].http(), huge, Duration::from_secs(5));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // A client that asks first is not invited to send what will be refused.
+    let asking = b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 60000000\r\n\r\n";
+    let answer = raw(mesh.nodes[0].http(), asking, Duration::from_secs(5));
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let asking = b"POST /v1/functions/echo/call HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let answer = raw(mesh.nodes[0].http(), asking, Duration::from_secs(1));
+    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
     let definition = json!({"runtime": "process", "command": ["x".repeat(300_000)]});
     client.put("/v1/functions/large", &definition).await.problem(413, "input_too_large");
     mesh.assert_well().await;
@@ -96,7 +103,7 @@ async fn invalid_json_is_400_with_line_and_column() {
         let request = mesh.client(0).request(Method::PUT, path).body(vec![0xff, 0xfe, 0x00]);
         http::send(request).await.unwrap().problem(400, "invalid_json");
         let unknown = json!({"runtime": "builtin", "handler": "noop", "cron": "* * * * *", "function": "f", "timeuot": "3s"});
-        let problem = mesh.client(0).put(path, &unknown).await.problem(400, "invalid_json");
+        let problem = mesh.client(0).put(path, &unknown).await.problem(422, "invalid_definition");
         assert!(problem["detail"].as_str().unwrap().contains("unknown field"), "{problem:#}");
     }
     mesh.assert_well().await;
@@ -144,10 +151,15 @@ async fn definitions_that_cannot_work_are_422_with_the_reason() {
     ] {
         client.put("/v1/functions/f", &definition).await.problem(422, "invalid_definition");
     }
-    for definition in
-        [json!({"runtime": "fortran"}), json!({"runtime": "process", "command": ["true"], "timeout": "soon"})]
-    {
-        client.put("/v1/functions/f", &definition).await.problem(400, "invalid_json");
+    for (definition, field, part) in [
+        (json!({"runtime": "fortran"}), "runtime", "`process`"),
+        (json!({"runtime": "process", "command": ["true"], "timeout": "10"}), "timeout", "`10`"),
+        (json!({"runtime": "builtin", "handler": "noop", "retries": {"max": -1}}), "retries.max", "-1"),
+    ] {
+        let problem = client.put("/v1/functions/f", &definition).await.problem(422, "invalid_definition");
+        assert_eq!(problem["field"], field, "{problem:#}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{field}`")) && detail.contains(part), "{detail}");
     }
     client.get("/v1/functions/f").await.problem(404, "function_not_found");
     client.get("/v1/schedules/s").await.problem(404, "not_found");
@@ -259,6 +271,57 @@ async fn a_slow_client_is_cut_off_and_disturbs_nobody() {
         assert!(at - begin < Duration::from_secs(5), "{:?}", at - begin);
     }
     mesh.assert_well().await;
+}
+
+/// Sends a request on an open connection and reads its short answer.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the connection is open");
+    let mut answer = [0; 4096];
+    let count = stream.read(&mut answer).expect("an answer comes");
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+/// How long it takes until the node closes the connection.
+fn closed_after(stream: &mut TcpStream) -> Duration {
+    let begin = Instant::now();
+    let rest = stream.read_to_end(&mut Vec::new());
+    assert!(rest.is_ok(), "the node closes the connection: {rest:?}");
+    begin.elapsed()
+}
+
+#[tokio::test]
+async fn a_connection_may_idle_between_requests_but_not_within_one() {
+    let limits = |spec: NodeSpec| spec.set("limits.header_timeout", "1s").set("limits.idle_timeout", "4s");
+    let mut mesh = TestMesh::start_with(1, limits).await;
+    let connect = || {
+        let stream = TcpStream::connect(mesh.nodes[0].http()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let (mut kept, mut slow, mut silent) = (connect(), connect(), connect());
+    assert!(ask(&mut kept).starts_with("HTTP/1.1 200") && ask(&mut slow).starts_with("HTTP/1.1 200"));
+    slow.write_all(b"GET /livez HTTP/1.1\r\nX-Ne").unwrap();
+    let slow = std::thread::spawn(move || closed_after(&mut slow));
+    let silent = std::thread::spawn(move || closed_after(&mut silent));
+    // Longer than the headers of a request may take.
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert!(ask(&mut kept).starts_with("HTTP/1.1 200"), "it was kept");
+    let idle = closed_after(&mut kept);
+    assert!((Duration::from_millis(3_500)..Duration::from_secs(10)).contains(&idle), "{idle:?}");
+    for cut in [slow.join().unwrap(), silent.join().unwrap()] {
+        assert!((Duration::from_millis(700)..Duration::from_millis(3_500)).contains(&cut), "{cut:?}");
+    }
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_longer_than_any_wait_for_the_next_one_is_not_cut_off() {
+    let limits =
+        |spec: NodeSpec| spec.set("limits.header_timeout", "300ms").set("limits.idle_timeout", "300ms");
+    let mesh = TestMesh::start_with(1, limits).await;
+    let script = "echo begun; sleep 1; head -c 100000 /dev/zero; sleep 1; echo ended";
+    mesh.client(0).deploy("long", &shell(script)).await;
+    assert!(mesh.client(0).call("long", "").await.ok().text().ends_with("ended\n"));
 }
 
 #[tokio::test]

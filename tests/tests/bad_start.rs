@@ -64,6 +64,7 @@ fn values_that_cannot_be_are_refused_with_the_setting() {
         assert_refused(&NodeSpec::new(&dir, "node-1").set(setting, value).fail(), 2, &[part]);
     }
     assert_refused(&NodeSpec::new(&dir, "Node_1").fail(), 2, &["Node_1"]);
+    assert_refused(&NodeSpec::new(&dir, "a-").fail(), 2, &["flag --name", "`a-`"]);
     let said = NodeSpec::new(&dir, "node-1").flag("--db", "postgres://user:canary@host/db").fail();
     assert_refused(&said, 2, &["postgres"]);
     assert!(!said.stderr.contains("canary"), "a password in a message: {said:?}");
@@ -95,11 +96,23 @@ fn a_secret_that_cannot_be_used_is_named_and_never_shown() {
     let dir = Scratch::new();
     let with =
         |path: &std::path::Path| NodeSpec::new(&dir, "node-1").flag("--secret-file", path.display()).fail();
-    assert_refused(&with(&dir.join("missing")), 1, &["security.secret_file", "missing"]);
-    assert_refused(&with(dir.path()), 1, &["security.secret_file"]);
-    assert_refused(&with(&dir.secret_file("empty", "")), 1, &["security.secret_file", "empty"]);
+    assert_refused(&with(&dir.join("missing")), 2, &["security.secret_file", "missing"]);
+    assert_refused(&with(dir.path()), 2, &["security.secret_file"]);
+    assert_refused(&with(&dir.secret_file("empty", "")), 2, &["security.secret_file", "empty"]);
     let said = with(&dir.secret_file("short", "c0ffee"));
-    assert_refused(&said, 1, &["security.secret_file", "short"]);
+    assert_refused(&said, 2, &["security.secret_file", "short"]);
+    assert!(!said.stderr.contains("c0ffee"), "{said:?}");
+}
+
+#[test]
+fn api_keys_that_cannot_be_used_are_named_and_never_shown() {
+    let dir = Scratch::new();
+    let with = |path: &std::path::Path| {
+        NodeSpec::new(&dir, "node-1").set("security.api_keys_file", path.display()).fail()
+    };
+    assert_refused(&with(&dir.join("missing")), 2, &["security.api_keys_file", "missing"]);
+    let said = with(&dir.secret_file("short", "ci:c0ffee"));
+    assert_refused(&said, 2, &["security.api_keys_file", "short", "line 1"]);
     assert!(!said.stderr.contains("c0ffee"), "{said:?}");
 }
 

@@ -120,17 +120,54 @@ async fn deploy_shows_its_steps_changes_only_what_differs_and_deletes_only_when_
 }
 
 #[tokio::test]
+async fn a_manifest_with_a_schedule_that_cannot_work_is_refused_before_anything_is_done() {
+    let cli = Cli::new().await;
+    let before = cli.json(&["functions"]);
+    for (line, part) in [
+        ("cron = \"61 * * * *\"", "61 * * * *"),
+        ("cron = \"0 0 30 2 *\"", "0 0 30 2 *"),
+        ("cron = \"0 0 * * *\"\ntimezone = \"Europe/Berln\"", "Europe/Berlin"),
+        ("cron = \"0 0 * * *\"\nmisfire_cap = 1001", "1001"),
+    ] {
+        let text = format!(
+            "[functions.new]\nruntime = \"builtin\"\nhandler = \"noop\"\n[schedules.bad]\n{line}\nfunction = \"new\"\n"
+        );
+        let file = cli.mesh.dir.file("bad.toml", text);
+        for arguments in
+            [&["deploy", file.to_str().unwrap()][..], &["deploy", file.to_str().unwrap(), "--dry-run"]]
+        {
+            cli.fails(arguments, 2, part);
+            let said = cli.run(arguments);
+            assert!(said.stderr.contains("bad.toml line 4: schedules.bad: "), "{said:?}");
+            assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
+        }
+    }
+    assert_eq!(cli.json(&["functions"]), before, "nothing was done");
+}
+
+#[tokio::test]
 async fn call_takes_json_files_and_stdin_and_waits_for_tasks() {
     let cli = Cli::new().await;
     assert_eq!(cli.ok(&["call", "hello", "{\"a\":1}"]), "hello {\"a\":1}\n");
     let input = cli.mesh.dir.file("input", [0, 255, 10, 13]);
     let said = cli.run(&["call", "echo", &format!("@{}", input.display())]);
     assert_eq!(said.code, Some(0), "{said:?}");
+    let shown = cli.json(&["call", "echo", &format!("@{}", input.display())]);
+    assert_eq!(shown["output_base64"], "AP8KDQ==", "{shown:#}");
     assert_eq!(cli.run_with(&["call", "echo", "-"], b"from stdin").stdout, "from stdin");
     let shown = cli.json(&["call", "echo", "[1,2]", "--key", "k"]);
     assert_eq!(shown["output"], serde_json::json!([1, 2]), "{shown:#}");
     assert!(shown["node"].is_string() && shown["task"].is_string());
     assert_eq!(cli.ok(&["call", "hello", "\"x\"", "--wait"]), "hello \"x\"\n");
+    // Bytes that are no text arrive as they are, from a call and from a task.
+    let file = format!("@{}", input.display());
+    for arguments in [&["call", "echo", &file][..], &["call", "echo", &file, "--wait"]] {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", "\"$@\" | od -An -tu1", "-"]).arg(binary::path()).args(arguments);
+        command.env("BEATMESH_URL", &cli.url);
+        let said = run(command, b"", Duration::from_secs(30));
+        assert_eq!(said.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "255", "10", "13"], "{said:?}");
+    }
     let task = cli.ok(&["call", "hello", "--async"]).trim().to_owned();
     let record = cli.json(&["tasks", "get", &task, "--wait", "10s"]);
     assert_eq!(record["state"], "done");
@@ -143,6 +180,10 @@ async fn call_takes_json_files_and_stdin_and_waits_for_tasks() {
     cli.fails(&["call", "hello", "no json"], 2, "no json");
     cli.fails(&["call", "hello", "@/nonexistent"], 2, "/nonexistent");
     cli.fails(&["call", "hello", "--delay", "1s"], 2, "--async");
+    cli.fails(&["call", "hello", "--timeout", "0s"], 2, "--timeout");
+    for task in ["--async", "--wait"] {
+        cli.fails(&["call", "hello", task, "--key", "k"], 2, "--key");
+    }
     cli.fails(&["call", "a/b"], 2, "a/b");
 }
 
@@ -198,6 +239,7 @@ async fn wrong_usage_is_exit_code_2_and_names_what_is_wrong() {
         (&["functons"][..], "functions"),
         (&["members", "--jsno"], "--json"),
         (&["tasks", "--state", "ended"], "ended"),
+        (&["tasks", "--limit", "1001"], "1..=1000"),
         (&["tasks", "get", "nonsense"], "nonsense"),
         (&["schedules", "preview", "yearly", "-n", "0"], "0"),
         (&["ring"], "KEY"),
@@ -207,11 +249,34 @@ async fn wrong_usage_is_exit_code_2_and_names_what_is_wrong() {
     ] {
         cli.fails(arguments, 2, part);
     }
+    let said = cli.run(&["ring", "--json"]);
+    let problem: Value = serde_json::from_str(&said.stderr).expect("a problem object");
+    assert!(problem["detail"].as_str().unwrap().contains("<KEY>"), "{problem:#}");
     let said = cli.run(&[]);
     assert_eq!(said.code, Some(2), "{said:?}");
     let said = cli.run(&["--version"]);
     assert!(said.code == Some(0) && said.stdout.starts_with("beatmesh "), "{said:?}");
     assert!(cli.ok(&["help"]).contains("Examples:"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_task_lasts_as_long_as_asked_though_the_node_waits_less() {
+    let mesh = TestMesh::start_with(1, |spec| spec.set("limits.wait", "100ms")).await;
+    mesh.client(0).deploy("echo", &beatmesh_tests::side_file::builtin("echo")).await;
+    let get = |task: &str, wait: &str| {
+        let mut command = binary::command();
+        command.args(["tasks", "get", task, "--wait", wait, "--json", "--url", mesh.client(0).base()]);
+        let said = run(command, b"", Duration::from_secs(30));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        serde_json::from_str::<Value>(&said.stdout).expect("JSON")["state"].clone()
+    };
+    let soon = mesh.client(0).enqueue("echo", "?delay=1500ms", "x").await;
+    assert_eq!(get(&soon, "20s"), "done");
+    let late = mesh.client(0).enqueue("echo", "?delay=1h", "x").await;
+    let begin = std::time::Instant::now();
+    assert_eq!(get(&late, "1s"), "scheduled");
+    let took = begin.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
 #[tokio::test]

@@ -47,6 +47,47 @@ async fn a_key_has_the_same_owner_on_every_node() {
     mesh.client(0).get("/v1/mesh/ring?key=a&n=0").await.problem(400, "bad_request");
 }
 
+#[tokio::test]
+async fn a_member_with_other_shared_settings_is_shown_and_warned_of_once() {
+    let lease = |spec: NodeSpec, name: &str| {
+        if name == "node-3" { spec.set("queue.lease", "20s") } else { spec }
+    };
+    let dir = Scratch::new();
+    let start = |name: &str| lease(NodeSpec::new(&dir, name), name).start();
+    let nodes = ["node-1", "node-2", "node-3"].map(start).into();
+    let mut mesh = TestMesh { nodes, dir: Scratch::new() };
+    mesh.until_formed().await;
+    let view = mesh.nodes[0].view().await;
+    let config = |index: usize| view["members"][index]["config"].as_str().expect("every member has one");
+    assert_eq!(config(0), config(1));
+    assert_ne!(config(0), config(2));
+    for (index, warnings) in [(0, 1), (1, 1), (2, 2)] {
+        let warned = async || mesh.nodes[index].events("a member runs with other settings").len();
+        until("it warns", Duration::from_secs(5), warned, |count| *count == warnings).await;
+    }
+    let mut members = beatmesh_tests::binary::command();
+    members.args(["members", "--url", mesh.client(0).base()]);
+    let said = beatmesh_tests::process::run(members, b"", Duration::from_secs(10));
+    let marked: Vec<_> = said.stdout.lines().filter(|line| line.contains("other settings")).collect();
+    assert!(marked.len() == 1 && marked[0].starts_with("node-3"), "{said:?}");
+    // Further changes of the view are no news.
+    mesh.nodes[1].kill();
+    mesh.until_ring(&["node-1", "node-3"]).await;
+    assert_eq!(mesh.nodes[0].events("a member runs with other settings").len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_takes_http_everywhere_is_shown_at_an_address_that_others_can_dial() {
+    let dir = Scratch::new();
+    let keys = dir.secret_file("keys", "ci:canary-0123456789-abcdefghijk\n");
+    let spec = NodeSpec::new(&dir, "node-1").set("security.api_keys_file", keys.display());
+    let node = spec.http("0.0.0.0:0".parse().unwrap()).start();
+    let request = node.client().request(reqwest::Method::GET, "/v1/mesh");
+    let request = request.header("Authorization", "bearer canary-0123456789-abcdefghijk");
+    let view = beatmesh_tests::http::send(request).await.unwrap().ok().json();
+    assert_eq!(view["members"][0]["http"], format!("127.0.0.1:{}", node.http().port()));
+}
+
 /// The rows of the node table are removed again and again, so that only the seeds are left to find by.
 #[tokio::test]
 async fn nodes_find_each_other_by_a_seed_alone() {

@@ -113,6 +113,22 @@ async fn a_leaving_node_answers_the_request_that_it_is_serving() {
 }
 
 #[tokio::test]
+async fn a_leaving_node_answers_who_waits_for_a_task_and_does_not_wait_for_it() {
+    let mut mesh = TestMesh::start(1).await;
+    mesh.client(0).deploy("echo", &builtin("echo")).await;
+    let task = mesh.client(0).enqueue("echo", "?delay=1h", "x").await;
+    let client = mesh.client(0);
+    let waiting = tokio::spawn(async move { client.get(&format!("/v1/tasks/{task}?wait=60s")).await });
+    // Nothing tells from outside that a request waits; one that comes later is answered all the same.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begin = Instant::now();
+    mesh.nodes[0].signal(Signal::Terminate);
+    assert_eq!(waiting.await.unwrap().ok().json()["state"], "scheduled");
+    assert!(mesh.nodes[0].wait(Duration::from_secs(10)).success());
+    assert!(begin.elapsed() < Duration::from_secs(3), "it held the end up: {:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
     let mut mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");
@@ -297,4 +313,99 @@ async fn a_task_that_kills_its_worker_each_time_is_put_aside_as_dead() {
     mesh.client(0).deploy("poison", &builtin("noop")).await;
     mesh.client(0).post(&format!("/v1/tasks/{task}/retry"), "").await.ok();
     assert_eq!(mesh.client(1).finished(&task).await["state"], "done");
+}
+
+/// What the other node says of the one of this name.
+async fn liveness(mesh: &TestMesh, name: &str) -> Option<String> {
+    let view = mesh.nodes[0].view().await;
+    let members = view["members"].as_array().cloned().unwrap_or_default();
+    let found = members.iter().find(|member| member["id"] == name);
+    found.and_then(|member| member["liveness"].as_str()).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_end_of_the_terminal_is_an_orderly_stop_unless_it_is_to_be_outlived() {
+    let mut mesh = TestMesh::start(2).await;
+    mesh.nodes[1].signal(Signal::HangUp);
+    assert!(mesh.nodes[1].wait(Duration::from_secs(10)).success());
+    assert_eq!(mesh.nodes[1].events("node is leaving").len(), 1);
+    let left = async || liveness(&mesh, "node-2").await;
+    until("its goodbye is heard", Duration::from_secs(2), left, |state| state.as_deref() != Some("alive"))
+        .await;
+
+    let spec = beatmesh_tests::NodeSpec::new(&mesh.dir, "node-3");
+    let node = spec.command();
+    let mut command = std::process::Command::new("nohup");
+    command.arg(node.get_program()).args(node.get_args()).current_dir(mesh.dir.path());
+    for (name, value) in node.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let log = mesh.dir.join("nohup.log");
+    let mut process = beatmesh_tests::Process::start("node-3", command, &log);
+    let text = async || process.log();
+    until("it is ready", Duration::from_secs(20), text, |log| log.contains("node is ready")).await;
+    process.signal(Signal::HangUp);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(process.ended(), None, "nohup asks that it goes on");
+    process.signal(Signal::Terminate);
+    assert!(process.wait(Duration::from_secs(10)).success());
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_while_it_starts_leaves_nothing_behind() {
+    let mesh = TestMesh::start(1).await;
+    let rows = || {
+        let mut sqlite = std::process::Command::new("sqlite3");
+        sqlite.arg(mesh.dir.join("mesh.db")).arg("SELECT node FROM nodes");
+        beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10))
+    };
+    let announced = async || rows().stdout.contains("node-1");
+    until("rows are found", Duration::from_secs(5), announced, |found| *found).await;
+    let mut orderly = 0;
+    for moment in 0..24 {
+        let name = format!("brief-{moment}");
+        let command = beatmesh_tests::NodeSpec::new(&mesh.dir, &name).command();
+        let mut process =
+            beatmesh_tests::Process::start(&name, command, &mesh.dir.join(&format!("{name}.log")));
+        // At a different moment of the start each time: a debug build takes some tens of milliseconds.
+        std::thread::sleep(Duration::from_millis(4 * moment));
+        process.signal(Signal::Terminate);
+        let status = process.wait(Duration::from_secs(15));
+        // Before it listens, a signal ends it as it ends any process.
+        if status.code().is_some() {
+            assert!(status.success(), "{status}: {}", process.log());
+            orderly += 1;
+        }
+        assert!(!rows().stdout.contains(&name), "its row is there after a signal in moment {moment}");
+        let state = async || liveness(&mesh, &name).await;
+        let gone = |state: &Option<String>| matches!(state.as_deref(), None | Some("left"));
+        until("its goodbye was heard", Duration::from_secs(2), state, gone).await;
+    }
+    assert!(orderly > 0, "some signals came after it listened");
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_while_it_waits_for_its_store_says_goodbye_to_who_knows_it() {
+    let mut mesh = TestMesh::start(2).await;
+    mesh.nodes[1].kill();
+    let state = async || liveness(&mesh, "node-2").await;
+    let is = |wanted: &'static str| move |state: &Option<String>| state.as_deref() == Some(wanted);
+    until("its death is noticed", Duration::from_secs(15), state, is("dead")).await;
+    let mut sqlite = std::process::Command::new("sqlite3");
+    sqlite.arg(mesh.dir.join("mesh.db")).arg("ALTER TABLE functions RENAME TO hidden");
+    let said = beatmesh_tests::process::run(sqlite, b"", Duration::from_secs(10));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    mesh.nodes[1].restart_later();
+    // The other one dials where its row says that it was.
+    let state = async || liveness(&mesh, "node-2").await;
+    until("it is met again", Duration::from_secs(15), state, is("alive")).await;
+    assert!(!mesh.nodes[1].events("the catalogue cannot be read yet").is_empty());
+    assert!(mesh.nodes[1].events("node is ready").is_empty());
+    mesh.nodes[1].signal(Signal::Terminate);
+    assert!(mesh.nodes[1].wait(Duration::from_secs(5)).success());
+    let state = async || liveness(&mesh, "node-2").await;
+    until("its goodbye is heard", Duration::from_secs(10), state, is("left")).await;
 }

@@ -115,7 +115,7 @@ impl Reader<'_> {
                 }
                 "schedules" => {
                     for (at, place, name, value) in self.entries("schedules", at, content) {
-                        if let Some(schedule) = self.definition::<Schedule>(at, &place, value) {
+                        if let Some(schedule) = self.schedule(at, &place, value) {
                             manifest.schedules.insert(name, schedule);
                         }
                     }
@@ -168,8 +168,26 @@ impl Reader<'_> {
             return None;
         }
         let function: Function = self.definition(at, place, value)?;
-        match function.validate() {
-            Ok(()) => Some(function),
+        let checked = function.validate();
+        self.sound(at, place, function, checked)
+    }
+
+    fn schedule(&mut self, at: usize, place: &str, value: Spanned<DeValue<'_>>) -> Option<Schedule> {
+        let schedule: Schedule = self.definition(at, place, value)?;
+        let checked = schedule.validate();
+        self.sound(at, place, schedule, checked)
+    }
+
+    /// The definition, unless the check that the API makes too found a mistake in it.
+    fn sound<T>(
+        &mut self,
+        at: usize,
+        place: &str,
+        definition: T,
+        checked: Result<(), impl fmt::Display>,
+    ) -> Option<T> {
+        match checked {
+            Ok(()) => Some(definition),
             Err(error) => {
                 self.add(at, place, error.to_string());
                 None
@@ -257,6 +275,17 @@ function = "a"
 cron = "* * * * *"
 function = "a"
 misfire = "never"
+[schedules.w]
+cron = "61 * * * *"
+function = "a"
+[schedules.x]
+cron = "* * * * *"
+timezone = "Europe/Berln"
+function = "a"
+[schedules.y]
+cron = "* * * * *"
+function = "a"
+misfire_cap = 0
 [schedule.u]
 cron = "* * * * *"
 [services.v]
@@ -273,8 +302,11 @@ cron = "* * * * *"
         line 20: functions.h: write its fields in a table of its own
         line 21: schedules.s: missing field `cron`
         line 26: schedules.t: unknown variant `never`, expected one of `fire_latest`, `fire_all`, `skip`
-        line 27: schedule: there is no such section; did you mean `schedules`?
-        line 29: services: services come in a later version
+        line 27: schedules.w: `61 * * * *` is not a cron expression (Component error: Number out of bounds); write five fields (minute hour day month weekday) or six with seconds first, for example `*/5 * * * *`
+        line 30: schedules.x: `Europe/Berln` is not an IANA time zone; did you mean `Europe/Berlin`?
+        line 34: schedules.y: `misfire_cap` = 0 is out of range: 1 to 1000
+        line 38: schedule: there is no such section; did you mean `schedules`?
+        line 40: services: services come in a later version
         "#);
     }
 

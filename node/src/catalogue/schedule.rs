@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::name::FunctionName;
+use crate::beat::timetable::{Timetable, TimetableError};
 use crate::units::Span;
 
 /// A schedule's definition, as written in a manifest or sent to the API.
 ///
-/// The cron text and the time zone are checked by [`crate::beat::timetable::Timetable::parse`].
+/// What the types cannot hold is checked by [`Schedule::validate`], at every door.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -63,7 +64,30 @@ pub enum Overlap {
     QueueOne,
 }
 
+/// Why a definition cannot work. Each names the value at fault and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// The cron text or the time zone.
+    #[error(transparent)]
+    Timetable(#[from] TimetableError),
+    /// No catch-up, or one without bounds.
+    #[error("`misfire_cap` = {0} is out of range: 1 to {LARGEST_MISFIRE_CAP}")]
+    MisfireCap(u32),
+}
+
 impl Schedule {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first [`ScheduleError`] found.
+    pub fn validate(&self) -> Result<(), ScheduleError> {
+        Timetable::parse(&self.cron, &self.timezone)?;
+        if !(1..=LARGEST_MISFIRE_CAP).contains(&self.misfire_cap) {
+            return Err(ScheduleError::MisfireCap(self.misfire_cap));
+        }
+        Ok(())
+    }
+
     /// Whether `other` is due at the same times, so that the cursor may stay where it is.
     #[must_use]
     pub fn same_times(&self, other: &Self) -> bool {

@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use clap::Args;
 use reqwest::Method;
@@ -99,6 +101,12 @@ impl CallArgs {
             Some((flag, _)) if !self.is_task() => {
                 Err(Failure::usage(format!("{flag} is for tasks; add --async or --wait")))
             }
+            _ if self.is_task() && self.key.is_some() => Err(Failure::usage(
+                "--key is for calls: a task runs on whichever node is free first; leave --key out",
+            )),
+            _ if self.timeout == Some(Span::default()) => {
+                Err(Failure::usage("--timeout: `0s` is too short; it must be longer than zero"))
+            }
             _ => Ok(()),
         }
     }
@@ -130,12 +138,17 @@ pub(super) async fn run(args: &CallArgs, client: &Client, output: &Output) -> Re
         |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (node, task) = (header("beatmesh-node"), header("beatmesh-task"));
     let body = read_body(&context, answer).await?;
-    output.value(&json!({"node": node, "task": task, "output": readable(&body)}))
+    let (name, content) = readable(&body);
+    output.value(&json!({"node": node, "task": task, name: content}))
 }
 
-/// Bytes as JSON: what they hold when they are JSON, else as text.
-fn readable(body: &[u8]) -> Value {
-    serde_json::from_slice(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into_owned().into())
+/// Bytes as a member of JSON: what they hold when they are JSON, else as text, else as base64.
+fn readable(body: &[u8]) -> (&'static str, Value) {
+    match (serde_json::from_slice(body), std::str::from_utf8(body)) {
+        (Ok(value), _) => ("output", value),
+        (Err(_), Ok(text)) => ("output", text.into()),
+        (Err(_), Err(_)) => ("output_base64", BASE64.encode(body).into()),
+    }
 }
 
 /// The input and its media type.

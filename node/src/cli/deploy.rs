@@ -130,13 +130,22 @@ async fn apply(steps: &[Step], client: &Client) -> Result<(), Failure> {
         };
         result.map_err(|failure| match failure {
             Failure::Problem { context, problem } => {
-                Failure::Problem { context: format!("{context} ({done} changes were made before)"), problem }
+                Failure::Problem { context: format!("{context} ({})", before(done)), problem }
             }
+            Failure::Failed(message) => Failure::Failed(format!("{message} ({})", before(done))),
             other => other,
         })?;
         done += 1;
     }
     Ok(())
+}
+
+fn before(changes: u32) -> String {
+    match changes {
+        0 => "nothing was changed before".to_owned(),
+        1 => "1 change was made before".to_owned(),
+        more => format!("{more} changes were made before"),
+    }
 }
 
 /// Puts one definition in its place; `kind` is `function` or `schedule`.

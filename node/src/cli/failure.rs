@@ -101,7 +101,7 @@ fn explain(context: &str, problem: &Value) -> Vec<String> {
     if text("outcome") == Some("unknown") {
         line.push_str(" (it may or may not have been done)");
     }
-    if matches!(problem.get("status").and_then(Value::as_u64), Some(401 | 403)) {
+    if problem.get("status").and_then(Value::as_u64) == Some(401) {
         line.push_str("; show a key with --api-key-file or BEATMESH_API_KEY");
     }
     let mut lines = vec![line];
@@ -127,6 +127,10 @@ mod tests {
           | one
           | two
         ");
+        let hint = |status: u16| explain("members", &json!({"status": status, "title": "no"}))[0].clone();
+        assert!(hint(401).contains("--api-key-file"));
+        // The node has no keys: showing one would not help.
+        assert!(!hint(403).contains("--api-key-file"));
         let unknown = json!({"title": "The store did not answer", "outcome": "unknown"});
         let failure = Failure::Problem { context: "task".into(), problem: unknown };
         insta::assert_snapshot!(failure.lines().unwrap().join("\n"), @r"error: task: The store did not answer (it may or may not have been done)");

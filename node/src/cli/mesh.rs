@@ -40,11 +40,16 @@ fn members_text(mesh: &Value, now: Timestamp) -> String {
     let members = list_of(mesh, "members");
     let (own, beat) = (text_of(mesh, "self"), text_of(mesh, "beat"));
     let fingerprint = mesh.get("ring").map_or("-".to_owned(), |ring| text_of(ring, "fingerprint"));
+    let me = members.iter().find(|member| text_of(member, "id") == own).unwrap_or(&Value::Null);
     let mut table =
         Table::new(&["NODE", "LIVENESS", "ROLES", "HTTP", "MESH", "ZONE", "VERSION", "SINCE", ""]);
     for member in members {
         let id = text_of(member, "id");
-        let marks = [("Beat", id == beat), ("answers here", id == own)];
+        let marks = [
+            ("Beat", id == beat),
+            ("answers here", id == own),
+            ("other settings", runs_with_other_settings(member, me)),
+        ];
         let marks: Vec<&str> =
             marks.into_iter().filter(|(_, applies)| *applies).map(|(mark, _)| mark).collect();
         table.row([
@@ -66,6 +71,16 @@ fn members_text(mesh: &Value, now: Timestamp) -> String {
         text_of(mesh, "mesh"),
         table.render()
     )
+}
+
+/// Whether the member's digest of the settings that must be equal is another one. Another version digests
+/// other settings; a dead member runs with none.
+fn runs_with_other_settings(member: &Value, me: &Value) -> bool {
+    let known = |value: &Value| value.get("config").and_then(Value::as_str).map(str::to_owned);
+    known(member).is_some()
+        && known(member) != known(me)
+        && text_of(member, "version") == text_of(me, "version")
+        && text_of(member, "liveness") == "alive"
 }
 
 fn ring_text(ring: &Value) -> String {

@@ -25,6 +25,7 @@ mod when;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 use client::Client;
@@ -47,13 +48,31 @@ pub fn run() -> ExitCode {
 
 fn usage(error: &clap::Error, json: bool) -> ExitCode {
     if json && error.use_stderr() {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return Failure::usage(line.to_owned()).report(true);
+        return Failure::usage(mistake(error)).report(true);
     }
     // Fails when nobody reads, for example in `beatmesh --help | head -1`: then nobody misses it.
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+/// What is wrong, in one line: everything that clap says before it explains the usage.
+fn mistake(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; `--help` lists them".to_owned();
+    }
+    let text = error.to_string();
+    let is_usage = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().take_while(|line| !is_usage(line)).map(str::trim);
+    let mut mistake = String::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        match mistake.chars().last() {
+            None => {}
+            Some(':') => mistake.push(' '),
+            Some(_) => mistake.push_str("; "),
+        }
+        mistake.push_str(line.trim_start_matches("error: "));
+    }
+    mistake
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
@@ -92,4 +111,21 @@ fn on_tokio<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .build()
         .map_err(|error| Failure::failed(format!("the operating system gives no event queue: {error}")))?
         .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_whole_and_in_one_line() {
+        let told = |arguments: &[&str]| {
+            let words = ["beatmesh"].iter().chain(arguments);
+            mistake(&Cli::try_parse_from(words).expect_err("a mistake"))
+        };
+        insta::assert_snapshot!(told(&["ring"]), @"the following required arguments were not provided: <KEY>");
+        insta::assert_snapshot!(told(&["members", "--jsno"]), @"unexpected argument '--jsno' found; tip: a similar argument exists: '--json'");
+        insta::assert_snapshot!(told(&["tasks", "--limit", "0"]), @"invalid value '0' for '--limit <COUNT>': 0 is not in 1..=1000");
+        insta::assert_snapshot!(told(&[]), @"a command is missing; `--help` lists them");
+    }
 }

@@ -88,7 +88,10 @@ impl NodeArgs {
 pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     let settings = args.settings()?;
     logs::start(&settings.log);
-    run::run(&settings).map_err(|error| Failure::failed(error.to_string()))
+    run::run(&settings).map_err(|error| match error.is_configuration() {
+        true => Failure::usage(error.to_string()),
+        false => Failure::failed(error.to_string()),
+    })
 }
 
 #[cfg(test)]

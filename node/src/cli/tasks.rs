@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use reqwest::Method;
@@ -15,11 +17,15 @@ use super::output::{Output, list_of, text_of};
 use super::table::Table;
 use super::when;
 use crate::catalogue::name::FunctionName;
+use crate::queue::MOST_LISTED;
 use crate::queue::task::{TaskId, TaskState};
 use crate::units::Span;
 
 /// One question to a node; shorter than what proxies and the node itself cut off.
 const ONE_WAIT: Duration = Duration::from_secs(20);
+
+/// Between two questions.
+const AT_MOST_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
 #[command(
@@ -38,7 +44,7 @@ pub(super) struct TasksArgs {
     #[arg(long, value_name = "NAME")]
     function: Option<FunctionName>,
     /// At most so many, newest first.
-    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LISTED)))]
     limit: u32,
     #[command(subcommand)]
     action: Option<Action>,
@@ -107,17 +113,18 @@ async fn change(
 async fn wait_for(id: &str, longest: Option<Span>, client: &Client) -> Result<Value, Failure> {
     let deadline = longest.map(|span| Instant::now() + span.0);
     loop {
-        let left = deadline.map_or(ONE_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         let asked = Instant::now();
+        let left = deadline.map_or(ONE_WAIT, |deadline| deadline.saturating_duration_since(asked));
         let wait = Span(Duration::from_millis(u64::try_from(left.min(ONE_WAIT).as_millis()).unwrap_or(0)));
         let request = Request::new(format!("task {id}"), Method::GET, format!("/v1/tasks/{id}"))
             .query("wait", Some(wait.to_string()));
         let task = client.json(request).await?;
-        if has_ended(&task) || left <= ONE_WAIT && deadline.is_some() {
+        if has_ended(&task) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok(task);
         }
-        // A node that does not wait must not be asked in a hot loop.
-        tokio::time::sleep_until(asked + Duration::from_millis(200)).await;
+        // A node may wait less than it is asked to, and must not be asked in a hot loop.
+        let next = asked + AT_MOST_EVERY;
+        tokio::time::sleep_until(deadline.map_or(next, |deadline| next.min(deadline))).await;
     }
 }
 
@@ -135,7 +142,7 @@ pub(super) async fn wait_and_show(
     let task = wait_for(id, longest, client).await?;
     let state = text_of(&task, "state");
     if state == TaskState::Done.as_str() {
-        return if output.is_json() { output.value(&task) } else { output.answer(&answer_of(&task)) };
+        return if output.is_json() { output.value(&task) } else { output.answer(&answer_of(&task)?) };
     }
     if !has_ended(&task) {
         return Err(Failure::failed(format!("task {id} is {state}; --timeout is over, the task goes on")));
@@ -148,13 +155,18 @@ pub(super) async fn wait_and_show(
     }
 }
 
-/// A task's result as bytes: a text as it is, anything else as JSON.
-fn answer_of(task: &Value) -> Vec<u8> {
-    match task.get("result").or_else(|| task.get("output")) {
+/// A task's result as bytes: what is no text comes as base64, a text as it is, anything else as JSON.
+fn answer_of(task: &Value) -> Result<Vec<u8>, Failure> {
+    if let Some(text) = task.get("result_base64").and_then(Value::as_str) {
+        return BASE64
+            .decode(text)
+            .map_err(|error| Failure::failed(format!("the task's result is not base64: {error}")));
+    }
+    Ok(match task.get("result") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => text.clone().into_bytes(),
         Some(other) => other.to_string().into_bytes(),
-    }
+    })
 }
 
 fn list_text(tasks: &Value, now: Timestamp) -> String {
@@ -196,8 +208,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_shown_as_the_function_wrote_it() {
-        assert_eq!(answer_of(&json!({"result": "hello Ada\n"})), b"hello Ada\n");
-        assert_eq!(answer_of(&json!({"result": {"a": 1}})), b"{\"a\":1}");
-        assert_eq!(answer_of(&json!({"state": "done"})), b"");
+        assert_eq!(answer_of(&json!({"result": "hello Ada\n"})).unwrap(), b"hello Ada\n");
+        assert_eq!(answer_of(&json!({"result": {"a": 1}})).unwrap(), b"{\"a\":1}");
+        assert_eq!(answer_of(&json!({"result_base64": "AP8KDQ=="})).unwrap(), [0, 255, 10, 13]);
+        assert_eq!(answer_of(&json!({"state": "done"})).unwrap(), b"");
+        assert!(answer_of(&json!({"result_base64": "?"})).is_err());
     }
 }

@@ -102,10 +102,9 @@ fn parse(text: &str) -> Result<Vec<(Label, SecretString)>, (usize, String)> {
         // Nothing of the line is repeated: without its colon, all of it may be the key.
         let wrong = |reason: &str| (number, reason.to_owned());
         let (name, key) = line.split_once(':').ok_or_else(|| wrong("write `name:key`"))?;
-        let name: Label = name
-            .trim()
-            .parse()
-            .map_err(|_| wrong("the name before the `:` must be 1 to 63 of a-z, 0-9 and `-`"))?;
+        let name: Label = name.trim().parse().map_err(|_| {
+            wrong("the name before the `:` must be 1 to 63 of a-z, 0-9 and `-`, without `-` at an end")
+        })?;
         let key = key.trim();
         if key.len() < SHORTEST_KEY {
             return Err(wrong("the key is shorter than 16 characters"));

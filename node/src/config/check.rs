@@ -10,6 +10,9 @@ use super::words::Durability;
 /// A lease is renewed every third of it; shorter ones lapse whenever a machine is busy. Guess.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
+/// Who enqueued a task asks for its result, and may ask again when an answer was lost. Guess.
+const SHORTEST_KEEP: Duration = Duration::from_secs(60);
+
 /// Stand-ins closer than this try at the same time as the Beat itself and only fight over the store.
 const SHORTEST_STANDBY_DELAY: Duration = Duration::from_millis(50);
 
@@ -77,6 +80,16 @@ pub(super) fn check(
     }
     if settings.queue.lease.0 < SHORTEST_LEASE {
         complain("queue.lease", format!("`{}` is too short: the least is 1s", settings.queue.lease));
+    }
+    if settings.queue.keep_tasks.0 < SHORTEST_KEEP {
+        complain(
+            "queue.keep_tasks",
+            format!(
+                "`{}` is too short: the least is 1m, or tasks are forgotten before anybody has asked for \
+                 their results",
+                settings.queue.keep_tasks
+            ),
+        );
     }
     if settings.beat.standby_delay.0 < SHORTEST_STANDBY_DELAY {
         complain(

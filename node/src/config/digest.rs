@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::settings::Settings;
 
-/// 16 hexadecimal digits; equal on two nodes exactly when these settings are: mesh name, durability
-/// of the queue, lease rules, Beat.
+/// 16 hexadecimal digits; equal on two nodes of one version exactly when these settings are: the mesh's name,
+/// the queue's durability, leases and retention, the Beat's. Whichever node sweeps the store does so for all,
+/// and whichever claims a task keeps it for its own lease.
 #[must_use]
 pub fn digest(settings: &Settings) -> String {
     // The texts are part of what nodes of different versions compare: add lines, never change one.
@@ -15,6 +16,9 @@ pub fn digest(settings: &Settings) -> String {
         format!("queue.durability={}", settings.queue.durability.as_str()),
         format!("queue.max_lost_leases={}", settings.queue.max_lost_leases),
         format!("beat.standby_delay={}", settings.beat.standby_delay),
+        format!("queue.lease={}", settings.queue.lease),
+        format!("queue.keep_tasks={}", settings.queue.keep_tasks),
+        format!("queue.keep_ticks={}", settings.queue.keep_ticks),
     ];
     let hash = Sha256::digest(lines.join("\n").as_bytes());
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -36,11 +40,19 @@ mod tests {
         own.listen.http.set_port(1);
         assert_eq!(digest(&own), digest(&settings()));
 
-        let mut other = settings();
-        other.mesh.name = "other".parse().unwrap();
-        let mut slower = settings();
-        slower.beat.standby_delay = "2s".parse().unwrap();
-        assert_ne!(digest(&other), digest(&settings()));
-        assert_ne!(digest(&slower), digest(&settings()));
+        let changes: [fn(&mut Settings); 6] = [
+            |s| s.mesh.name = "other".parse().unwrap(),
+            |s| s.queue.lease = "20s".parse().unwrap(),
+            |s| s.queue.max_lost_leases = 6,
+            |s| s.queue.keep_tasks = "2d".parse().unwrap(),
+            |s| s.queue.keep_ticks = "2d".parse().unwrap(),
+            |s| s.beat.standby_delay = "2s".parse().unwrap(),
+        ];
+        let mut seen = std::collections::BTreeSet::from([digest(&settings())]);
+        for change in changes {
+            let mut changed = settings();
+            change(&mut changed);
+            assert!(seen.insert(digest(&changed)), "{changed:?}");
+        }
     }
 }

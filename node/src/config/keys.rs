@@ -45,6 +45,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "limits.output", set: |s, v| put(&mut s.limits.output, size(v)) },
     Key { name: "limits.headers", set: |s, v| put(&mut s.limits.headers, size(v)) },
     Key { name: "limits.header_timeout", set: |s, v| put(&mut s.limits.header_timeout, span(v)) },
+    Key { name: "limits.idle_timeout", set: |s, v| put(&mut s.limits.idle_timeout, span(v)) },
     Key { name: "limits.connections", set: |s, v| put(&mut s.limits.connections, v.number(1, MOST)) },
     Key { name: "limits.wait", set: |s, v| put(&mut s.limits.wait, span(v)) },
     Key { name: "limits.shutdown", set: |s, v| put(&mut s.limits.shutdown, v.parse()) },

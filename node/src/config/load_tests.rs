@@ -112,7 +112,7 @@ fn every_wrong_line_of_a_file_is_named_with_what_was_meant() {
     beatmesh.toml line 9: queue.result_limit: `10` is not a size; write a number and a unit, for example "512B", "64KiB", "16MiB"
     beatmesh.toml line 11: node.roles: `boss` is not a role; there are server, worker and beat
     beatmesh.toml line 12: node.slots: the text "many" is not a whole number from 1 to 1000000
-    beatmesh.toml line 13: node.name: `Eu 1` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning with a letter or a digit
+    beatmesh.toml line 13: node.name: `Eu 1` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or a digit
     beatmesh.toml line 14: node.pools: it is empty; name at least one, or leave the setting out
     beatmesh.toml line 16: wat.foo: there is no such section; there are mesh, node, listen, seeds, queue, beat, limits, security, log
     beatmesh.toml line 18: security.ca: own certificates come in a later version; this one takes `security.secret_file`
@@ -166,8 +166,10 @@ fn what_does_not_fit_together_is_refused_with_the_reason() {
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__URL", "sqlite://other.db")]), @r"environment variable BEATMESH_QUEUE__URL: queue.url: `sqlite://other.db` is not the database `sqlite://./beatmesh-data/mesh.db`; a queue of its own comes in a later version, leave it out");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__DURABILITY", "disk")]), @r"environment variable BEATMESH_QUEUE__DURABILITY: queue.durability: `disk` is a promise about Redis, which comes in a later version; an SQLite file is written to disk in any case, leave it out");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__LEASE", "5ms")]), @r"environment variable BEATMESH_QUEUE__LEASE: queue.lease: `5ms` is too short: the least is 1s");
+    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__KEEP_TASKS", "59s")]), @r"environment variable BEATMESH_QUEUE__KEEP_TASKS: queue.keep_tasks: `59s` is too short: the least is 1m, or tasks are forgotten before anybody has asked for their results");
     insta::assert_snapshot!(error(&[("BEATMESH_NODE__ROLES", "")]), @r"environment variable BEATMESH_NODE__ROLES: node.roles: it is empty: a node without a role does nothing; there are server, worker and beat");
     from_environment(&[
+        ("BEATMESH_QUEUE__KEEP_TASKS", "1m"),
         ("BEATMESH_LISTEN__HTTP", "0.0.0.0:8080"),
         ("BEATMESH_SECURITY__API_KEYS_FILE", "keys"),
         ("BEATMESH_LISTEN__MESH", "0.0.0.0:7946"),

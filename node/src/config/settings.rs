@@ -118,6 +118,10 @@ pub struct LimitSettings {
     pub headers: ByteSize,
     /// `header_timeout`: a client that needs longer to send them is cut off. Default `10s`.
     pub header_timeout: Span,
+    /// `idle_timeout`: a client that sends no further request for so long is cut off. Default `75s`,
+    /// longer than the 60 s for which usual proxies (nginx, HAProxy, load balancers of clouds) keep
+    /// connections: the proxy must be the one who closes, or it sends requests into closed ones.
+    pub idle_timeout: Span,
     /// `connections`: clients at the same time; further ones wait. Default 4096, well under the
     /// usual limit of open files for a service.
     pub connections: u32,
@@ -184,6 +188,7 @@ impl Settings {
                 output: ByteSize(64 << 20),
                 headers: ByteSize(64 << 10),
                 header_timeout: seconds(10),
+                idle_timeout: seconds(75),
                 connections: 4_096,
                 wait: seconds(60),
                 shutdown: seconds(8),

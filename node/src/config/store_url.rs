@@ -44,10 +44,10 @@ impl FromStr for StoreUrl {
         };
         let later = match scheme {
             "sqlite" => return sqlite(rest, &shown),
-            "postgres" | "postgresql" => "PostgreSQL",
-            "mysql" | "mariadb" => "MySQL and MariaDB",
+            "postgres" | "postgresql" => "PostgreSQL comes",
+            "mysql" | "mariadb" => "MySQL and MariaDB come",
             "redis" | "rediss" | "redis+sentinel" | "redis+cluster" | "valkey" | "valkeys" => {
-                "Redis and Valkey"
+                "Redis and Valkey come"
             }
             _ => {
                 return Err(format!(
@@ -55,7 +55,7 @@ impl FromStr for StoreUrl {
                 ));
             }
         };
-        Err(format!("`{shown}`: {later} comes in a later version; this one takes sqlite://PATH"))
+        Err(format!("`{shown}`: {later} in a later version; this one takes sqlite://PATH"))
     }
 }
 
@@ -105,9 +105,15 @@ mod tests {
 
     #[test]
     fn stores_of_later_versions_say_so_and_hide_the_password() {
-        for scheme in ["postgres", "mysql", "redis", "rediss", "redis+sentinel"] {
+        for (scheme, come) in [
+            ("postgres", "PostgreSQL comes"),
+            ("mysql", "MariaDB come"),
+            ("redis", "Valkey come"),
+            ("rediss", "Valkey come"),
+            ("redis+sentinel", "Valkey come"),
+        ] {
             let error = format!("{scheme}://user:canary@db.example/x").parse::<StoreUrl>().unwrap_err();
-            assert!(error.contains("comes in a later version"), "{error}");
+            assert!(error.contains(&format!("{come} in a later version")), "{error}");
             assert!(error.contains("db.example") && !error.contains("canary"), "{error}");
         }
     }

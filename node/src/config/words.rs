@@ -6,13 +6,16 @@ use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
-/// A name that is also a DNS label: `[a-z0-9][a-z0-9-]{0,62}`. Names of meshes, nodes, pools, zones.
+/// A name that is also a DNS label: 1 to 63 of `[a-z0-9-]` without a hyphen at either end. Names of meshes,
+/// nodes, pools, zones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label(pub(super) String);
 
 /// A text is not a [`Label`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning with a letter or a digit")]
+#[error(
+    "`{0}` is not a name: use 1 to 63 of a-z, 0-9 and `-`, beginning and ending with a letter or a digit"
+)]
 pub struct LabelError(String);
 
 impl Label {
@@ -30,6 +33,7 @@ impl FromStr for Label {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let good = (1..=63).contains(&text.len())
             && text.starts_with(plain)
+            && text.ends_with(plain)
             && text.chars().all(|c| plain(c) || c == '-');
         if good { Ok(Self(text.to_owned())) } else { Err(LabelError(text.to_owned())) }
     }
@@ -246,7 +250,7 @@ mod tests {
         for good in ["a", "0", "eu-1", &"x".repeat(63)] {
             assert_eq!(good.parse::<Label>().unwrap().as_str(), good);
         }
-        for bad in ["", "-a", "A", "a.b", "a_b", "ä", "a\n", &"x".repeat(64)] {
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", "a\n", &"x".repeat(64)] {
             assert!(bad.parse::<Label>().is_err(), "{bad}");
         }
     }

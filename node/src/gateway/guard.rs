@@ -28,14 +28,19 @@ pub(super) async fn check(State(gateway): State<Arc<Gateway>>, request: Request,
 }
 
 fn without_key(keys: &ApiKeys, headers: &HeaderMap) -> Option<Problem> {
-    let given =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?));
     let detail = match given {
         None => "send `Authorization: Bearer KEY` with a key of security.api_keys_file",
         Some(key) if keys.verify(key.trim()).is_none() => "the key is not one of security.api_keys_file",
         Some(_) => return None,
     };
     Some(Problem::new(401, "unauthorized", "an API key is needed", detail))
+}
+
+/// The credentials of the scheme `Bearer`, in whatever case it is written (RFC 9110, section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, credentials) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(credentials)
 }
 
 /// Refuses what a web page of another origin makes somebody's browser send. The Host tells of a page that
@@ -85,11 +90,14 @@ mod tests {
         std::fs::write(&file, "ci:0123456789abcdef\n").unwrap();
         let keys = ApiKeys::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
-        assert!(without_key(&keys, &headers(&[("authorization", "Bearer 0123456789abcdef")])).is_none());
+        for good in ["Bearer 0123456789abcdef", "bearer 0123456789abcdef", "BEARER  0123456789abcdef"] {
+            assert!(without_key(&keys, &headers(&[("authorization", good)])).is_none(), "{good}");
+        }
         for pairs in [
             &[][..],
             &[("authorization", "Bearer 0123456789abcdeg")],
             &[("authorization", "0123456789abcdef")],
+            &[("authorization", "Basic 0123456789abcdef")],
         ] {
             assert_eq!(without_key(&keys, &headers(pairs)).unwrap().status, 401);
         }

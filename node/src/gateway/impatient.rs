@@ -3,6 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,19 +11,22 @@ use beatmesh_mesh::env::ByteStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::patience::Patience;
+
 /// A client that takes not one byte in this time has gone, or means harm.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Gives up on a client that does not read.
+/// Gives up on a client that does not read, and tells when one has sent something.
 pub(super) struct Impatient {
     stream: Box<dyn ByteStream>,
+    patience: Arc<Patience>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
-    pub(super) fn new(stream: Box<dyn ByteStream>) -> Self {
-        Self { stream, stalled: None }
+    pub(super) fn new(stream: Box<dyn ByteStream>, patience: Arc<Patience>) -> Self {
+        Self { stream, patience, stalled: None }
     }
 
     /// Passes an outcome on; one that waits for too long becomes an error.
@@ -43,7 +47,12 @@ impl AsyncRead for Impatient {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, into);
+        if into.filled().len() > before {
+            self.patience.on_read();
+        }
+        outcome
     }
 }
 
@@ -83,13 +92,16 @@ impl AsyncWrite for Impatient {
 
 #[cfg(test)]
 mod tests {
+    use super::super::patience::Allowed;
     use super::*;
+    use beatmesh_mesh::system::SystemClock;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_reads_is_given_up_and_a_slow_one_is_not() {
         let (client, server) = tokio::io::duplex(16);
-        let mut server = Impatient::new(Box::new(server));
+        let allowed = Allowed { headers: STALLED, idle: STALLED };
+        let mut server = Impatient::new(Box::new(server), Patience::new(Arc::new(SystemClock), allowed));
         let mut client = client;
         let reading = async {
             for _ in 0..4 {

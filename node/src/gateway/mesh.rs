@@ -87,6 +87,7 @@ fn shown(gateway: &Gateway, member: &Member) -> Value {
         "http": member.facts.get(facts::HTTP),
         "mesh": member.addr,
         "version": member.facts.get(facts::VERSION),
+        "config": member.facts.get(facts::DIGEST),
         "incarnation": member.incarnation,
         "since": reply::time(member.since),
         "suspected_by": Vec::<String>::new(),

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `server`, `impatient` | connections: limits, slow clients, graceful end |
+//! | `server`, `impatient`, `patience` | connections: limits, slow clients, graceful end |
 //! | `guard` | who may come in |
 //! | `reply` | problems and JSON as responses, bodies and queries with their limits |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
@@ -12,6 +12,7 @@ mod functions;
 mod guard;
 mod impatient;
 mod mesh;
+mod patience;
 mod reply;
 mod schedules;
 pub mod server;
@@ -30,6 +31,7 @@ use beatmesh_mesh::Mesh;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::{MeshName, NodeId};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::ApiKeys;
@@ -76,6 +78,8 @@ pub struct Gateway {
     pub api_keys: Option<ApiKeys>,
     /// Whether this node serves; false while it starts and while it stops.
     pub ready: Arc<AtomicBool>,
+    /// Cancelled when the node stops: who only waits is answered then.
+    pub stop: CancellationToken,
 }
 
 impl Gateway {

@@ -192,7 +192,10 @@ impl BodyBudget {
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let mut chunks = body.into_data_stream();
         if announced.is_some_and(|length| length > limit as u64) {
-            discard(&mut chunks).await;
+            // A client that asks first has sent nothing yet; the first look into the body would invite it.
+            if !headers.contains_key(header::EXPECT) {
+                discard(&mut chunks).await;
+            }
             return Err(too_large(limit).into());
         }
         let mut whole = BytesMut::new();
@@ -265,13 +268,33 @@ async fn discard(chunks: &mut axum::body::BodyDataStream) {
 const DISCARDED: usize = 64 << 20;
 const DISCARD_WITHIN: Duration = Duration::from_secs(1);
 
-/// A body of JSON; errors give line and column.
+/// A definition from JSON. What is no JSON gives line and column, a wrong value also its field.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let problem =
-            Problem::new(400, "invalid_json", "the body is not what is expected here", error.to_string());
-        ApiError(problem.with("line", error.line()).with("column", error.column()))
-    })
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut reader);
+    let wrong = match read {
+        Ok(definition) => match reader.end() {
+            Ok(()) => return Ok(definition),
+            Err(trailing) => return Err(no_json(&trailing)),
+        },
+        Err(wrong) => wrong,
+    };
+    // A value may be found wrong before the reader comes to where the text is no JSON.
+    if let Err(error) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        return Err(no_json(&error));
+    }
+    let (field, error) = (wrong.path().to_string(), wrong.inner());
+    let problem = match field.as_str() {
+        // It is the whole that is wrong: a field is missing, say.
+        "." => Problem::invalid(error.to_string()),
+        field => Problem::invalid(format!("`{field}`: {error}")).with("field", field),
+    };
+    Err(ApiError(problem.with("line", error.line()).with("column", error.column())))
+}
+
+fn no_json(error: &serde_json::Error) -> ApiError {
+    let problem = Problem::new(400, "invalid_json", "the body is not JSON", error.to_string());
+    ApiError(problem.with("line", error.line()).with("column", error.column()))
 }
 
 /// A number that a client chose; outside of `range` its request is refused.
@@ -344,6 +367,37 @@ mod tests {
     async fn read(budget: &BodyBudget, size: usize) -> Result<HeldBody, u16> {
         let body = Body::from(vec![7; size]);
         budget.read(&HeaderMap::new(), body, usize::MAX).await.map_err(|error| error.0.status)
+    }
+
+    fn refusal(text: &str) -> (u16, String) {
+        let error = parse_json::<crate::catalogue::schedule::Schedule>(text.as_bytes()).unwrap_err();
+        (error.0.status, error.0.detail)
+    }
+
+    #[test]
+    fn what_is_no_json_is_400_and_a_wrong_value_is_422_with_its_field() {
+        for (text, status, part) in [
+            (
+                r#"{"cron": "* * * * *", "function": "f", "misfire": "foo"}"#,
+                422,
+                "`misfire`: unknown variant `foo`, expected one of `fire_latest`, `fire_all`, `skip`",
+            ),
+            (
+                r#"{"cron": "* * * * *", "function": "f", "misfire_grace": "10"}"#,
+                422,
+                "`misfire_grace`: `10` is not a duration",
+            ),
+            (r#"{"cron": 5, "function": "f"}"#, 422, "`cron`: invalid type: integer `5`, expected a string"),
+            (r#"{"cron": "* * * * *", "funktion": "f"}"#, 422, "unknown field `funktion`, expected one of"),
+            (r#"{"cron": "* * * * *"}"#, 422, "missing field `function`"),
+            ("5", 422, "expected struct Schedule"),
+            (r#"{"cron": 5, "function": "f""#, 400, "EOF"),
+            (r#"{"cron": "* * * * *", "function": "f"} more"#, 400, "trailing"),
+            ("", 400, "EOF"),
+        ] {
+            let (found, detail) = refusal(text);
+            assert!(found == status && detail.contains(part), "{text}: {found} {detail}");
+        }
     }
 
     #[tokio::test]

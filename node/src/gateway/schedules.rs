@@ -19,7 +19,7 @@ use super::{Gateway, NO_CONTENT};
 use crate::beat::timetable::Timetable;
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::ScheduleName;
-use crate::catalogue::schedule::{LARGEST_MISFIRE_CAP, Schedule};
+use crate::catalogue::schedule::Schedule;
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin};
 use crate::queue::tick::{ScheduleState, TickRecord};
@@ -52,7 +52,7 @@ pub(super) async fn put(
 ) -> Result<Response, ApiError> {
     let expected = expected_revision(&headers)?;
     let definition: Schedule = gateway.bodies.definition(&headers, definition).await?;
-    validate(&definition)?;
+    definition.validate().map_err(|error| Problem::invalid(error.to_string()))?;
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
         // The schedule's own name is not at fault: its definition is.
@@ -182,16 +182,6 @@ fn upcoming(timetable: &Timetable, now: UnixMs, n: u32) -> Vec<UnixMs> {
 /// The input of every firing, as bytes.
 fn input_of(definition: &Schedule) -> Bytes {
     definition.input.as_ref().map_or_else(Bytes::new, |input| input.to_string().into())
-}
-
-fn validate(definition: &Schedule) -> Result<(), ApiError> {
-    timetable(definition)?;
-    if !(1..=LARGEST_MISFIRE_CAP).contains(&definition.misfire_cap) {
-        let detail =
-            format!("`misfire_cap` = {} is out of range: 1 to {LARGEST_MISFIRE_CAP}", definition.misfire_cap);
-        return Err(Problem::invalid(detail).into());
-    }
-    Ok(())
 }
 
 fn timetable(definition: &Schedule) -> Result<Timetable, ApiError> {

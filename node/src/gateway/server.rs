@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use beatmesh_mesh::env::{Env, Listener, OnExit};
+use beatmesh_mesh::env::{ByteStream, Env, Listener, OnExit};
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::impatient::Impatient;
+use super::patience::{Allowed, Patience};
 
 /// What one connection may cost.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +24,10 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// All headers of one request, in bytes.
     pub headers: usize,
-    /// A client that needs longer to send its headers, or idles longer between requests, is cut off.
+    /// A client that needs longer to send its headers is cut off.
     pub header_timeout: Duration,
+    /// And one that idles longer between two requests.
+    pub idle_timeout: Duration,
 }
 
 /// After an accept that failed (file descriptors used up): long enough for some to come free.
@@ -55,25 +59,44 @@ pub async fn serve(
             },
             () = stop.cancelled() => return,
         };
+        let allowed = Allowed { headers: limits.header_timeout, idle: limits.idle_timeout };
+        let patience = Patience::new(env.clock.clone(), allowed);
         let (routes, stop) = (routes.clone(), stop.clone());
         let serving = open.track_future(async move {
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new())
-                .header_read_timeout(limits.header_timeout)
-                .max_buf_size(limits.headers.max(8_192));
-            let connection =
-                http.serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(routes));
-            let mut connection = std::pin::pin!(connection);
-            // Errors here are a client's: it went away, or sent what is not HTTP.
             tokio::select! {
-                _ = connection.as_mut() => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
+                () = serve_one(stream, routes, limits.headers, &patience, stop) => {}
+                () = patience.end() => {}
             }
             drop(place);
         });
         env.spawner.spawn("http connection", OnExit::Fine, Box::pin(serving));
+    }
+}
+
+/// Serves one connection to its end; dropping this closes it.
+async fn serve_one(
+    stream: Box<dyn ByteStream>,
+    routes: Router,
+    headers: usize,
+    patience: &Arc<Patience>,
+    stop: CancellationToken,
+) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|request| {
+        let serving = patience.begin();
+        let answering = routes.call(request);
+        async move { answering.await.map(|answer| answer.map(|body| serving.until_sent(body))) }
+    });
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None).max_buf_size(headers.max(8_192));
+    let stream = TokioIo::new(Impatient::new(stream, patience.clone()));
+    let mut connection = std::pin::pin!(http.serve_connection(stream, service));
+    // Errors here are a client's: it went away, or sent what is not HTTP.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
 }

@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +17,7 @@ use super::reply::{self, ApiError, Named, Parameters, content_type, in_range, pa
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
-use crate::queue::{StoreError, TaskFilter};
+use crate::queue::{MOST_LISTED, StoreError, TaskFilter};
 use crate::units::Span;
 
 /// A finished task is told at once through the mesh; this is the net below, growing to the second.
@@ -113,7 +115,8 @@ pub(super) struct Wait {
     wait: Option<Span>,
 }
 
-/// `GET /v1/tasks/{id}?wait=30s`: waits for the end, at most so long, then answers how it stands.
+/// `GET /v1/tasks/{id}?wait=30s`: waits for the end, at most so long and not longer than this node runs,
+/// then answers how it stands.
 pub(super) async fn get(
     State(gateway): State<Arc<Gateway>>,
     Named(id): Named<TaskId>,
@@ -126,10 +129,13 @@ pub(super) async fn get(
     loop {
         let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
         let left = until.saturating_duration_since(gateway.env.clock.now());
-        if task.state.is_final() || left.is_zero() {
+        if task.state.is_final() || left.is_zero() || gateway.stop.is_cancelled() {
             return Ok(reply::json(StatusCode::OK, &shown(&task)));
         }
-        let _ = tokio::time::timeout(pause.min(left), waiter.rung()).await;
+        tokio::select! {
+            _ = tokio::time::timeout(pause.min(left), waiter.rung()) => {}
+            () = gateway.stop.cancelled() => {}
+        }
         pause = (pause * 2).min(LOOK_LAST);
     }
 }
@@ -151,7 +157,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let state =
         filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
-    let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=1_000)?;
+    let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=MOST_LISTED)?;
     let Filter { function, queue, schedule, .. } = filter;
     let tasks = gateway.queue.tasks(&TaskFilter { state, function, queue, schedule, limit }).await?;
     let tasks: Vec<_> = tasks.iter().map(shown).collect();
@@ -239,7 +245,7 @@ fn shown(task: &TaskRecord) -> Value {
         match (as_json, std::str::from_utf8(output)) {
             (Some(value), _) => add("result", Some(value)),
             (None, Ok(text)) => add("result", Some(text.into())),
-            (None, Err(_)) => add("result_base64", Some(base64(output).into())),
+            (None, Err(_)) => add("result_base64", Some(BASE64.encode(output).into())),
         }
     }
     shown
@@ -253,34 +259,5 @@ fn origin(origin: &Origin) -> Value {
             json!({"kind": "schedule", "schedule": schedule, "due": reply::time(*due)})
         }
         Origin::Trigger { schedule } => json!({"kind": "trigger", "schedule": schedule}),
-    }
-}
-
-/// Standard base64 (RFC 4648, section 4) for results that are not text.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_the_standard_one() {
-        for (bytes, text) in
-            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob\xff", "Zm9vYv8=")]
-        {
-            assert_eq!(base64(bytes), text);
-        }
     }
 }

@@ -32,6 +32,9 @@ pub enum StoreError {
     Refused(String),
 }
 
+/// The most tasks that are listed at once.
+pub const MOST_LISTED: u32 = 1_000;
+
 /// Which tasks to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskFilter {
@@ -43,7 +46,7 @@ pub struct TaskFilter {
     pub queue: Option<QueueName>,
     /// Only of this schedule.
     pub schedule: Option<ScheduleName>,
-    /// At most so many, newest first.
+    /// At most so many, newest first; at most [`MOST_LISTED`].
     pub limit: u32,
 }
 

@@ -104,6 +104,8 @@ impl SimNode {
             seeds: store.clone(),
             queue: store,
             functions: Arc::new(functions),
+            // Nodes of the simulation crash; nobody asks them to stop.
+            stopping: Default::default(),
         };
         let secret = MeshSecret::parse(SECRET)?;
         let keys = ApiKeys::parse(&format!("users:{API_KEY}"));

@@ -17,7 +17,7 @@ use super::node_process::{self, Line};
 use super::place::Place;
 use super::ports::{self, Addresses};
 use super::screen::Screen;
-use super::signals::Signals;
+use crate::signals::Signals;
 
 /// Nodes get this long to leave; their own budget for it is shorter (`limits.shutdown`).
 const LEAVE: Duration = Duration::from_secs(10);

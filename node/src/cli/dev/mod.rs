@@ -11,7 +11,6 @@ mod place;
 mod ports;
 mod samples;
 mod screen;
-mod signals;
 mod start;
 mod supervise;
 mod view;
@@ -22,10 +21,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::failure::Failure;
+use crate::signals::Signals;
 use fleet::Fleet;
 use place::Place;
 use screen::Screen;
-use signals::Signals;
 use start::Started;
 use view::Lens;
 
@@ -59,7 +58,8 @@ pub(super) async fn run(args: &DevArgs) -> Result<ExitCode, Failure> {
     let place = Place::take(&args.data_dir)?;
     let addresses = ports::choose(args.nodes, args.http_port)?;
     let mut screen = Screen::new();
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::failed(format!("signals cannot be listened to: {error}")))?;
     let lens = Lens::new()?;
     let mut fleet = Fleet::new(&place, addresses);
 

@@ -9,8 +9,8 @@ use super::super::failure::Failure;
 use super::fleet::{Event, Fleet, ending};
 use super::log_line;
 use super::screen::Screen;
-use super::signals::Signals;
 use super::view::{Lens, View};
+use crate::signals::Signals;
 
 /// Three nodes take about a second; a slow, busy machine gets a multiple of it.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::super::when;
 use super::fleet::{Event, Fleet, ending};
 use super::screen::Screen;
-use super::signals::Signals;
 use super::view::{Lens, View};
+use crate::signals::Signals;
 
 /// Between two looks at a mesh where nothing happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
