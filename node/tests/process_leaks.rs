@@ -1,6 +1,7 @@
 //! What executions leave behind in the node: nothing.
 //!
 //! The test counts what the whole process has, so it is alone in this binary.
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks")]
 
 mod harness;
 

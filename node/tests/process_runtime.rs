@@ -1,6 +1,7 @@
 //! What a function may do to a worker, with real processes.
 //!
 //! The runtime under test sweeps orphans, so nothing else in this binary may start a process.
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks")]
 
 mod harness;
 

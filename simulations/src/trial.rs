@@ -49,6 +49,7 @@ pub struct Outcome {
 }
 
 /// Runs one seed on a fresh thread.
+#[expect(clippy::disallowed_methods, reason = "a world has its own thread, which no node sees")]
 #[must_use]
 pub fn run(scenario: &Scenario, seed: u64, guards: Guards) -> Outcome {
     let script = scenario.script;

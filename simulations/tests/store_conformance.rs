@@ -1,4 +1,5 @@
 //! Every story of every store, on the simulated one: what runs believe of a store is what real ones do.
+#![expect(clippy::disallowed_methods, reason = "a test owns its tasks")]
 
 use std::sync::Arc;
 use std::time::Duration;

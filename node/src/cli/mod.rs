@@ -3,6 +3,7 @@
 //! Most commands are clients of a node's HTTP API. Two are not: `node` runs one, `dev` starts several
 //! as processes of their own. Nothing here runs inside of a node, so it may use clocks and tasks of
 //! its own.
+#![expect(clippy::disallowed_methods, reason = "the command line runs outside of a node and has no seams")]
 
 mod args;
 mod bench;

@@ -1,5 +1,4 @@
 //! `beatmesh tasks`: list, show, cancel, retry; and waiting for the end of one.
-#![expect(clippy::disallowed_methods, reason = "the command line runs outside of a node and has no seams")]
 
 use std::time::Duration;
 

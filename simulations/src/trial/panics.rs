@@ -57,6 +57,7 @@ mod tests {
         assert_eq!(catch(|| 7), Ok(7));
     }
 
+    #[expect(clippy::disallowed_methods, reason = "as a library would do it")]
     #[test]
     fn a_panic_in_a_task_that_nobody_spawned_through_the_seam_ends_the_run() {
         let outcome = catch(|| {

@@ -1,5 +1,4 @@
 //! The node processes of a `dev` mesh: starting, waiting for the end of one, stopping all.
-#![expect(clippy::disallowed_methods, reason = "the command line runs outside of a node and has no seams")]
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,5 +1,4 @@
 //! From nothing to a mesh: starts all nodes and waits until each sees all the others.
-#![expect(clippy::disallowed_methods, reason = "the command line runs outside of a node and has no seams")]
 
 use std::time::Duration;
 

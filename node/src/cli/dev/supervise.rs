@@ -1,5 +1,4 @@
 //! Watches a running mesh: says who died, who took over, who is back; restarts what died.
-#![expect(clippy::disallowed_methods, reason = "the command line runs outside of a node and has no seams")]
 
 use std::process::ExitStatus;
 use std::time::Duration;

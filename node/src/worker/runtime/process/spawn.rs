@@ -150,6 +150,7 @@ fn c_text(text: impl AsRef<OsStr>) -> Result<CString, String> {
 }
 
 /// The forking thread ends when the sender is dropped, and with it every program it has started.
+#[expect(clippy::disallowed_methods, reason = "part of a seam's implementation: one thread forks them all")]
 pub(super) fn start_thread(
     parent: pid_t,
     reaper: Arc<Reaper>,
