@@ -12,6 +12,7 @@ pub mod definitions;
 pub mod enqueueing;
 pub mod fences;
 mod given;
+pub mod given_up;
 pub mod leases;
 pub mod node_table;
 pub mod order;
@@ -85,6 +86,10 @@ macro_rules! for_each_story {
             fences::an_edit_of_the_times_starts_at_the_present,
             fences::a_pause_stops_ticks_and_owes_none_afterwards,
             fences::a_schedule_made_anew_never_fires_an_old_due_time,
+            given_up::what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pause,
+            given_up::what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times,
+            given_up::what_is_overdue_at_an_edit_that_keeps_the_times_stays_owed,
+            given_up::what_is_overdue_at_a_deletion_is_skipped_in_the_ledger_that_stays,
             leases::a_renewed_lease_is_kept,
             leases::a_lost_lease_returns_the_task_and_refuses_its_old_worker,
             leases::too_many_lost_leases_bury_a_task,
