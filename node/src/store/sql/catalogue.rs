@@ -30,7 +30,7 @@ impl CatalogueStore for SqlStore {
     async fn revision(&self) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT value FROM beatmesh WHERE name = ?")
             .bind(REVISION)
-            .fetch_optional(&self.readers)
+            .fetch_optional(self.readers()?)
             .await
             .map_err(error::reading)?;
         row.map_or(Ok(0), |row| parsed(&row, "value").map_err(error::reading))
@@ -40,10 +40,10 @@ impl CatalogueStore for SqlStore {
         // The revision first: an edit in between is then read again, never missed.
         let revision = CatalogueStore::revision(self).await?;
         let functions = sqlx::query("SELECT name, revision, definition FROM functions");
-        let functions = functions.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let functions = functions.fetch_all(self.readers()?).await.map_err(error::reading)?;
         let schedules =
             sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules");
-        let schedules = schedules.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let schedules = schedules.fetch_all(self.readers()?).await.map_err(error::reading)?;
         Ok(Catalogue {
             revision,
             functions: readable(functions.iter().map(function))

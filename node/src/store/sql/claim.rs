@@ -178,7 +178,7 @@ impl SqlStore {
         for queue in queues.iter().chain(queues) {
             query = query.bind(queue.as_str());
         }
-        let row = query.fetch_one(&self.readers).await.map_err(error::reading)?;
+        let row = query.fetch_one(self.readers()?).await.map_err(error::reading)?;
         let now: i64 = row.try_get("now").map_err(error::reading)?;
         let next: Option<i64> = row.try_get("next").map_err(error::reading)?;
         Ok(next.map(|next| UnixMs(now).until(UnixMs(next))))

@@ -120,7 +120,7 @@ async fn overlaps(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<bool> {
 impl SqlStore {
     pub(super) async fn read_schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         let rows = sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states")
-            .fetch_all(&self.readers)
+            .fetch_all(self.readers()?)
             .await
             .map_err(error::reading)?;
         rows.iter().map(state).collect::<sqlx::Result<_>>().map_err(error::reading)
@@ -141,7 +141,7 @@ impl SqlStore {
         .bind(since.0)
         .bind(until.0)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers()?)
         .await
         .map_err(error::reading)?;
         rows.iter().map(tick).collect::<sqlx::Result<_>>().map_err(error::reading)
