@@ -92,6 +92,7 @@ macro_rules! for_each_story {
             given_up::what_is_overdue_at_a_deletion_is_skipped_in_the_ledger_that_stays,
             leases::a_renewed_lease_is_kept,
             leases::a_lost_lease_returns_the_task_and_refuses_its_old_worker,
+            leases::a_task_whose_lease_was_lost_keeps_its_place,
             leases::too_many_lost_leases_bury_a_task,
             leases::one_of_many_sweepers_returns_a_task,
             node_table::the_latest_rows_come_first,

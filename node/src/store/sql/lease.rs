@@ -198,12 +198,14 @@ async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
         let dead = lost > most_lost;
         let (phase, state) =
             if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };
+        // Back to its place in the queue, not to its end: it has waited since then.
         sqlx::query(
-            "UPDATE tasks SET phase = ?, state = ?, wake_at = ?, lost_leases = ?, finished_at = ? WHERE id = ?",
+            "UPDATE tasks SET phase = ?, state = ?, wake_at = COALESCE(?, ready_at), lost_leases = ?, \
+             finished_at = ? WHERE id = ?",
         )
         .bind(phase)
         .bind(state.as_str())
-        .bind(tx.now.0)
+        .bind(dead.then_some(tx.now.0))
         .bind(i64::from(lost))
         .bind(dead.then_some(tx.now.0))
         .bind(id.to_string())
