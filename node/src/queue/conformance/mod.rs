@@ -70,6 +70,7 @@ macro_rules! for_each_story {
             cancelling::a_cancel_and_a_claim_never_both_win,
             claims::competing_claimants_get_every_task_once,
             claims::a_claim_takes_no_more_than_asked_and_tells_all,
+            claims::a_queue_gets_its_turn_however_many_have_earlier_names,
             completions::an_end_is_recorded_once_however_many_report_it,
             completions::an_end_of_another_attempt_is_stale,
             completions::a_completion_and_a_lost_lease_never_both_win,

@@ -26,9 +26,16 @@ impl TaskQueue for SqlStore {
 
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
         let who = Arc::new(who.clone());
+        let turn = self.turn.clone();
         let claimed = self.writer.run(move |tx| {
-            let who = who.clone();
-            Box::pin(async move { claim(tx, &who, most, lease).await })
+            let (who, turn) = (who.clone(), turn.clone());
+            Box::pin(async move {
+                // Only the writer's one task claims; a turn that is lost with its transaction is no loss.
+                let mut after = turn.lock().clone();
+                let claimed = claim(tx, &who, most, lease, &mut after).await?;
+                *turn.lock() = after;
+                Ok(claimed)
+            })
         });
         claimed.await
     }

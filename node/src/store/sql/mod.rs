@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::{Env, UnixMs};
+use parking_lot::Mutex;
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
@@ -49,6 +50,8 @@ pub struct SqlStore {
     home: Arc<Home>,
     readers: AnyPool,
     writer: Writer,
+    /// The queue after which the next claim from all queues begins.
+    turn: Arc<Mutex<String>>,
     retention: Retention,
 }
 
@@ -60,7 +63,7 @@ impl SqlStore {
     pub async fn open(env: &Env, url: &str, retention: Retention) -> Result<Self, OpenError> {
         let Opened { store_id: id, home, writer, options, readers } = open::open(env, url).await?;
         let writer = Writer::start(env, writer, options, home.clone(), id.clone());
-        Ok(Self { id, home, readers, writer, retention })
+        Ok(Self { id, home, readers, writer, turn: Arc::default(), retention })
     }
 
     /// Waits for the last changes and closes all connections.
