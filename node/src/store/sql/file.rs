@@ -122,7 +122,7 @@ impl Home {
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.look() {
             Sight::Same => Ok(()),
-            Sight::Gone | Sight::Another => Err(self.unavailable()),
+            Sight::Gone | Sight::Another => Err(Self::unavailable()),
         }
     }
 
@@ -131,10 +131,9 @@ impl Home {
         age < self.clock.now().duration_since(self.known.lock().since)
     }
 
-    pub(super) fn unavailable(&self) -> StoreError {
-        let path = self.path.display();
-        StoreError::Unavailable(format!(
-            "the database file {path} was removed or replaced; put it back, or restart this node to go on without it"
-        ))
+    /// Where the file should be stands in the log, not in answers to clients.
+    pub(super) fn unavailable() -> StoreError {
+        let reason = "the database file was removed or replaced; put it back, or restart all nodes to begin with another";
+        StoreError::Unavailable(reason.to_owned())
     }
 }

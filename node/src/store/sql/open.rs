@@ -152,7 +152,7 @@ pub(super) async fn reconnect(
     home: &Home,
     store_id: &str,
 ) -> Result<AnyConnection, StoreError> {
-    let file = FileId::at(home.path()).ok_or_else(|| home.unavailable())?;
+    let file = FileId::at(home.path()).ok_or_else(Home::unavailable)?;
     let mut connection = connect(options).await.map_err(before_commit)?;
     match value(&mut connection, "store_id").await.map_err(before_commit)? {
         Some(id) if id == store_id => {

@@ -291,7 +291,7 @@ impl Desk {
         match self.home.look() {
             Sight::Same => {}
             // It may come back, and then this connection goes on.
-            Sight::Gone => return Err(self.home.unavailable()),
+            Sight::Gone => return Err(Home::unavailable()),
             // SQLite sees that the file was moved and leaves the log of the one in its place alone.
             Sight::Another => {
                 if let Some(connection) = self.connection.take() {
