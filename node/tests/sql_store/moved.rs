@@ -66,6 +66,7 @@ async fn another_store_in_its_place_is_left_alone_and_a_copy_of_the_right_one_is
     let store = open(&scratch.0).await;
     let before = task();
     store.enqueue(vec![before.clone()]).await.expect("enqueued");
+    assert!(store.task(before.id).await.expect("read").is_some(), "a reader has the file open");
     let copy = scratch.0.join("copy.db");
     let mut other = stranger(&scratch.0).await;
     run(&mut other, &format!("VACUUM INTO '{}'", copy.display())).await;
