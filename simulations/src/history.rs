@@ -64,6 +64,8 @@ pub enum Event {
         revision: u64,
         /// Whether any may.
         enabled: bool,
+        /// When it is due from here on; `None` when it was deleted.
+        cron: Option<String>,
         /// Due times up to here are owed to nobody.
         cursor: UnixMs,
     },
@@ -77,11 +79,13 @@ pub enum Event {
         from: UnixMs,
         /// The due time; of a run the last one.
         due: UnixMs,
+        /// How many due times these are.
+        count: u32,
         /// Why it was skipped, if it was.
         skipped: Option<String>,
         /// What was enqueued, if it was fired.
         task: Option<TaskId>,
-        /// Who asked.
+        /// Who asked; empty when an edit gave them up.
         node: String,
     },
     /// The store refused a commit: another node was faster, or it came too early.

@@ -1,5 +1,5 @@
-//! What users do during a run: deploy a function, put a schedule in, enqueue tasks. All through real HTTP,
-//! at whichever node answers.
+//! What users do during a run: deploy a function, put schedules in, edit one of them again and again, enqueue
+//! tasks. All through real HTTP, at whichever node answers.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use beatmesh_node::queue::task::TaskId;
 use hyper::{Method, StatusCode};
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::history::{Event, History};
@@ -16,6 +16,12 @@ use crate::world::client::send;
 
 /// The schedule that every run has: due each second, and no due time may be skipped.
 pub const SCHEDULE: &str = "every-second";
+
+/// The schedule that is edited, paused, resumed and deleted during the run.
+const EDITED: &str = "edited";
+
+/// Its due times, one after the other: texts that T1 can count.
+const TIMES: [&str; 3] = ["* * * * * *", "*/2 * * * * *", "*/3 * * * * *"];
 
 /// The function that everything runs.
 const FUNCTION: &str = "work";
@@ -25,6 +31,10 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Milliseconds between two tasks.
 const PACE_MS: std::ops::Range<u64> = 100..600;
+
+/// Milliseconds between two edits of one user: some must fall between a due time and its late firing after a
+/// crash of the Beat.
+const EDIT_PACE_MS: std::ops::Range<u64> = 50..700;
 
 /// Acts as the users until `until`, counted from the world's start.
 ///
@@ -52,11 +62,57 @@ pub async fn run(
     let schedule = json!({ "cron": "* * * * * *", "function": FUNCTION, "misfire": "fire_all" });
     put(pick(&mut dice), &format!("/v1/schedules/{SCHEDULE}"), &schedule).await?;
 
-    let mut count = 0;
-    while turmoil::sim_elapsed().is_some_and(|now| now < until) {
-        tokio::time::sleep(Duration::from_millis(dice.random_range(PACE_MS))).await;
-        count += 1;
-        enqueue(&nodes, &mut dice, &history, count).await?;
+    // Two users: while one waits for a node that has died, the other goes on.
+    let [one, other] = [dice.random(), dice.random()].map(StdRng::seed_from_u64);
+    let editing = edit_all_along(&nodes, one, until);
+    let editing_too = edit_all_along(&nodes, other, until);
+    let enqueueing = async {
+        let mut count = 0;
+        while is_before(until) {
+            tokio::time::sleep(Duration::from_millis(dice.random_range(PACE_MS))).await;
+            count += 1;
+            enqueue(&nodes, &mut dice, &history, count).await?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(enqueueing, editing, editing_too).map(drop)
+}
+
+fn is_before(until: Duration) -> bool {
+    turmoil::sim_elapsed().is_some_and(|now| now < until)
+}
+
+/// Edits one schedule in every way at random moments. Whether an edit was made is judged by the store's
+/// history: a node in trouble may not know.
+async fn edit_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> anyhow::Result<()> {
+    let path = format!("/v1/schedules/{EDITED}");
+    while is_before(until) {
+        tokio::time::sleep(Duration::from_millis(dice.random_range(EDIT_PACE_MS))).await;
+        let node = nodes[dice.random_range(0..nodes.len())];
+        let (method, path, body) = match dice.random_range(0..10) {
+            0..=3 => {
+                let cron = TIMES[dice.random_range(0..TIMES.len())];
+                // Another input is an edit that keeps the times.
+                let input = dice.random_range(0..3);
+                let definition =
+                    json!({ "cron": cron, "function": FUNCTION, "misfire": "fire_all", "input": input });
+                (Method::PUT, path.clone(), definition.to_string())
+            }
+            4 | 5 => (Method::POST, format!("{path}/pause"), String::new()),
+            6..=8 => (Method::POST, format!("{path}/resume"), String::new()),
+            _ => (Method::DELETE, path.clone(), String::new()),
+        };
+        match send(node, method.clone(), &path, &[], body).await {
+            Ok((
+                StatusCode::OK
+                | StatusCode::NO_CONTENT
+                | StatusCode::NOT_FOUND
+                | StatusCode::SERVICE_UNAVAILABLE,
+                _,
+            ))
+            | Err(_) => {}
+            Ok((status, answer)) => bail!("{method} {path}: {status}: {answer}"),
+        }
     }
     Ok(())
 }

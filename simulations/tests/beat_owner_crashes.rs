@@ -43,6 +43,15 @@ fn without_the_cursor_comparison_t1_turns_red() {
     assert!(violation.property.starts_with("T1"), "{violation:?}");
 }
 
+/// One seed in two was measured: an edit must come between a due time and its late firing.
+#[test]
+fn without_the_lines_that_edits_leave_t1_turns_red() {
+    let without = Guards::without(Guard::EditsLeaveLines);
+    let caught = (0..20).find_map(|seed| run(seed, without).violations.into_iter().next());
+    let violation = caught.expect("due times that vanish in an edit must not pass");
+    assert!(violation.property.starts_with("T1"), "{violation:?}");
+}
+
 #[test]
 fn a_seed_decides_faults_names_and_what_is_asked_for() {
     let told = |outcome: &Outcome| {

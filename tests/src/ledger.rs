@@ -73,13 +73,26 @@ pub fn time(text: &Value) -> i64 {
     text.parse::<jiff::Timestamp>().unwrap_or_else(|error| panic!("{text}: {error}")).as_millisecond()
 }
 
+/// From when on due times are owed, as the answer to a schedule's creation, edit or resumption says. A due
+/// time that was decided before the answer was written is behind it already.
+///
+/// # Panics
+/// When the answer is not a schedule's.
+#[must_use]
+pub fn owed_since(answer: &Value) -> i64 {
+    time(&answer["cursor"])
+}
+
 /// Asserts that the ledger holds every due time of a schedule that is due every `period` milliseconds,
-/// from its first line to its last, each fired exactly once and on time or late, never early.
+/// from the first one after `since` to the last line, each fired exactly once and on time or late, never
+/// early.
 ///
 /// # Panics
 /// When it does not.
-pub fn assert_complete(ticks: &[Tick], period: i64) {
+pub fn assert_complete(ticks: &[Tick], since: i64, period: i64) {
     assert!(!ticks.is_empty(), "the ledger is empty");
+    let first = (since.div_euclid(period) + 1) * period;
+    assert!(ticks[0].due <= first, "due at {first} and not in the ledger, which begins with {:?}", ticks[0]);
     let skipped: Vec<_> = ticks.iter().filter(|tick| tick.state != "fired").collect();
     assert!(skipped.is_empty(), "skipped: {skipped:#?}");
     for tick in ticks {
@@ -136,4 +149,34 @@ pub async fn assert_executed(client: &Client, ticks: &[Tick], side: &SideFile) -
     let stray: Vec<_> = runs.keys().filter(|due| **due < ours.last().copied().unwrap_or(0)).collect();
     assert!(stray.is_empty(), "executed but not in the ledger: {stray:?}");
     again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fired(due: i64) -> Tick {
+        let (state, task, node) = ("fired".to_owned(), Some(due.to_string()), "n".to_owned());
+        Tick { due, state, reason: None, task, node, lateness: 3, count: 1 }
+    }
+
+    #[test]
+    fn a_ledger_from_the_first_owed_due_time_on_is_complete() {
+        let ticks = [2_000, 3_000].map(fired);
+        assert_complete(&ticks, 1_000, 1_000);
+        assert_complete(&ticks, 1_999, 1_000);
+        assert_complete(&ticks, 2_000, 1_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "due at 2000 and not in the ledger")]
+    fn a_due_time_that_is_missing_at_the_beginning_is_found() {
+        assert_complete(&[3_000, 4_000].map(fired), 1_999, 1_000);
+    }
+
+    #[test]
+    #[should_panic(expected = "a gap or a repetition")]
+    fn a_due_time_that_is_missing_in_the_middle_is_found() {
+        assert_complete(&[2_000, 4_000].map(fired), 1_999, 1_000);
+    }
 }

@@ -6,12 +6,12 @@ use beatmesh_tests::figures::{from_env, summary};
 use beatmesh_tests::{SideFile, Signal, TestMesh, ledger, until_some};
 use serde_json::json;
 
-/// Every second, and every missed due time is owed.
-async fn start_ticking(mesh: &TestMesh, side: &SideFile) {
+/// Every second, and every missed due time is owed. Answers from when on.
+async fn start_ticking(mesh: &TestMesh, side: &SideFile) -> i64 {
     mesh.client(0).deploy("note", &side.function(&ledger::recording(side))).await;
     let definition =
         json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
-    mesh.client(0).put("/v1/schedules/tick", &definition).await.ok();
+    ledger::owed_since(&mesh.client(0).put("/v1/schedules/tick", &definition).await.ok().json())
 }
 
 /// Waits until the ledger, as the node with this index has it, reaches past now.
@@ -40,7 +40,7 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
     let kills = from_env("BEATMESH_KILLS", 20);
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    start_ticking(&mesh, &side).await;
+    let since = start_ticking(&mesh, &side).await;
     let mut takeovers = Vec::new();
     let mut away: Option<usize> = None;
     let mut killed = std::collections::BTreeMap::<String, u32>::new();
@@ -81,7 +81,7 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
     }
     let ticks = caught_up(&mesh, 0).await;
     mesh.client(0).post("/v1/schedules/tick/pause", "").await.ok();
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     all_executed(&mesh, 0, &ticks).await;
     let again = ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
     let lateness: Vec<i64> = ticks.iter().map(|tick| tick.lateness).collect();
@@ -99,7 +99,7 @@ async fn every_due_time_is_fired_and_executed_once_however_often_the_beat_is_kil
 async fn a_beat_that_stands_still_and_goes_on_fires_nothing_twice() {
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    start_ticking(&mesh, &side).await;
+    let since = start_ticking(&mesh, &side).await;
     let rounds = from_env("BEATMESH_STOPS", 4);
     for round in 0..rounds {
         let beat = mesh.beat_seen_by(0).await;
@@ -122,7 +122,7 @@ async fn a_beat_that_stands_still_and_goes_on_fires_nothing_twice() {
         caught_up(&mesh, witness).await;
     }
     let ticks = caught_up(&mesh, 0).await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     all_executed(&mesh, 0, &ticks).await;
     let again = ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
     let lateness: Vec<i64> = ticks.iter().map(|tick| tick.lateness).collect();
@@ -136,7 +136,7 @@ async fn a_beat_that_stands_still_and_goes_on_fires_nothing_twice() {
 async fn when_all_nodes_stand_still_the_missed_due_times_are_fired_once_afterwards() {
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    start_ticking(&mesh, &side).await;
+    let since = start_ticking(&mesh, &side).await;
     caught_up(&mesh, 0).await;
     for node in &mesh.nodes {
         node.signal(Signal::Stop);
@@ -148,7 +148,7 @@ async fn when_all_nodes_stand_still_the_missed_due_times_are_fired_once_afterwar
     }
     mesh.until_formed().await;
     let ticks = caught_up(&mesh, 1).await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     all_executed(&mesh, 1, &ticks).await;
     ledger::assert_executed(&mesh.client(1), &ticks, &side).await;
     mesh.assert_well().await;
@@ -158,7 +158,7 @@ async fn when_all_nodes_stand_still_the_missed_due_times_are_fired_once_afterwar
 async fn a_beat_that_leaves_gracefully_leaves_no_gap_behind() {
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    start_ticking(&mesh, &side).await;
+    let since = start_ticking(&mesh, &side).await;
     let mut leaves = Vec::new();
     for _ in 0..3 {
         let beat = mesh.beat_seen_by(0).await;
@@ -171,7 +171,7 @@ async fn a_beat_that_leaves_gracefully_leaves_no_gap_behind() {
         mesh.until_formed().await;
     }
     let ticks = caught_up(&mesh, 0).await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     all_executed(&mesh, 0, &ticks).await;
     ledger::assert_executed(&mesh.client(0), &ticks, &side).await;
     println!("lateness of ticks around a graceful leave of the Beat: {}", summary(&leaves));
@@ -181,7 +181,7 @@ async fn a_beat_that_leaves_gracefully_leaves_no_gap_behind() {
 async fn a_mesh_that_was_down_fires_what_it_missed_when_it_is_back() {
     let mut mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");
-    start_ticking(&mesh, &side).await;
+    let since = start_ticking(&mesh, &side).await;
     caught_up(&mesh, 0).await;
     for node in &mut mesh.nodes {
         node.kill();
@@ -192,7 +192,7 @@ async fn a_mesh_that_was_down_fires_what_it_missed_when_it_is_back() {
         node.restart();
     }
     let ticks = caught_up(&mesh, 1).await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     all_executed(&mesh, 1, &ticks).await;
     let again = ledger::assert_executed(&mesh.client(1), &ticks, &side).await;
     println!("executions again after a lost lease: {again}");

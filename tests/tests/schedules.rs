@@ -24,17 +24,18 @@ async fn a_schedule_with_seconds_fires_on_the_second_and_the_ledger_shows_it_on_
     let shown = put(&mesh.client(1), "tick", &every(1, "note")).await;
     assert_eq!((&shown["changed"], &shown["enabled"]), (&json!(true), &json!(true)), "{shown:#}");
     assert_eq!(shown["definition"]["timezone"], "UTC");
+    let since = ledger::owed_since(&shown);
     assert!(ledger::time(&shown["next"]) > ledger::time(&shown["cursor"]));
-    put(&mesh.client(2), "tick-two", &every(2, "note")).await;
+    let since_two = ledger::owed_since(&put(&mesh.client(2), "tick-two", &every(2, "note")).await);
     until_ticks(&mesh.client(0), "tick", 6).await;
     let ticks = ledger::read(&mesh.client(0), "tick").await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     let other = ledger::read(&mesh.client(2), "tick").await;
-    ledger::assert_complete(&other, 1_000);
+    ledger::assert_complete(&other, since, 1_000);
     assert_eq!(other[0].due, ticks[0].due);
     let beat = mesh.beat_seen_by(0).await;
     assert!(ticks.iter().all(|tick| tick.node == mesh.nodes[beat].name()), "{ticks:#?}");
-    ledger::assert_complete(&until_ticks(&mesh.client(1), "tick-two", 3).await, 2_000);
+    ledger::assert_complete(&until_ticks(&mesh.client(1), "tick-two", 3).await, since_two, 2_000);
     // Its task knows where it comes from.
     let task = ticks[0].task.as_ref().unwrap();
     let record = mesh.client(1).finished(task).await;
@@ -74,11 +75,11 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let during = ledger::read(&mesh.client(0), "tick").await;
     assert_eq!(during.len(), before.len(), "it fired while it was paused: {during:#?}");
-    mesh.client(0).post("/v1/schedules/tick/resume", "").await.ok();
+    let answer = mesh.client(0).post("/v1/schedules/tick/resume", "").await.ok().json();
     let resumed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
     let after = until_ticks(&mesh.client(0), "tick", before.len() + 2).await;
     let fresh = &after[before.len()..];
-    ledger::assert_complete(fresh, 1_000);
+    ledger::assert_complete(fresh, ledger::owed_since(&answer), 1_000);
     assert!(fresh[0].due > resumed - 1_000, "due times of the pause are owed to nobody: {fresh:#?}");
 }
 

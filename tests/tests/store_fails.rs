@@ -1,4 +1,4 @@
-//! A full disk, a locked file: 503, calls go on, and all is well again by itself.
+//! A full disk, a locked file, a file that is gone: 503, calls go on, and all is well again by itself.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,12 +9,14 @@ use beatmesh_tests::side_file::builtin;
 use beatmesh_tests::{Client, NodeSpec, Scratch, TestMesh, ledger, until};
 use serde_json::json;
 
-async fn tick(mesh: &TestMesh) {
+/// A schedule that is due every second; answers from when on.
+async fn tick(mesh: &TestMesh) -> i64 {
     mesh.client(0).deploy("echo", &builtin("echo")).await;
     let every =
         json!({"cron": "* * * * * *", "function": "echo", "misfire": "fire_all", "misfire_cap": 1000});
-    mesh.client(0).put("/v1/schedules/tick", &every).await.ok();
+    let since = ledger::owed_since(&mesh.client(0).put("/v1/schedules/tick", &every).await.ok().json());
     ledger::until_ticks(&mesh.client(0), "tick", 2).await;
+    since
 }
 
 /// Changes are refused with 503 and a time to come back; calls are answered all the same.
@@ -37,8 +39,8 @@ async fn assert_read_only(client: &Client) {
     }
 }
 
-/// Everything works again, and no due time was lost.
-async fn assert_recovered(mesh: &mut TestMesh) {
+/// Everything works again, and no due time since the schedule was made was lost.
+async fn assert_recovered(mesh: &mut TestMesh, since: i64) {
     let client = mesh.client(0);
     let begin = std::time::Instant::now();
     let look = async || client.post("/v1/functions/echo/tasks", "x").await.status;
@@ -53,7 +55,7 @@ async fn assert_recovered(mesh: &mut TestMesh) {
     let look = async || ledger::read(&client, "tick").await;
     let reached = |ticks: &Vec<ledger::Tick>| ticks.last().is_some_and(|tick| tick.due > now);
     let ticks = until("the ledger goes on", Duration::from_secs(20), look, reached).await;
-    ledger::assert_complete(&ticks, 1_000);
+    ledger::assert_complete(&ticks, since, 1_000);
     println!("the latest tick was {} ms late", ticks.iter().map(|tick| tick.lateness).max().unwrap());
     mesh.until_formed().await;
     mesh.assert_well().await;
@@ -89,13 +91,13 @@ impl Drop for Lock {
 #[tokio::test]
 async fn a_locked_file_is_503_and_calls_go_on_and_all_is_well_when_the_lock_goes() {
     let mut mesh = TestMesh::start(2).await;
-    tick(&mesh).await;
+    let since = tick(&mesh).await;
     for how in ["IMMEDIATE", "EXCLUSIVE"] {
         let lock = Lock::take(&mesh.dir.join("mesh.db"), how, &mesh.dir.join(&format!("locked-{how}")));
         assert_read_only(&mesh.client(0)).await;
         assert_read_only(&mesh.client(1)).await;
         drop(lock);
-        assert_recovered(&mut mesh).await;
+        assert_recovered(&mut mesh, since).await;
     }
 }
 
@@ -133,7 +135,7 @@ async fn a_full_disk_is_503_and_calls_go_on_and_all_is_well_when_there_is_room()
     let nodes = vec![start("node-1"), start("node-2")];
     let mut mesh = TestMesh { nodes, dir };
     mesh.until_formed().await;
-    tick(&mesh).await;
+    let since = tick(&mesh).await;
     // To the last byte, while the store writes every second.
     let ballast = disk.0.join("ballast");
     let fill = || {
@@ -151,7 +153,30 @@ async fn a_full_disk_is_503_and_calls_go_on_and_all_is_well_when_there_is_room()
     assert_read_only(&mesh.client(0)).await;
     assert_read_only(&mesh.client(1)).await;
     std::fs::remove_file(&ballast).unwrap();
-    assert_recovered(&mut mesh).await;
+    assert_recovered(&mut mesh, since).await;
     drop(mesh.nodes.drain(..));
     drop(disk);
+}
+
+/// The database file and what SQLite keeps beside it.
+fn move_database(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for name in ["mesh.db", "mesh.db-wal", "mesh.db-shm"] {
+        if from.join(name).exists() {
+            std::fs::rename(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_taken_away_is_503_and_calls_go_on_and_all_is_well_when_it_is_back() {
+    let mut mesh = TestMesh::start(2).await;
+    let since = tick(&mesh).await;
+    let (home, aside) = (mesh.dir.path().to_owned(), mesh.dir.join("aside"));
+    move_database(&home, &aside);
+    assert_read_only(&mesh.client(0)).await;
+    assert_read_only(&mesh.client(1)).await;
+    assert!(!home.join("mesh.db").exists(), "nobody makes an empty one in its place");
+    move_database(&aside, &home);
+    assert_recovered(&mut mesh, since).await;
 }

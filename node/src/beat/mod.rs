@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`timetable`] | a cron text in a time zone, as due times |
 //! | [`pending`] | which passed due times fire and which are skipped |
+//! | [`fence`] | what an edit makes of a schedule's cursor, and which due times it gives up |
 //! | [`plan`] | who acts when; the state machine |
 //! | [`driver`] | the loop around a plan; the only file here that does IO |
 //!
@@ -53,6 +54,7 @@
 //! for passed and future due times in one commit, and checking the first alone would fire early.
 
 pub mod driver;
+pub mod fence;
 pub mod pending;
 pub mod plan;
 pub mod timetable;

@@ -10,6 +10,8 @@
 //! - everything else (`*/30 * * * *`, and also the list `0 2,14 * * *`) follows the wall clock: what is
 //!   jumped over does not happen, what comes twice happens twice.
 
+mod passed;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
+pub use passed::Passed;
 
 /// The due times of one cron text in one time zone. Costs about 6 KB: share it, see [`Timetables`].
 #[derive(Clone)]

@@ -31,7 +31,8 @@ pub struct ScheduleState {
     pub revision: u64,
     /// Nothing commits while false.
     pub enabled: bool,
-    /// The greatest due time that was fired or skipped; at first, when the schedule was made.
+    /// The greatest due time that was fired or skipped, or the moment from which on due times are owed:
+    /// when the schedule was made, got other times, or was resumed.
     pub cursor: UnixMs,
 }
 
@@ -69,6 +70,12 @@ pub enum SkipReason {
     PastGrace,
     /// The task of an earlier firing had not ended.
     Overlap,
+    /// It had passed undecided when the schedule was paused.
+    Paused,
+    /// It had passed undecided when the schedule got other times.
+    Edited,
+    /// It had passed undecided when the schedule was deleted.
+    Deleted,
 }
 
 impl SkipReason {
@@ -80,6 +87,9 @@ impl SkipReason {
             Self::OverMisfireCap => "over_misfire_cap",
             Self::PastGrace => "past_grace",
             Self::Overlap => "overlap",
+            Self::Paused => "paused",
+            Self::Edited => "edited",
+            Self::Deleted => "deleted",
         }
     }
 }
@@ -182,7 +192,7 @@ pub struct TickRecord {
     pub from: UnixMs,
     /// How many due times the line stands for.
     pub count: u32,
-    /// The schedule's revision.
+    /// The schedule's revision whose due times these are.
     pub revision: u64,
     /// Why it was not fired, if it was not.
     pub skipped: Option<String>,
@@ -190,7 +200,7 @@ pub struct TickRecord {
     pub task: Option<TaskId>,
     /// When, by the store's clock.
     pub committed_at: UnixMs,
-    /// Who committed it.
+    /// Who committed it; empty when an edit did.
     pub node: String,
 }
 

@@ -5,6 +5,7 @@
 mod closing;
 mod full_disk;
 mod locked;
+mod moved;
 mod odd_rows;
 mod opening;
 mod processes;

@@ -1,15 +1,18 @@
-//! T1: a due tick is decided at most once, and once it is due and the mesh is at rest, it is decided.
+//! T1: a due tick is decided at most once, and once it is due and the mesh is at rest, it is decided; nothing
+//! is decided that is not owed.
 //!
 //! Judged by the history, not by the ledger: a store that overwrote a line would hide the double. The due
-//! times themselves come from counting seconds, not from the product's timetable.
+//! times themselves come from counting seconds between edits, not from the product's timetable or cursor:
+//! what is due while a schedule is enabled is owed, also when an edit takes it away a moment later.
 
 use std::collections::BTreeMap;
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::queue::tick::EARLIEST_MS;
 
 use super::{Evidence, Property, Violation};
-use crate::history::Event;
+use crate::history::{Event, Record};
 
 /// This file's property.
 pub const PROPERTY: Property = Property { name: "T1 every due time is decided once", check };
@@ -17,27 +20,69 @@ pub const PROPERTY: Property = Property { name: "T1 every due time is decided on
 /// Due times are whole seconds.
 const SECOND_MS: i64 = 1_000;
 
+/// What a schedule owes from one edit to the next.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    revision: u64,
+    /// Due times after this one.
+    from: UnixMs,
+    /// Up to this one.
+    until: UnixMs,
+    is_enabled: bool,
+    /// It is due when the milliseconds since 1970 are a multiple of this.
+    period_ms: i64,
+}
+
+impl Terms {
+    fn due_times(&self, until: UnixMs) -> impl Iterator<Item = UnixMs> + use<> {
+        let first = (self.from.0.div_euclid(self.period_ms) + 1) * self.period_ms;
+        let last = if self.is_enabled { self.until.min(until).0 } else { i64::MIN };
+        (first..=last).step_by(self.period_ms as usize).map(UnixMs)
+    }
+
+    /// A due time of these terms, or one that was fired a little early before their end.
+    fn owe(&self, due: UnixMs) -> bool {
+        let until = self.until.0.saturating_add(EARLIEST_MS);
+        self.is_enabled && due.0 % self.period_ms == 0 && due > self.from && due.0 <= until
+    }
+}
+
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let terms = match terms_of(evidence.history) {
+        Ok(terms) => terms,
+        Err(violation) => return vec![violation],
+    };
     let mut violations = Vec::new();
-    let mut decided: BTreeMap<(ScheduleName, UnixMs), String> = BTreeMap::new();
+    let mut decided: BTreeMap<(&ScheduleName, UnixMs), &str> = BTreeMap::new();
     for record in evidence.history {
-        let Event::TickCommitted { schedule, from, due, node, .. } = &record.event else { continue };
-        for due in (from.0..=due.0).step_by(SECOND_MS as usize).map(UnixMs) {
-            if let Some(before) = decided.insert((schedule.clone(), due), node.clone()) {
+        let Event::TickCommitted { schedule, revision, from, due, count, node, .. } = &record.event else {
+            continue;
+        };
+        let of_schedule = terms.get(schedule).map_or(&[][..], Vec::as_slice);
+        let period_ms = of_schedule.iter().find(|terms| terms.revision == *revision).map(|t| t.period_ms);
+        let run: Vec<_> =
+            (from.0..=due.0).step_by(period_ms.unwrap_or(SECOND_MS) as usize).map(UnixMs).collect();
+        if period_ms.is_none() || run.last() != Some(due) || run.len() != *count as usize {
+            let what = format!("{schedule} from {} to {} are not {count} due times", from.0, due.0);
+            violations.push(Violation::at(record.at, what));
+        }
+        for due in run {
+            if !of_schedule.iter().any(|terms| terms.owe(due)) {
+                let what = format!("{schedule} due at {} was decided by {node} and is owed to nobody", due.0);
+                violations.push(Violation::at(record.at, what));
+            }
+            if let Some(before) = decided.insert((schedule, due), node) {
                 let what = format!("{schedule} due at {} was decided by {before} and again by {node}", due.0);
                 violations.push(Violation::at(record.at, what));
             }
         }
     }
-    for schedule in evidence.every_second {
-        let owed = owed_since(evidence, schedule);
-        let Some(since) = owed else {
-            violations.push(Violation::at_the_end(format!("{schedule} was never put in")));
-            continue;
-        };
-        let first = (since.0.div_euclid(SECOND_MS) + 1) * SECOND_MS;
-        for due in (first..=evidence.settled.0).step_by(SECOND_MS as usize).map(UnixMs) {
-            if !decided.contains_key(&(schedule.clone(), due)) {
+    for schedule in evidence.every_second.iter().filter(|schedule| !terms.contains_key(schedule)) {
+        violations.push(Violation::at_the_end(format!("{schedule} was never put in")));
+    }
+    for (schedule, terms) in &terms {
+        for due in terms.iter().flat_map(|terms| terms.due_times(evidence.settled)) {
+            if !decided.contains_key(&(*schedule, due)) {
                 let what = format!("{schedule} due at {} was neither fired nor skipped", due.0);
                 violations.push(Violation::at_the_end(what));
             }
@@ -46,10 +91,32 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Due times after this are owed: the cursor that the schedule was put in with.
-fn owed_since(evidence: &Evidence<'_>, wanted: &ScheduleName) -> Option<UnixMs> {
-    evidence.history.iter().find_map(|record| match &record.event {
-        Event::Fenced { schedule, cursor, .. } if schedule == wanted => Some(*cursor),
-        _ => None,
-    })
+/// What each schedule owed when, by its edits.
+fn terms_of(history: &[Record]) -> Result<BTreeMap<&ScheduleName, Vec<Terms>>, Violation> {
+    let mut all: BTreeMap<&ScheduleName, Vec<Terms>> = BTreeMap::new();
+    for record in history {
+        let Event::Fenced { schedule, revision, enabled, cron, .. } = &record.event else { continue };
+        let period_ms = match cron {
+            Some(cron) => period_ms(cron).ok_or_else(|| {
+                Violation::at(record.at, format!("{schedule}: `{cron}` cannot be counted by this check"))
+            })?,
+            None => SECOND_MS,
+        };
+        let terms = all.entry(schedule).or_default();
+        if let Some(last) = terms.last_mut() {
+            last.until = record.at;
+        }
+        let (from, until) = (record.at, UnixMs(i64::MAX));
+        terms.push(Terms { revision: *revision, from, until, is_enabled: *enabled, period_ms });
+    }
+    Ok(all)
+}
+
+/// Of texts that are due every so many seconds of a minute.
+fn period_ms(cron: &str) -> Option<i64> {
+    let seconds = match cron.strip_suffix(" * * * * *")? {
+        "*" => 1,
+        step => step.strip_prefix("*/")?.parse().ok().filter(|step| *step > 0 && 60 % step == 0)?,
+    };
+    Some(seconds * SECOND_MS)
 }

@@ -1,5 +1,5 @@
-//! T2: cursor, ledger and tasks never disagree: the cursor is the greatest due time decided, and a due
-//! time was fired exactly when its task existed.
+//! T2: cursor, ledger and tasks never disagree: the cursor is the greatest due time decided, or where the last
+//! edit put it, and a due time was fired exactly when its task existed.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::{Origin, TaskId};
 
 use super::{Evidence, Property, Violation};
+use crate::history::Event;
 
 /// This file's property.
 pub const PROPERTY: Property = Property { name: "T2 cursor and ledger agree", check };
@@ -19,8 +20,12 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     for state in store.all_schedules() {
         let name = &state.schedule;
         let last = store.ledger(name).map(|tick| tick.due).max();
-        if last.is_some_and(|last| last != state.cursor) {
-            wrong.push(format!("{name}: the cursor is at {}, the ledger ends at {last:?}", state.cursor.0));
+        let fenced = fenced_at(evidence, name);
+        if last.max(fenced) != Some(state.cursor) {
+            wrong.push(format!(
+                "{name}: the cursor is at {}, the ledger ends at {last:?}, the last edit put it to {fenced:?}",
+                state.cursor.0
+            ));
         }
         for tick in store.ledger(name) {
             match (tick.task, &tick.skipped) {
@@ -43,4 +48,12 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         }
     }
     wrong.into_iter().map(Violation::at_the_end).collect()
+}
+
+/// Where the last edit of a schedule put its cursor.
+fn fenced_at(evidence: &Evidence<'_>, wanted: &ScheduleName) -> Option<UnixMs> {
+    evidence.history.iter().rev().find_map(|record| match &record.event {
+        Event::Fenced { schedule, cursor, .. } if schedule == wanted => Some(*cursor),
+        _ => None,
+    })
 }

@@ -1,13 +1,15 @@
 //! A claim is exclusive, whoever else claims.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::given::{LONG, claimant, done, task};
 use super::{FOREVER, Subject};
-use crate::queue::TaskFilter;
+use crate::catalogue::name::QueueName;
 use crate::queue::task::{Attempt, NewTask, TaskState};
+use crate::queue::{Claimant, TaskFilter};
 
 /// Many claimants empty a queue together: every task goes to one of them.
 pub async fn competing_claimants_get_every_task_once(subject: &dyn Subject) {
@@ -62,4 +64,27 @@ pub async fn a_claim_takes_no_more_than_asked_and_tells_all(subject: &dyn Subjec
     assert!(kept.started_at.expect("it has begun") >= kept.created_at);
     nodes[1].end(given.id, claimed.attempt, done()).await;
     assert_eq!(nodes[1].claim(8, LONG).await.len(), 1, "the other one, and nothing that has ended");
+}
+
+/// Anybody may name a queue: that others fill queues with earlier names must not keep one from its turn.
+pub async fn a_queue_gets_its_turn_however_many_have_earlier_names(subject: &dyn Subject) {
+    const QUEUES: usize = 600;
+    let nodes = subject.fresh(FOREVER).await;
+    let of = |queue: QueueName| NewTask { queue, ..task() };
+    let late = nodes[0].enqueue(of("zzz".parse().expect("a name"))).await;
+    subject.pass(Duration::from_millis(5)).await;
+    let early: Vec<QueueName> = (0..QUEUES).map(|n| format!("q{n:03}").parse().expect("a name")).collect();
+    nodes[0].queue.enqueue(early.iter().cloned().map(of).collect()).await.expect("enqueued");
+    let who = Claimant { node: "worker".to_owned(), queues: Vec::new() };
+    for turn in 0..8 {
+        let node = &nodes[turn % nodes.len()];
+        let claimed = node.queue.claim(&who, 1, LONG).await.expect("claimed").remove(0);
+        if claimed.id == late {
+            return;
+        }
+        // Its queue never runs dry.
+        let queue = node.task(claimed.id).await.queue;
+        node.enqueue(of(queue)).await;
+    }
+    panic!("the oldest task has not had its turn");
 }

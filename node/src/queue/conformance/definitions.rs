@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::given::{every_second, every_second_with, noop};
+use super::given::{noop, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Subject};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, ScheduleName};
@@ -32,7 +32,7 @@ pub async fn every_edit_takes_a_higher_revision_and_an_equal_one_changes_nothing
     let (second, changed) = nodes[1].catalogue.put_function(&f, &echo(), None).await.expect("stored");
     assert!(changed && second.revision > first.revision);
     let (schedule, changed) =
-        nodes[2].catalogue.put_schedule(&s, &every_second(), None).await.expect("stored");
+        nodes[2].catalogue.put_schedule(&s, &on_leap_days(), None).await.expect("stored");
     assert!(changed && schedule.enabled && schedule.revision > second.revision);
     assert_eq!(schedule.times_revision, schedule.revision);
 
@@ -63,12 +63,12 @@ pub async fn an_edit_of_another_revision_is_refused(subject: &dyn Subject) {
     assert_eq!(catalogue.delete_function(&f, Some(at + 1)).await, Err(conflict(at)));
     let at = catalogue.put_function(&f, &echo(), Some(at)).await.expect("edited").0.revision;
 
-    assert_eq!(catalogue.put_schedule(&s, &every_second(), Some(at)).await, Err(conflict(0)));
-    let first = catalogue.put_schedule(&s, &every_second(), Some(0)).await.expect("created").0.revision;
-    assert_eq!(catalogue.put_schedule(&s, &every_second_with(1), Some(0)).await, Err(conflict(first)));
-    assert_eq!(catalogue.put_schedule(&s, &every_second(), Some(0)).await, Err(conflict(first)));
+    assert_eq!(catalogue.put_schedule(&s, &on_leap_days(), Some(at)).await, Err(conflict(0)));
+    let first = catalogue.put_schedule(&s, &on_leap_days(), Some(0)).await.expect("created").0.revision;
+    assert_eq!(catalogue.put_schedule(&s, &on_leap_days_with(1), Some(0)).await, Err(conflict(first)));
+    assert_eq!(catalogue.put_schedule(&s, &on_leap_days(), Some(0)).await, Err(conflict(first)));
     assert_eq!(catalogue.delete_schedule(&s, Some(at)).await, Err(conflict(first)));
-    let second = catalogue.put_schedule(&s, &every_second_with(1), Some(first)).await.expect("edited").0;
+    let second = catalogue.put_schedule(&s, &on_leap_days_with(1), Some(first)).await.expect("edited").0;
     let read = nodes[1].catalogue.read().await.expect("read");
     assert_eq!(read.schedules[&s], second, "no refused edit has left a trace");
     assert_eq!(read.revision, second.revision);
@@ -83,7 +83,7 @@ pub async fn of_two_edits_of_one_revision_one_wins(subject: &dyn Subject) {
     nodes[0].catalogue.put_function(&f, &noop(), None).await.expect("stored");
     let mut at = 0;
     for round in 0..8_u64 {
-        let definitions: Vec<_> = (0..6).map(|n| every_second_with(100 * round + n)).collect();
+        let definitions: Vec<_> = (0..6).map(|n| on_leap_days_with(100 * round + n)).collect();
         let edits = definitions.iter().zip(nodes.iter().cycle());
         let edits = edits.map(|(definition, node)| node.catalogue.put_schedule(&s, definition, Some(at)));
         let outcomes = join_all(edits).await;
@@ -103,13 +103,13 @@ pub async fn of_two_edits_of_one_revision_one_wins(subject: &dyn Subject) {
 pub async fn a_function_in_use_stays(subject: &dyn Subject) {
     let nodes = subject.fresh(FOREVER).await;
     let (f, s) = names();
-    let missing = nodes[0].catalogue.put_schedule(&s, &every_second(), None).await;
+    let missing = nodes[0].catalogue.put_schedule(&s, &on_leap_days(), None).await;
     assert_eq!(missing, Err(EditError::NotFound { what: "function", name: "f".to_owned() }));
     assert!(nodes[0].queue.schedule_states().await.expect("read").is_empty());
     for round in 0..6 {
         nodes[0].catalogue.put_function(&f, &noop(), None).await.expect("stored");
         // Both at once: whichever comes first makes the other impossible.
-        let definition = every_second_with(round);
+        let definition = on_leap_days_with(round);
         let (made, deleted) = tokio::join!(
             nodes[1].catalogue.put_schedule(&s, &definition, None),
             nodes[2].catalogue.delete_function(&f, None)

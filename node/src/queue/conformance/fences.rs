@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::given::{commit, deciding, every_second, every_second_with, fire};
+use super::given::{commit, deciding, fire, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Node, Subject};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
@@ -46,7 +46,7 @@ pub async fn after_an_edit_no_tick_of_the_old_revision_commits(subject: &dyn Sub
             for _ in 0..round {
                 tokio::task::yield_now().await;
             }
-            let edit = nodes[1].catalogue.put_schedule(&name, &every_second_with(round), None).await;
+            let edit = nodes[1].catalogue.put_schedule(&name, &on_leap_days_with(round), None).await;
             let (entry, _) = edit.expect("edited");
             edited.set(true);
             let old = |lines: Vec<crate::queue::tick::TickRecord>| {
@@ -78,14 +78,14 @@ pub async fn an_edit_that_keeps_the_times_keeps_the_cursor(subject: &dyn Subject
     subject.pass(Duration::from_millis(40)).await;
     let state = nodes[0].standing(&entry.name).await;
     let (edited, changed) =
-        nodes[1].catalogue.put_schedule(&entry.name, &every_second_with(1), None).await.expect("edited");
+        nodes[1].catalogue.put_schedule(&entry.name, &on_leap_days_with(1), None).await.expect("edited");
     assert!(changed && edited.revision > entry.revision);
     assert_eq!(edited.times_revision, entry.times_revision);
     let now = nodes[2].standing(&entry.name).await;
     assert_eq!((now.cursor, now.revision), (state.cursor, edited.revision));
     // An equal definition is no edit.
     let (same, changed) =
-        nodes[1].catalogue.put_schedule(&entry.name, &every_second_with(1), None).await.expect("edited");
+        nodes[1].catalogue.put_schedule(&entry.name, &on_leap_days_with(1), None).await.expect("edited");
     assert!(!changed && same == edited);
     assert_eq!(nodes[2].standing(&entry.name).await, now);
 }
@@ -97,7 +97,7 @@ pub async fn an_edit_of_the_times_starts_at_the_present(subject: &dyn Subject) {
     for (cron, timezone) in [("* * * * *", "UTC"), ("* * * * *", "Europe/Berlin")] {
         subject.pass(Duration::from_millis(20)).await;
         let before = nodes[0].queue.now().await.expect("read");
-        let definition = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), ..every_second() };
+        let definition = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), ..on_leap_days() };
         let edited = nodes[1].catalogue.put_schedule(&entry.name, &definition, None).await.expect("edited").0;
         assert_eq!(edited.times_revision, edited.revision);
         let after = nodes[0].queue.now().await.expect("read");
@@ -109,7 +109,7 @@ pub async fn an_edit_of_the_times_starts_at_the_present(subject: &dyn Subject) {
     let soon = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(40));
     let outcome = nodes[0].queue.commit_tick(deciding(&state, vec![fire(soon)])).await;
     assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
-    nodes[1].catalogue.put_schedule(&entry.name, &every_second(), None).await.expect("edited");
+    nodes[1].catalogue.put_schedule(&entry.name, &on_leap_days(), None).await.expect("edited");
     assert!(nodes[2].standing(&entry.name).await.cursor >= soon, "the cursor never goes back");
 }
 
@@ -146,7 +146,7 @@ pub async fn a_pause_stops_ticks_and_owes_none_afterwards(subject: &dyn Subject)
     standing_after_pause_and_resume(subject, &nodes, &name).await;
     // An edit during a pause does not end it.
     nodes[0].catalogue.enable_schedule(&name, false).await.expect("paused");
-    let edited = nodes[1].catalogue.put_schedule(&name, &every_second_with(1), None).await.expect("edited").0;
+    let edited = nodes[1].catalogue.put_schedule(&name, &on_leap_days_with(1), None).await.expect("edited").0;
     assert!(!edited.enabled && !nodes[2].standing(&name).await.enabled);
     nodes[0].catalogue.enable_schedule(&name, true).await.expect("resumed");
     let state = standing_after_pause_and_resume(subject, &nodes, &name).await;
@@ -170,7 +170,7 @@ pub async fn a_schedule_made_anew_never_fires_an_old_due_time(subject: &dyn Subj
         let outcome = nodes[2].queue.commit_tick(commit(&moved)).await;
         assert!(matches!(outcome, Ok(TickOutcome::Moved(_))), "deleted: {outcome:?}");
 
-        let anew = nodes[1].catalogue.put_schedule(&first.name, &every_second(), Some(0)).await;
+        let anew = nodes[1].catalogue.put_schedule(&first.name, &on_leap_days(), Some(0)).await;
         let anew = anew.expect("made anew").0;
         assert!(anew.revision > old.revision, "a revision is never used twice");
         let state = nodes[2].standing(&first.name).await;

@@ -1,5 +1,7 @@
 //! A lease holds while it is renewed; lost, it goes to another worker, a bounded number of times (Q2, Q5).
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use super::given::{LONG, PAST_SHORT, SHORT, done, task};
@@ -84,4 +86,17 @@ pub async fn one_of_many_sweepers_returns_a_task(subject: &dyn Subject) {
     let returned: Vec<_> = sweeps.into_iter().flat_map(|swept| swept.expect("swept").returned).collect();
     assert_eq!(returned, [id]);
     assert_eq!(nodes[0].task(id).await.lost_leases, 1);
+}
+
+/// The task was not at fault: who came later waits behind it, as before.
+pub async fn a_task_whose_lease_was_lost_keeps_its_place(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let old = nodes[0].enqueue(task()).await;
+    subject.pass(Duration::from_millis(5)).await;
+    let young = nodes[0].enqueue(task()).await;
+    assert_eq!(nodes[0].claim(1, SHORT).await[0].id, old);
+    subject.pass(PAST_SHORT).await;
+    assert_eq!(nodes[1].queue.sweep(5).await.expect("swept").returned, [old]);
+    let claimed: Vec<_> = nodes[1].claim(2, LONG).await.into_iter().map(|task| task.id).collect();
+    assert_eq!(claimed, [old, young]);
 }

@@ -12,6 +12,7 @@ pub mod definitions;
 pub mod enqueueing;
 pub mod fences;
 mod given;
+pub mod given_up;
 pub mod leases;
 pub mod node_table;
 pub mod order;
@@ -69,6 +70,7 @@ macro_rules! for_each_story {
             cancelling::a_cancel_and_a_claim_never_both_win,
             claims::competing_claimants_get_every_task_once,
             claims::a_claim_takes_no_more_than_asked_and_tells_all,
+            claims::a_queue_gets_its_turn_however_many_have_earlier_names,
             completions::an_end_is_recorded_once_however_many_report_it,
             completions::an_end_of_another_attempt_is_stale,
             completions::a_completion_and_a_lost_lease_never_both_win,
@@ -85,8 +87,13 @@ macro_rules! for_each_story {
             fences::an_edit_of_the_times_starts_at_the_present,
             fences::a_pause_stops_ticks_and_owes_none_afterwards,
             fences::a_schedule_made_anew_never_fires_an_old_due_time,
+            given_up::what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pause,
+            given_up::what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times,
+            given_up::what_is_overdue_at_an_edit_that_keeps_the_times_stays_owed,
+            given_up::what_is_overdue_at_a_deletion_is_skipped_in_the_ledger_that_stays,
             leases::a_renewed_lease_is_kept,
             leases::a_lost_lease_returns_the_task_and_refuses_its_old_worker,
+            leases::a_task_whose_lease_was_lost_keeps_its_place,
             leases::too_many_lost_leases_bury_a_task,
             leases::one_of_many_sweepers_returns_a_task,
             node_table::the_latest_rows_come_first,

@@ -1,15 +1,16 @@
 //! Definitions of functions and schedules.
 //!
-//! The queue lives in the same database here, so an edit of a schedule and the fence that its ticks are
-//! checked against change in one transaction.
+//! The queue lives in the same database here, so an edit of a schedule, the fence that its ticks are
+//! checked against, and the ledger's line of what the edit gives up change in one transaction.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::ticks::{self, Line};
 use super::{SqlStore, Tx, big, error, json, number, open, parsed};
+use crate::beat::fence::{Edit, Fence};
 use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, ScheduleName};
@@ -29,7 +30,7 @@ impl CatalogueStore for SqlStore {
     async fn revision(&self) -> Result<u64, StoreError> {
         let row = sqlx::query("SELECT value FROM beatmesh WHERE name = ?")
             .bind(REVISION)
-            .fetch_optional(&self.readers)
+            .fetch_optional(self.readers()?)
             .await
             .map_err(error::reading)?;
         row.map_or(Ok(0), |row| parsed(&row, "value").map_err(error::reading))
@@ -39,10 +40,10 @@ impl CatalogueStore for SqlStore {
         // The revision first: an edit in between is then read again, never missed.
         let revision = CatalogueStore::revision(self).await?;
         let functions = sqlx::query("SELECT name, revision, definition FROM functions");
-        let functions = functions.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let functions = functions.fetch_all(self.readers()?).await.map_err(error::reading)?;
         let schedules =
             sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules");
-        let schedules = schedules.fetch_all(&self.readers).await.map_err(error::reading)?;
+        let schedules = schedules.fetch_all(self.readers()?).await.map_err(error::reading)?;
         Ok(Catalogue {
             revision,
             functions: readable(functions.iter().map(function))
@@ -134,7 +135,7 @@ impl CatalogueStore for SqlStore {
                 let times_revision = same_times.map_or(revision, |entry| entry.times_revision);
                 let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
                 let entry = ScheduleEntry { name, revision, times_revision, enabled, definition };
-                write_schedule(tx, &entry).await?;
+                write_schedule(tx, known.as_ref(), &entry).await?;
                 Ok(Ok((entry, true)))
             })
         });
@@ -157,7 +158,7 @@ impl CatalogueStore for SqlStore {
                     .bind(name.as_str())
                     .execute(&mut *tx.connection)
                     .await?;
-                fence(tx, &ScheduleEntry { revision, enabled: false, ..known }).await?;
+                fence(tx, Edit { schedule: &name, revision, before: Some(&known), after: None }).await?;
                 Ok(Ok(()))
             })
         });
@@ -177,8 +178,8 @@ impl CatalogueStore for SqlStore {
                 }
                 let revision = next_revision(tx).await?;
                 let times_revision = if enabled { revision } else { known.times_revision };
-                let entry = ScheduleEntry { revision, times_revision, enabled, ..known };
-                write_schedule(tx, &entry).await?;
+                let entry = ScheduleEntry { revision, times_revision, enabled, ..known.clone() };
+                write_schedule(tx, Some(&known), &entry).await?;
                 Ok(Ok(entry))
             })
         });
@@ -215,7 +216,11 @@ async fn write_function(
     Ok(FunctionEntry { name, revision, definition })
 }
 
-async fn write_schedule(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<()> {
+async fn write_schedule(
+    tx: &mut Tx<'_>,
+    before: Option<&ScheduleEntry>,
+    entry: &ScheduleEntry,
+) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM schedules WHERE name = ?")
         .bind(entry.name.as_str())
         .execute(&mut *tx.connection)
@@ -230,32 +235,25 @@ async fn write_schedule(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<
     .bind(to_json(&*entry.definition))
     .execute(&mut *tx.connection)
     .await?;
-    fence(tx, entry).await
+    fence(tx, Edit { schedule: &entry.name, revision: entry.revision, before, after: Some(entry) }).await
 }
 
-/// Makes the schedule's new revision the only one whose ticks may commit. The cursor stays when the due
-/// times are those of the fenced revision, else it starts at the store's present.
-async fn fence(tx: &mut Tx<'_>, entry: &ScheduleEntry) -> sqlx::Result<()> {
-    let known = sqlx::query("SELECT revision, due_up_to FROM schedule_states WHERE schedule = ?")
-        .bind(entry.name.as_str())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
-    let cursor = match known {
-        None => tx.now.0,
-        Some(row) => {
-            let (revision, cursor): (u64, i64) = (number(&row, "revision")?, row.try_get("due_up_to")?);
-            if revision < entry.times_revision { cursor.max(tx.now.0) } else { cursor }
-        }
-    };
+/// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.
+async fn fence(tx: &mut Tx<'_>, edit: Edit<'_>) -> sqlx::Result<()> {
+    let standing = ticks::standing(tx, edit.schedule).await?;
+    let Fence { given_up, state } = edit.fence(standing.as_ref(), tx.now);
+    if let (Some(run), Some(standing)) = (given_up, standing) {
+        ticks::record(tx, &Line::given_up(&standing, &run)).await?;
+    }
     sqlx::query("DELETE FROM schedule_states WHERE schedule = ?")
-        .bind(entry.name.as_str())
+        .bind(state.schedule.as_str())
         .execute(&mut *tx.connection)
         .await?;
     sqlx::query("INSERT INTO schedule_states (schedule, revision, enabled, due_up_to) VALUES (?, ?, ?, ?)")
-        .bind(entry.name.as_str())
-        .bind(big(entry.revision))
-        .bind(i64::from(entry.enabled))
-        .bind(cursor)
+        .bind(state.schedule.as_str())
+        .bind(big(state.revision))
+        .bind(i64::from(state.enabled))
+        .bind(state.cursor.0)
         .execute(&mut *tx.connection)
         .await?;
     Ok(())

@@ -18,22 +18,25 @@ use crate::queue::{Claimant, StoreError};
 /// their priorities holds within each such piece.
 const PROMOTED_AT_ONCE: i64 = 1_000;
 
-/// Queues looked at in one claim by a claimant that takes from all.
+/// Queues looked at in one claim by a claimant that takes from all. When more hold ready tasks, its next
+/// claim goes on where this one ended: anybody may name queues, and none may keep the others from their turn.
 const MOST_QUEUES: usize = 256;
 
 /// Ids in one list. A list is filled up to a power of two, so that few different statements are prepared.
 const LONGEST_LIST: usize = 128;
 
-/// Leases the best tasks of the claimant's queues to it.
+/// Leases the best tasks of the claimant's queues to it. `turn` is the name after which it begins to look
+/// when it takes from all queues, and then the name after which the next claim begins.
 pub(super) async fn claim(
     tx: &mut Tx<'_>,
     who: &Claimant,
     most: u32,
     lease: Duration,
+    turn: &mut String,
 ) -> sqlx::Result<Vec<Claimed>> {
     promote(tx).await?;
     let mut best = Vec::new();
-    let all = if who.queues.is_empty() { ready_queues(tx).await? } else { Vec::new() };
+    let all = if who.queues.is_empty() { ready_queues(tx, turn).await? } else { Vec::new() };
     for queue in who.queues.iter().chain(&all) {
         best.extend(ready(tx, queue, most).await?);
     }
@@ -67,21 +70,30 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// The queues that hold ready tasks: one step of the index for each, however long they are.
-async fn ready_queues(tx: &mut Tx<'_>) -> sqlx::Result<Vec<QueueName>> {
+/// The queues that hold ready tasks: one step of the index for each, however long they are. From `turn` on to
+/// the last name, then from the first one up to `turn`; all of them, unless there are too many.
+async fn ready_queues(tx: &mut Tx<'_>, turn: &mut String) -> sqlx::Result<Vec<QueueName>> {
     let mut queues = Vec::new();
-    let mut after = String::new();
+    let (began, mut after, mut has_wrapped) = (turn.clone(), turn.clone(), false);
     while queues.len() < MOST_QUEUES {
         let row = sqlx::query("SELECT MIN(queue) AS next FROM tasks WHERE phase = ? AND queue > ?")
             .bind(phase::READY)
             .bind(after.as_str())
             .fetch_one(&mut *tx.connection)
             .await?;
-        let Some(next) = row.try_get::<Option<String>, _>("next")? else { break };
-        // A name that is none is not ours: it must not stop the others.
-        queues.extend(next.parse().ok());
-        after = next;
+        let next: Option<String> = row.try_get("next")?;
+        match next.filter(|next| !has_wrapped || *next <= began) {
+            Some(next) => {
+                // A name that is none is not ours: it must not stop the others.
+                queues.extend(next.parse().ok());
+                after = next;
+            }
+            // All have been looked at.
+            None if has_wrapped || began.is_empty() => return Ok(queues),
+            None => (has_wrapped, after) = (true, String::new()),
+        }
     }
+    *turn = after;
     Ok(queues)
 }
 
@@ -178,7 +190,7 @@ impl SqlStore {
         for queue in queues.iter().chain(queues) {
             query = query.bind(queue.as_str());
         }
-        let row = query.fetch_one(&self.readers).await.map_err(error::reading)?;
+        let row = query.fetch_one(self.readers()?).await.map_err(error::reading)?;
         let now: i64 = row.try_get("now").map_err(error::reading)?;
         let next: Option<i64> = row.try_get("next").map_err(error::reading)?;
         Ok(next.map(|next| UnixMs(now).until(UnixMs(next))))

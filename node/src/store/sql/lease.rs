@@ -26,9 +26,16 @@ impl TaskQueue for SqlStore {
 
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
         let who = Arc::new(who.clone());
+        let turn = self.turn.clone();
         let claimed = self.writer.run(move |tx| {
-            let who = who.clone();
-            Box::pin(async move { claim(tx, &who, most, lease).await })
+            let (who, turn) = (who.clone(), turn.clone());
+            Box::pin(async move {
+                // Only the writer's one task claims; a turn that is lost with its transaction is no loss.
+                let mut after = turn.lock().clone();
+                let claimed = claim(tx, &who, most, lease, &mut after).await?;
+                *turn.lock() = after;
+                Ok(claimed)
+            })
         });
         claimed.await
     }
@@ -198,12 +205,14 @@ async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
         let dead = lost > most_lost;
         let (phase, state) =
             if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };
+        // Back to its place in the queue, not to its end: it has waited since then.
         sqlx::query(
-            "UPDATE tasks SET phase = ?, state = ?, wake_at = ?, lost_leases = ?, finished_at = ? WHERE id = ?",
+            "UPDATE tasks SET phase = ?, state = ?, wake_at = COALESCE(?, ready_at), lost_leases = ?, \
+             finished_at = ? WHERE id = ?",
         )
         .bind(phase)
         .bind(state.as_str())
-        .bind(tx.now.0)
+        .bind(dead.then_some(tx.now.0))
         .bind(i64::from(lost))
         .bind(dead.then_some(tx.now.0))
         .bind(id.to_string())

@@ -10,6 +10,7 @@
 mod catalogue;
 mod claim;
 mod error;
+mod file;
 mod lease;
 mod nodes;
 mod open;
@@ -19,15 +20,19 @@ mod tasks;
 mod ticks;
 mod writer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::{Env, UnixMs};
+use parking_lot::Mutex;
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use crate::queue::StoreError;
+use file::Home;
 pub use open::OpenError;
+use open::Opened;
 use writer::Writer;
 
 /// How long finished things are kept.
@@ -42,8 +47,11 @@ pub struct Retention {
 /// One SQL database.
 pub struct SqlStore {
     id: String,
+    home: Arc<Home>,
     readers: AnyPool,
     writer: Writer,
+    /// The queue after which the next claim from all queues begins.
+    turn: Arc<Mutex<String>>,
     retention: Retention,
 }
 
@@ -53,9 +61,9 @@ impl SqlStore {
     /// # Errors
     /// [`OpenError`] names the database, never its password.
     pub async fn open(env: &Env, url: &str, retention: Retention) -> Result<Self, OpenError> {
-        let opened = open::open(url, &*env.entropy).await?;
-        let writer = Writer::start(env, opened.writer, opened.options, opened.store_id.clone());
-        Ok(Self { id: opened.store_id, readers: opened.readers, writer, retention })
+        let Opened { store_id: id, home, writer, options, readers } = open::open(env, url).await?;
+        let writer = Writer::start(env, writer, options, home.clone(), id.clone());
+        Ok(Self { id, home, readers, writer, turn: Arc::default(), retention })
     }
 
     /// Waits for the last changes and closes all connections.
@@ -67,8 +75,15 @@ impl SqlStore {
     /// The store's clock.
     async fn store_now(&self) -> Result<UnixMs, StoreError> {
         let clock = format!("SELECT {CLOCK}");
-        let row = sqlx::query(AssertSqlSafe(clock)).fetch_one(&self.readers).await.map_err(error::reading)?;
+        let row =
+            sqlx::query(AssertSqlSafe(clock)).fetch_one(self.readers()?).await.map_err(error::reading)?;
         Ok(UnixMs(row.try_get(0).map_err(error::reading)?))
+    }
+
+    /// The connections to read from.
+    fn readers(&self) -> Result<&AnyPool, StoreError> {
+        self.home.check()?;
+        Ok(&self.readers)
     }
 }
 

@@ -19,7 +19,7 @@ impl SeedList for SqlStore {
             "SELECT node, generation, addr, last_seen FROM nodes ORDER BY last_seen DESC LIMIT ?",
         )
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers().map_err(seed_error)?)
         .await
         .map_err(|error| SeedError(error::plain(&error)))?;
         // A row that cannot be read is somebody else's mistake: the others are still hints.

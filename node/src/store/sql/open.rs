@@ -1,14 +1,16 @@
 //! Opens the database, creates its tables, reads the id that makes it one store.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use beatmesh_mesh::env::Entropy;
+use beatmesh_mesh::env::{Entropy, Env};
 use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, Connection, Row};
 
 use super::error::{before_commit, is_locked, with_advice};
+use super::file::{self, FileId, Home};
 use crate::queue::StoreError;
 
 /// Why the database cannot be used. Passwords never appear.
@@ -38,6 +40,7 @@ pub enum OpenError {
 
 pub(super) struct Opened {
     pub(super) store_id: String,
+    pub(super) home: Arc<Home>,
     /// One connection: changes come one after the other anyway.
     pub(super) writer: AnyConnection,
     /// How to replace it.
@@ -65,13 +68,13 @@ enum Failed {
     Finally(OpenError),
 }
 
-pub(super) async fn open(url: &str, entropy: &dyn Entropy) -> Result<Opened, OpenError> {
+pub(super) async fn open(env: &Env, url: &str) -> Result<Opened, OpenError> {
     static DRIVERS: std::sync::Once = std::sync::Once::new();
     DRIVERS.call_once(sqlx::any::install_default_drivers);
 
     let trying = async {
         loop {
-            match try_open(url, entropy).await {
+            match try_open(env, url).await {
                 Ok(opened) => return Ok(opened),
                 Err(Failed::Locked) => tokio::time::sleep(Duration::from_millis(20)).await,
                 Err(Failed::Finally(error)) => return Err(error),
@@ -83,14 +86,21 @@ pub(super) async fn open(url: &str, entropy: &dyn Entropy) -> Result<Opened, Ope
     })
 }
 
-async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, Failed> {
+async fn try_open(env: &Env, url: &str) -> Result<Opened, Failed> {
     let failed = |error: sqlx::Error| as_failed(url, &error);
+    let path = file::path(url).map_err(failed)?;
+    file::make(&path);
     let options = |mode| {
         let separator = if url.contains('?') { '&' } else { '?' };
         AnyConnectOptions::from_str(&format!("{url}{separator}mode={mode}")).map_err(failed)
     };
+    let before = FileId::at(&path);
     let mut writer = connect(&options("rwc")?).await.map_err(failed)?;
-    let store_id = migrate(&mut writer, url, entropy).await?;
+    let store_id = migrate(&mut writer, url, &*env.entropy).await?;
+    // Replaced meanwhile: nobody knows which file is open. Try again.
+    let file = FileId::at(&path).filter(|after| before == Some(*after)).ok_or(Failed::Locked)?;
+    let home = Arc::new(Home::new(path, file, env.clock.clone()));
+    let home_of_readers = home.clone();
     // From here on a missing file is an error: a new and empty one must not pass for this store.
     let options = options("rw")?;
     let readers = AnyPoolOptions::new()
@@ -99,8 +109,12 @@ async fn try_open(url: &str, entropy: &dyn Entropy) -> Result<Opened, Failed> {
         // A connection that fails is replaced; asking it first would double every query.
         .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(prepare_reader(connection)))
+        .before_acquire(move |_, about| {
+            let holds = home_of_readers.holds(about.age);
+            Box::pin(async move { Ok(holds) })
+        })
         .connect_lazy_with(options.clone());
-    Ok(Opened { store_id, writer, options, readers })
+    Ok(Opened { store_id, home, writer, options, readers })
 }
 
 fn as_failed(url: &str, error: &sqlx::Error) -> Failed {
@@ -131,14 +145,21 @@ async fn connect(options: &AnyConnectOptions) -> sqlx::Result<AnyConnection> {
     Ok(connection)
 }
 
-/// A connection for changes in place of one that failed. It must be the same store.
+/// A connection for changes in place of one that failed. It must be the same store, though the file may be
+/// another: a copy that was put back.
 pub(super) async fn reconnect(
     options: &AnyConnectOptions,
+    home: &Home,
     store_id: &str,
 ) -> Result<AnyConnection, StoreError> {
+    let file = FileId::at(home.path()).ok_or_else(Home::unavailable)?;
     let mut connection = connect(options).await.map_err(before_commit)?;
     match value(&mut connection, "store_id").await.map_err(before_commit)? {
-        Some(id) if id == store_id => Ok(connection),
+        Some(id) if id == store_id => {
+            // The transaction that follows looks whether this is still the file there.
+            home.move_to(file);
+            Ok(connection)
+        }
         _ => Err(StoreError::Unavailable("another database has taken its place".to_owned())),
     }
 }

@@ -86,7 +86,8 @@ impl SqlStore {
 
     pub(super) async fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let query = format!("SELECT {COLUMNS}, output FROM tasks WHERE id = ?");
-        let row = sqlx::query(AssertSqlSafe(query)).bind(id.to_string()).fetch_optional(&self.readers).await;
+        let row =
+            sqlx::query(AssertSqlSafe(query)).bind(id.to_string()).fetch_optional(self.readers()?).await;
         let Some(row) = row.map_err(error::reading)? else { return Ok(None) };
         let mut task = record(&row).map_err(error::reading)?;
         let output: Option<Vec<u8>> = row.try_get("output").map_err(error::reading)?;
@@ -116,7 +117,7 @@ impl SqlStore {
             query = query.bind(value);
         }
         let limit = filter.limit.clamp(1, MOST_LISTED);
-        let rows = query.bind(i64::from(limit)).fetch_all(&self.readers).await.map_err(error::reading)?;
+        let rows = query.bind(i64::from(limit)).fetch_all(self.readers()?).await.map_err(error::reading)?;
         rows.iter().map(record).collect::<sqlx::Result<_>>().map_err(error::reading)
     }
 

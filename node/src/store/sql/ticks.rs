@@ -9,18 +9,14 @@ use super::{SqlStore, Tx, big, error, number, parsed};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Overlap;
 use crate::queue::StoreError;
+use crate::queue::task::TaskId;
 use crate::queue::tick::{
-    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickOutcome, TickRecord, Verdict,
+    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict,
 };
 
 /// Checks the fence, the cursor and the clock, then records all decisions and moves the cursor.
 pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<TickOutcome> {
-    let row =
-        sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ?")
-            .bind(commit.schedule.as_str())
-            .fetch_optional(&mut *tx.connection)
-            .await?;
-    let state = row.as_ref().map(state).transpose()?;
+    let state = standing(tx, &commit.schedule).await?;
     let is_current = state.as_ref().is_some_and(|state| {
         state.enabled && state.revision == commit.revision && state.cursor == commit.expected_cursor
     });
@@ -42,24 +38,9 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
             insert(tx, task).await?;
             fired.push(task.id);
         }
-        sqlx::query(
-            "INSERT INTO ticks (schedule, due, due_from, due_count, revision, skipped, task, committed_at, node) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(commit.schedule.as_str())
-        .bind(decision.due.0)
-        .bind(decision.from.0)
-        .bind(i64::from(decision.count))
-        .bind(big(commit.revision))
-        .bind(match verdict {
-            Verdict::Fire => None,
-            Verdict::Skip(reason) => Some(reason.as_str()),
-        })
-        .bind(firing.map(|task| task.id.to_string()))
-        .bind(tx.now.0)
-        .bind(commit.node.as_str())
-        .execute(&mut *tx.connection)
-        .await?;
+        let (schedule, revision, node) = (&commit.schedule, commit.revision, commit.node.as_str());
+        let task = firing.map(|task| task.id);
+        record(tx, &Line { schedule, revision, decision, verdict, task, node }).await?;
     }
     sqlx::query("UPDATE schedule_states SET due_up_to = ? WHERE schedule = ?")
         .bind(last.due.0)
@@ -67,6 +48,62 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
         .execute(&mut *tx.connection)
         .await?;
     Ok(TickOutcome::Committed { fired })
+}
+
+/// Where a schedule stands; `None` when the name was never used.
+pub(super) async fn standing(
+    tx: &mut Tx<'_>,
+    schedule: &ScheduleName,
+) -> sqlx::Result<Option<ScheduleState>> {
+    let row =
+        sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ?")
+            .bind(schedule.as_str())
+            .fetch_optional(&mut *tx.connection)
+            .await?;
+    row.as_ref().map(state).transpose()
+}
+
+/// A line of the ledger to be written.
+pub(super) struct Line<'a> {
+    schedule: &'a ScheduleName,
+    /// Whose due times these are.
+    revision: u64,
+    decision: &'a TickDecision,
+    /// The store's verdict, which the decision's may have become.
+    verdict: Verdict,
+    task: Option<TaskId>,
+    /// Who asked.
+    node: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// The line of what an edit gives up, of the revision that stood before it. No node asked.
+    pub(super) fn given_up(standing: &'a ScheduleState, decision: &'a TickDecision) -> Self {
+        let (schedule, revision, verdict) = (&standing.schedule, standing.revision, decision.verdict);
+        Self { schedule, revision, decision, verdict, task: None, node: "" }
+    }
+}
+
+pub(super) async fn record(tx: &mut Tx<'_>, line: &Line<'_>) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO ticks (schedule, due, due_from, due_count, revision, skipped, task, committed_at, node) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(line.schedule.as_str())
+    .bind(line.decision.due.0)
+    .bind(line.decision.from.0)
+    .bind(i64::from(line.decision.count))
+    .bind(big(line.revision))
+    .bind(match line.verdict {
+        Verdict::Fire => None,
+        Verdict::Skip(reason) => Some(reason.as_str()),
+    })
+    .bind(line.task.map(|task| task.to_string()))
+    .bind(tx.now.0)
+    .bind(line.node)
+    .execute(&mut *tx.connection)
+    .await?;
+    Ok(())
 }
 
 /// Whether a task of an earlier firing stands in the way.
@@ -83,7 +120,7 @@ async fn overlaps(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<bool> {
 impl SqlStore {
     pub(super) async fn read_schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         let rows = sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states")
-            .fetch_all(&self.readers)
+            .fetch_all(self.readers()?)
             .await
             .map_err(error::reading)?;
         rows.iter().map(state).collect::<sqlx::Result<_>>().map_err(error::reading)
@@ -104,7 +141,7 @@ impl SqlStore {
         .bind(since.0)
         .bind(until.0)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(self.readers()?)
         .await
         .map_err(error::reading)?;
         rows.iter().map(tick).collect::<sqlx::Result<_>>().map_err(error::reading)

@@ -5,6 +5,9 @@
 //! and nobody is told "done" before it is. When one change fails, the transaction is rolled back, that
 //! change runs again alone for its own answer, and the others run again without it.
 //!
+//! Nothing is answered as done while the path leads to another file than the open one: such a change would
+//! be gone with this process.
+//!
 //! After any error the connection is replaced: SQLite may have rolled back by itself, or may not, and
 //! the next change must not find out.
 
@@ -22,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::file::{Home, Sight};
 use super::{CLOCK, Tx, error, open};
 use crate::queue::StoreError;
 
@@ -84,14 +88,15 @@ impl Writer {
         env: &Env,
         connection: AnyConnection,
         options: AnyConnectOptions,
+        home: Arc<Home>,
         store_id: String,
     ) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (tell, ended) = watch::channel(false);
         let (clock, closing) = (env.clock.clone(), CancellationToken::new());
         let (contended, left) = (None, clock.now());
-        let desk =
-            Desk { connection: Some(connection), options, store_id, clock: clock.clone(), contended, left };
+        let (connection, clock_too) = (Some(connection), clock.clone());
+        let desk = Desk { connection, options, home, store_id, clock: clock_too, contended, left };
         let writing = desk.write_all(waiting, closing.clone(), tell);
         env.spawner.spawn("sql writer", OnExit::StopNode, Box::pin(writing));
         Self { jobs, clock, closing, ended }
@@ -167,6 +172,7 @@ impl<T: Send + 'static, C: Change<T>> Job for Waiting<T, C> {
 struct Desk {
     connection: Option<AnyConnection>,
     options: AnyConnectOptions,
+    home: Arc<Home>,
     store_id: String,
     clock: Arc<dyn Clock>,
     /// When another process last held the lock that this one wanted, if that was lately.
@@ -262,14 +268,12 @@ impl Desk {
         if self.contended.is_some() {
             tokio::time::sleep_until(self.left + GAP).await;
         }
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open::reconnect(&self.options, &self.store_id).await.map_err(Failed::Begin)?,
-        };
+        let mut connection = self.connect().await.map_err(Failed::Begin)?;
         let outcome = match begin(&mut connection, &*self.clock).await {
             Ok(waited) => {
                 self.note_contention(waited);
-                commit_on(&mut connection, &*self.clock, jobs).await
+                let committed = commit_on(&mut connection, &*self.clock, jobs).await;
+                committed.and_then(|ran| self.confirm(ran))
             }
             Err(error) => Err(Failed::Begin(error::before_commit(error))),
         };
@@ -280,6 +284,34 @@ impl Desk {
         }
         self.left = self.clock.now();
         outcome
+    }
+
+    /// The connection, if the file that it has open is in its place; else one to the file that is.
+    async fn connect(&mut self) -> Result<AnyConnection, StoreError> {
+        match self.home.look() {
+            Sight::Same => {}
+            // It may come back, and then this connection goes on.
+            Sight::Gone => return Err(Home::unavailable()),
+            // SQLite sees that the file was moved and leaves the log of the one in its place alone.
+            Sight::Another => {
+                if let Some(connection) = self.connection.take() {
+                    let _ = timeout(CLOSE_WITHIN, connection.close()).await;
+                }
+            }
+        }
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => open::reconnect(&self.options, &self.home, &self.store_id).await,
+        }
+    }
+
+    /// What was committed counts if the file is still in its place. Where it went nobody knows: whoever
+    /// moved the file away may put it back.
+    fn confirm(&self, ran: usize) -> Result<usize, Failed> {
+        self.home
+            .check()
+            .map(|()| ran)
+            .map_err(|error| Failed::Commit(ran, StoreError::Unknown(format!("it was written, but {error}"))))
     }
 
     /// Whoever had to wait for another process knows that the other waits for it in turn.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use beatmesh_node::beat::fence::{Edit, Fence};
 use beatmesh_node::catalogue::entry::{FunctionEntry, ScheduleEntry};
 use beatmesh_node::catalogue::function::Function;
 use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Schedule;
-use beatmesh_node::queue::tick::ScheduleState;
 use beatmesh_node::store::EditError;
 
 use super::state::StoreState;
@@ -66,7 +66,7 @@ impl StoreState {
         let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
         let entry =
             ScheduleEntry { name, revision, times_revision, enabled, definition: Arc::new(definition) };
-        self.write_schedule(entry.clone());
+        self.write_schedule(known.as_ref(), entry.clone());
         Ok((entry, true))
     }
 
@@ -80,7 +80,7 @@ impl StoreState {
         check_revision(Some(known.revision), expected)?;
         let revision = self.next_revision();
         self.catalogue.schedules.remove(name);
-        self.fence(&ScheduleEntry { revision, enabled: false, ..known });
+        self.fence(Edit { schedule: name, revision, before: Some(&known), after: None });
         Ok(())
     }
 
@@ -96,27 +96,34 @@ impl StoreState {
         }
         let revision = self.next_revision();
         let times_revision = if enabled { revision } else { known.times_revision };
-        let entry = ScheduleEntry { revision, times_revision, enabled, ..known };
-        self.write_schedule(entry.clone());
+        let entry = ScheduleEntry { revision, times_revision, enabled, ..known.clone() };
+        self.write_schedule(Some(&known), entry.clone());
         Ok(entry)
     }
 
-    fn write_schedule(&mut self, entry: ScheduleEntry) {
-        self.fence(&entry);
+    fn write_schedule(&mut self, before: Option<&ScheduleEntry>, entry: ScheduleEntry) {
+        let (schedule, revision) = (&entry.name, entry.revision);
+        self.fence(Edit { schedule, revision, before, after: Some(&entry) });
         self.catalogue.schedules.insert(entry.name.clone(), entry);
     }
 
-    /// Makes the schedule's new revision the only one whose ticks may commit. The cursor stays when the
-    /// due times are those of the fenced revision, else it starts at the store's present.
-    fn fence(&mut self, entry: &ScheduleEntry) {
-        let cursor = match self.schedules.get(&entry.name) {
-            None => self.now,
-            Some(known) if known.revision < entry.times_revision => known.cursor.max(self.now),
-            Some(known) => known.cursor,
-        };
-        let (schedule, revision, enabled) = (entry.name.clone(), entry.revision, entry.enabled);
-        self.history.record(Event::Fenced { schedule: schedule.clone(), revision, enabled, cursor });
-        self.schedules.insert(schedule.clone(), ScheduleState { schedule, revision, enabled, cursor });
+    /// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.
+    fn fence(&mut self, edit: Edit<'_>) {
+        let standing = self.schedules.get(edit.schedule).cloned();
+        let Fence { given_up, state } = edit.fence(standing.as_ref(), self.now);
+        if let (Some(run), Some(standing)) = (given_up, standing)
+            && self.guards.edits_leave_lines
+        {
+            self.give_up(&standing, &run);
+        }
+        self.history.record(Event::Fenced {
+            schedule: state.schedule.clone(),
+            revision: state.revision,
+            enabled: state.enabled,
+            cron: edit.after.map(|after| after.definition.cron.clone()),
+            cursor: state.cursor,
+        });
+        self.schedules.insert(state.schedule.clone(), state);
     }
 
     fn next_revision(&mut self) -> u64 {

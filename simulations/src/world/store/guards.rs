@@ -9,11 +9,13 @@ pub struct Guards {
     /// A commit names the cursor that it was planned from, and changes nothing when another commit moved
     /// it. Together with the ledger's unique key, which would refuse the same due time as well.
     pub cursor_compare: bool,
+    /// An edit that takes due times away which had passed undecided says so in the ledger.
+    pub edits_leave_lines: bool,
 }
 
 impl Default for Guards {
     fn default() -> Self {
-        Self { cursor_compare: true }
+        Self { cursor_compare: true, edits_leave_lines: true }
     }
 }
 
@@ -21,8 +23,10 @@ impl Guards {
     /// All of them but one.
     #[must_use]
     pub fn without(guard: Guard) -> Self {
+        let all = Self::default();
         match guard {
-            Guard::CursorCompare => Self { cursor_compare: false },
+            Guard::CursorCompare => Self { cursor_compare: false, ..all },
+            Guard::EditsLeaveLines => Self { edits_leave_lines: false, ..all },
         }
     }
 }
@@ -32,17 +36,20 @@ impl Guards {
 pub enum Guard {
     /// [`Guards::cursor_compare`].
     CursorCompare,
+    /// [`Guards::edits_leave_lines`].
+    EditsLeaveLines,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 1] = [Self::CursorCompare];
+    pub const ALL: [Self; 2] = [Self::CursorCompare, Self::EditsLeaveLines];
 
     /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CursorCompare => "cursor_compare",
+            Self::EditsLeaveLines => "edits_leave_lines",
         }
     }
 }

@@ -107,13 +107,14 @@ impl StoreState {
                 continue;
             }
             row.record.lost_leases += 1;
-            row.wake_at = now;
             let dead = row.record.lost_leases > most_lost;
             if dead {
-                (row.phase, row.record.state) = (Phase::Ended, TaskState::Dead);
+                (row.phase, row.wake_at, row.record.state) = (Phase::Ended, now, TaskState::Dead);
                 row.record.finished_at = Some(now);
             } else {
-                (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
+                // Back to its place in the queue, not to its end: it has waited since then.
+                (row.phase, row.wake_at, row.record.state) =
+                    (Phase::Ready, row.record.ready_at, TaskState::Ready);
             }
             self.history.record(Event::LeaseLost { task: *id, dead });
             if dead { &mut swept.dead } else { &mut swept.returned }.push(*id);

@@ -5,7 +5,7 @@ use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::catalogue::schedule::Overlap;
 use beatmesh_node::queue::task::TaskId;
 use beatmesh_node::queue::tick::{
-    EARLIEST_MS, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict,
+    EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict,
 };
 
 use super::state::{Phase, StoreState};
@@ -55,20 +55,40 @@ impl StoreState {
         if let Some(firing) = firing {
             self.insert(firing);
         }
+        self.write_line(&commit.schedule, commit.revision, decision, skipped, task, &commit.node);
+        task
+    }
+
+    /// Skips what an edit gives up, under the revision that stood before it. No node asked for it.
+    pub(super) fn give_up(&mut self, standing: &ScheduleState, run: &TickDecision) {
+        let Verdict::Skip(reason) = run.verdict else { unreachable!("an edit fires nothing") };
+        let skipped = Some(reason.as_str().to_owned());
+        self.write_line(&standing.schedule, standing.revision, run, skipped, None, "");
+    }
+
+    fn write_line(
+        &mut self,
+        schedule: &ScheduleName,
+        revision: u64,
+        decision: &TickDecision,
+        skipped: Option<String>,
+        task: Option<TaskId>,
+        node: &str,
+    ) {
         let &TickDecision { due, from, count, .. } = decision;
         self.history.record(Event::TickCommitted {
-            schedule: commit.schedule.clone(),
-            revision: commit.revision,
+            schedule: schedule.clone(),
+            revision,
             from,
             due,
+            count,
             skipped: skipped.clone(),
             task,
-            node: commit.node.clone(),
+            node: node.to_owned(),
         });
-        let (revision, committed_at, node) = (commit.revision, self.now, commit.node.clone());
+        let (committed_at, node) = (self.now, node.to_owned());
         let record = TickRecord { due, from, count, revision, skipped, task, committed_at, node };
-        self.ticks.push((commit.schedule.clone(), record));
-        task
+        self.ticks.push((schedule.clone(), record));
     }
 
     /// Whether a task of an earlier firing stands in the way.

@@ -14,13 +14,14 @@ use crate::store::sql::scratch::{self, Scratch};
 /// A store in a directory of its own with a table `notes`.
 struct Bench {
     store: SqlStore,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Bench {
     async fn new() -> Self {
         let scratch = Scratch::new();
-        let bench = Self { store: scratch::open(&scratch.0).await, _scratch: scratch };
+        let store = scratch::open(&scratch.0).await;
+        let bench = Self { store, scratch };
         bench.run("CREATE TABLE notes (n BIGINT NOT NULL UNIQUE)").await.unwrap();
         let late = "CREATE TABLE late (n BIGINT REFERENCES notes (n) DEFERRABLE INITIALLY DEFERRED)";
         bench.run(late).await.unwrap();
@@ -163,4 +164,26 @@ async fn another_database_in_the_place_of_this_one_is_not_written_to() {
         "{error:?}"
     );
     assert_eq!(bench.notes().await, [] as [i64; 0]);
+}
+
+#[tokio::test]
+async fn a_change_during_which_the_file_is_taken_away_is_not_called_done() {
+    let bench = Bench::new().await;
+    let (home, aside) = (bench.scratch.0.join("mesh.db"), bench.scratch.0.join("aside.db"));
+    let (from, to) = (home.clone(), aside.clone());
+    let taken_away = bench.store.writer.run(move |tx| {
+        // A repeated run finds it gone already.
+        let _ = std::fs::rename(&from, &to);
+        Box::pin(
+            async move { sqlx::raw_sql("INSERT INTO notes VALUES (1)").execute(&mut *tx.connection).await },
+        )
+    });
+    match taken_away.await {
+        Err(StoreError::Unknown(reason)) => assert!(reason.contains("removed or replaced"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(bench.note(2).await, Err(StoreError::Unavailable(_))));
+    std::fs::rename(aside, home).unwrap();
+    bench.note(3).await.unwrap();
+    assert!(bench.notes().await.ends_with(&[3]), "it may be there or not; the next one is");
 }

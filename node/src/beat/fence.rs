@@ -1,0 +1,84 @@
+//! What an edit makes of a schedule in the queue's store: the fence that its ticks are checked against, and
+//! what becomes of due times that had passed and that nobody had decided yet.
+//!
+//! Every due time ends as fired or as skipped with a reason, so those that an edit takes away are skipped in
+//! the edit's own transaction. Pure, and the same for every store: the store reads, asks, and writes.
+
+use beatmesh_mesh::env::UnixMs;
+
+use super::timetable::Timetable;
+use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::name::ScheduleName;
+use crate::catalogue::schedule::Schedule;
+use crate::queue::tick::{ScheduleState, SkipReason, TickDecision, Verdict};
+
+/// What an edit leaves in the queue's store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// A line for the ledger, under the revision before the edit.
+    pub given_up: Option<TickDecision>,
+    /// Where the schedule stands from now on: its new revision is the only one whose ticks may commit.
+    pub state: ScheduleState,
+}
+
+/// An edit of one schedule, as the store finds and leaves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit<'a> {
+    /// Its name.
+    pub schedule: &'a ScheduleName,
+    /// The edit's own revision.
+    pub revision: u64,
+    /// What was there.
+    pub before: Option<&'a ScheduleEntry>,
+    /// What is there now; `None` when it was deleted.
+    pub after: Option<&'a ScheduleEntry>,
+}
+
+impl Edit<'_> {
+    /// The fence of this edit. `standing` is where the schedule stood, if the name was ever used; `now` is
+    /// the store's clock, all in the edit's transaction.
+    #[must_use]
+    pub fn fence(&self, standing: Option<&ScheduleState>, now: UnixMs) -> Fence {
+        let given_up = standing.zip(self.ending()).and_then(|(standing, (timetable, reason))| {
+            let passed = timetable.passed(standing.cursor, now)?;
+            let (due, from, count) = (passed.last, passed.first, passed.count);
+            Some(TickDecision { due, from, count, verdict: Verdict::Skip(reason) })
+        });
+        let decided = given_up.as_ref().map(|run| run.due).or(standing.map(|standing| standing.cursor));
+        let cursor = match (decided, self.after) {
+            (None, _) => now,
+            // What was fired a little early is not fired again.
+            (Some(decided), Some(after)) if self.starts_anew(after, standing) => decided.max(now),
+            (Some(decided), _) => decided,
+        };
+        let enabled = self.after.is_some_and(|after| after.enabled);
+        let (schedule, revision) = (self.schedule.clone(), self.revision);
+        Fence { given_up, state: ScheduleState { schedule, revision, enabled, cursor } }
+    }
+
+    /// Whether the due times are others than those of the fenced revision.
+    fn starts_anew(&self, after: &ScheduleEntry, standing: Option<&ScheduleState>) -> bool {
+        standing.is_none_or(|standing| standing.revision < after.times_revision)
+    }
+
+    /// The due times that are owed no longer, and why. During a pause none are.
+    fn ending(&self) -> Option<(Timetable, SkipReason)> {
+        let before = self.before.filter(|before| before.enabled)?;
+        let reason = match self.after {
+            None => SkipReason::Deleted,
+            Some(after) if !after.enabled => SkipReason::Paused,
+            Some(after) if !after.definition.same_times(&before.definition) => SkipReason::Edited,
+            // They stay owed, and fire under the new revision.
+            Some(_) => return None,
+        };
+        let Schedule { cron, timezone, .. } = &*before.definition;
+        match Timetable::parse(cron, timezone) {
+            Ok(timetable) => Some((timetable, reason)),
+            Err(error) => {
+                let schedule = self.schedule.as_str();
+                tracing::error!(schedule, %error, "an edit ends a timetable that this version cannot read: what was overdue is not in the ledger");
+                None
+            }
+        }
+    }
+}
