@@ -392,7 +392,8 @@ fn task_runner(
         queue: parts.queue.clone(),
         supervisor: Arc::new(supervisor),
         // From all queues: whatever is accepted into one is run.
-        claimant: Claimant { node: me.to_string(), queues: Vec::new() },
+        claimant: Claimant::new(me.to_string()),
+        input_limit: settings.limits.input.0,
         result_limit: settings.queue.result_limit.0,
         ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),
         bell: bell.clone(),

@@ -1,6 +1,7 @@
 //! Runs functions: calls that this node or another one routed here, and tasks of the queue.
 
 pub mod answer;
+mod inputs;
 pub mod runtime;
 pub mod slots;
 pub mod supervisor;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::FunctionEntry;
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::queue::task::{Attempt, Origin, TaskId};
 use answer::{Answer, Running};
 use runtime::{Execution, Functions};
-use slots::{NoSlot, Slots};
+use slots::{NoSlot, Slot, Slots};
 
 /// What this node needs to run functions.
 pub struct Worker {
@@ -29,10 +29,10 @@ pub struct Worker {
     output_limit: u64,
 }
 
-/// A call that may run here: it holds its slots.
+/// A call that may run here: it holds its slot.
 pub struct Admitted {
     function: FunctionEntry,
-    slots: Vec<OwnedSemaphorePermit>,
+    slot: Slot,
 }
 
 /// Why a call does not run here. Nothing has happened: it may run elsewhere.
@@ -85,11 +85,11 @@ impl Worker {
     ) -> Result<Admitted, NotAdmitted> {
         let function = self.catalogue.function(name, revision).await.map_err(|_| NotAdmitted::CannotTell)?;
         let function = function.ok_or(NotAdmitted::NoSuchFunction)?;
-        let slots = self.slots.for_call(&function, patience).await.map_err(|no_slot| match no_slot {
+        let slot = self.slots.for_call(&function, patience).await.map_err(|no_slot| match no_slot {
             NoSlot::Busy => NotAdmitted::Busy,
             NoSlot::Closed => NotAdmitted::Stopping,
         })?;
-        Ok(Admitted { function, slots })
+        Ok(Admitted { function, slot })
     }
 
     /// Runs a call that was taken in, until it is clear how to answer. Dropping the future, or later the
@@ -110,7 +110,7 @@ impl Worker {
             origin: Origin::Call,
             output_limit: self.output_limit,
         };
-        Running::start(self.functions.clone(), execution, admitted.slots).answer().await
+        Running::start(self.functions.clone(), execution, admitted.slot).answer().await
     }
 
     /// Executions in progress.
