@@ -120,7 +120,7 @@ pub struct Node {
     ready: Arc<AtomicBool>,
     worker: Option<Arc<Worker>>,
     tasks: Option<Arc<TaskRunner>>,
-    /// Stops the Beat and discovery.
+    /// Stops the Beat and discovery, and tells the router that this node leaves.
     stop_driving: CancellationToken,
     /// Stops taking HTTP connections.
     stop_serving: CancellationToken,
@@ -202,7 +202,7 @@ impl Node {
             catalogue: catalogue.clone(),
             store: parts.store,
             queue: parts.queue,
-            calls: Router::new(node.env.clone(), mesh, catalogue, worker),
+            calls: Router::new(node.env.clone(), mesh, catalogue, worker, node.stop_driving.clone()),
             worker: node.worker.clone(),
             waiters,
             bell,

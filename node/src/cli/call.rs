@@ -23,7 +23,8 @@ use crate::units::Span;
   date | beatmesh call echo -
   beatmesh call hello '{\"name\":\"Ada\"}' --async --wait
 
-Equal values of --key go to the same node as long as it lives.")]
+Equal values of --key go to the same node while it lives and has room: a call waits up to 250ms for
+a slot there, then goes to the next node.")]
 pub(super) struct CallArgs {
     /// The function.
     name: FunctionName,
@@ -36,7 +37,7 @@ pub(super) struct CallArgs {
     /// Enqueue a task and wait for its end.
     #[arg(long)]
     wait: bool,
-    /// Calls with the same key go to the same node (header Beatmesh-Key).
+    /// Equal keys go to one node while it has room (header Beatmesh-Key).
     #[arg(long)]
     key: Option<String>,
     /// How long to wait for the answer, for example 10s.
