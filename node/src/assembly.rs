@@ -154,7 +154,7 @@ impl Node {
         let catalogue = Arc::new(CatalogueCache::new(parts.store.clone()));
         let worker = has(Role::Worker).then(|| {
             let (slots, limit) = (settings.node.slots, settings.limits.output.0);
-            Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
+            Arc::new(Worker::new(id.as_str(), parts.functions.clone(), catalogue.clone(), slots, limit))
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
         let remote_calls = TaskTracker::new();

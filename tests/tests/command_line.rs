@@ -269,3 +269,17 @@ async fn with_api_keys_the_command_line_shows_its_key() {
     let wrong = members(None, Some("canary-wrong-wrong-wrong-wrong"));
     assert!(wrong.code == Some(1) && !wrong.stderr.contains("canary"), "{wrong:?}");
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_says_where_the_reason_stands() {
+    let cli = Cli::new().await;
+    let half = beatmesh_tests::side_file::shell("head -c 200000 /dev/zero; exit 3");
+    cli.mesh.client(0).deploy("half", &half).await;
+    for flags in [&["call", "half"][..], &["--json", "call", "half"]] {
+        let said = cli.run(flags);
+        assert_eq!(said.code, Some(1), "{:?}", said.stderr);
+        for part in ["broke off", "the function failed", "the log of node node-1", "look for "] {
+            assert!(said.stderr.contains(part), "{part}: {:?}", said.stderr);
+        }
+    }
+}

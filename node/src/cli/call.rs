@@ -9,7 +9,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Request, read_body};
+use super::client::{Client, Request, cause};
 use super::failure::Failure;
 use super::output::{Output, text_of};
 use super::tasks;
@@ -117,21 +117,30 @@ pub(super) async fn run(args: &CallArgs, client: &Client, output: &Output) -> Re
     }
     let context = request.context.clone();
     let mut answer = client.send(request).await?;
+    let header =
+        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (node, task) = (header("beatmesh-node"), header("beatmesh-task"));
+    let broke = |error| broken_off(&context, error, node.as_deref(), task.as_deref());
     if !output.is_json() {
         // Piece by piece: an answer may be larger than anybody wants in memory.
         loop {
-            let broke = |error| Failure::failed(format!("{context}: the answer broke off: {error}"));
             match answer.chunk().await.map_err(broke)? {
                 Some(piece) => output.answer(&piece)?,
                 None => return Ok(()),
             }
         }
     }
-    let header =
-        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (node, task) = (header("beatmesh-node"), header("beatmesh-task"));
-    let body = read_body(&context, answer).await?;
+    let body = answer.bytes().await.map_err(broke)?;
     output.value(&json!({"node": node, "task": task, "output": readable(&body)}))
+}
+
+/// An answer that has begun cannot turn into a problem object: why it broke off stands in a log.
+fn broken_off(context: &str, error: reqwest::Error, node: Option<&str>, task: Option<&str>) -> Failure {
+    let (node, task) = (node.unwrap_or("that ran it"), task.unwrap_or("this call"));
+    Failure::failed(format!(
+        "{context}: the answer broke off: {}; most likely the function failed in the middle of it, or node {node} was lost; the log of node {node} says why: look for {task}",
+        cause(&error)
+    ))
 }
 
 /// Bytes as JSON: what they hold when they are JSON, else as text.

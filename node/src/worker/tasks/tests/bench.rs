@@ -268,7 +268,7 @@ impl Bench {
         let (functions, told, bell) =
             (Arc::new(Scripted::default()), Arc::new(Told::default()), Arc::new(Notify::new()));
         let catalogue = Arc::new(CatalogueCache::new(store.clone()));
-        let worker = Arc::new(Worker::new(functions.clone(), catalogue, 4, 1_000_000));
+        let worker = Arc::new(Worker::new("n", functions.clone(), catalogue, 4, 1_000_000));
         let supervisor = Arc::new(Supervisor::new(store.clone(), env.clock.clone(), lease));
         let runner = TaskRunner::new(TaskRunnerParts {
             env: env.clone(),
