@@ -401,13 +401,14 @@ async fn an_input_is_dropped_as_soon_as_the_program_has_it() {
     let mut reads = shell("cat > /dev/null; echo read; exec sleep 30");
     reads.input = Bytes::from_owner(Input(vec![7; 1 << 20], dropped.clone()));
     let (sender, mut output) = mpsc::channel(4);
-    let running = tokio::spawn(async move { FUNCTIONS.run(reads, sender).await });
-    assert_eq!(timeout(DEADLINE, output.recv()).await.expect("in time").as_deref(), Some(&b"read\n"[..]));
-    let gone = async {
+    let dropped_in_time = async {
+        assert_eq!(output.recv().await.as_deref(), Some(&b"read\n"[..]));
         while !dropped.load(Ordering::SeqCst) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(DEADLINE, gone).await.expect("it is dropped while the program still runs");
-    running.abort();
+    tokio::select! {
+        ended = FUNCTIONS.run(reads, sender) => panic!("it still runs: {ended:?}"),
+        in_time = timeout(DEADLINE, dropped_in_time) => in_time.expect("dropped while the program runs"),
+    }
 }
