@@ -69,10 +69,6 @@ async fn a_function_that_is_full_keeps_neither_other_tasks_nor_its_callers_waiti
         assert_eq!(mesh.client(index).call("narrow", "").await.ok().text(), "done\n");
         println!("a call among them was answered after {:?}", begin.elapsed());
     }
-    let ended = mesh.client(0).get("/v1/tasks?function=narrow&state=done&limit=100").await.ok().json();
-    for task in ended["tasks"].as_array().expect("a list") {
-        assert_eq!(task["attempts"], 1, "{task:#}");
-    }
 }
 
 #[tokio::test]
