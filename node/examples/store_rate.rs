@@ -93,7 +93,8 @@ async fn work_off(store: &Arc<SqlStore>, tasks: usize) -> anyhow::Result<f64> {
     for worker in 0..WORKERS {
         let (store, left) = (store.clone(), left.clone());
         lanes.spawn(async move {
-            let who = Claimant { node: format!("node-{worker}"), queues: vec![QueueName::default()] };
+            let node = format!("node-{worker}");
+            let who = Claimant { queues: vec![QueueName::default()], ..Claimant::new(node) };
             while left.load(Ordering::Relaxed) > 0 {
                 let claimed = store.claim(&who, 32, Duration::from_secs(30)).await?;
                 let mut ends = JoinSet::new();

@@ -121,7 +121,7 @@ pub struct Node {
     ready: Arc<AtomicBool>,
     worker: Option<Arc<Worker>>,
     tasks: Option<Arc<TaskRunner>>,
-    /// Stops the Beat and discovery.
+    /// Stops the Beat and discovery, and tells the router that this node leaves.
     stop_driving: CancellationToken,
     /// Stops taking HTTP connections.
     stop_serving: CancellationToken,
@@ -157,7 +157,7 @@ impl Node {
         let catalogue = Arc::new(CatalogueCache::new(parts.store.clone()));
         let worker = has(Role::Worker).then(|| {
             let (slots, limit) = (settings.node.slots, settings.limits.output.0);
-            Arc::new(Worker::new(parts.functions.clone(), catalogue.clone(), slots, limit))
+            Arc::new(Worker::new(id.as_str(), parts.functions.clone(), catalogue.clone(), slots, limit))
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
         let remote_calls = TaskTracker::new();
@@ -211,7 +211,7 @@ impl Node {
             catalogue: catalogue.clone(),
             store: parts.store,
             queue: parts.queue,
-            calls: Router::new(node.env.clone(), mesh, catalogue, worker),
+            calls: Router::new(node.env.clone(), mesh, catalogue, worker, node.stop_driving.clone()),
             worker: node.worker.clone(),
             waiters,
             bell,
@@ -402,7 +402,8 @@ fn task_runner(
         queue: parts.queue.clone(),
         supervisor: Arc::new(supervisor),
         // From all queues: whatever is accepted into one is run.
-        claimant: Claimant { node: me.to_string(), queues: Vec::new() },
+        claimant: Claimant::new(me.to_string()),
+        input_limit: settings.limits.input.0,
         result_limit: settings.queue.result_limit.0,
         ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),
         bell: bell.clone(),

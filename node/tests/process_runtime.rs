@@ -8,7 +8,8 @@ mod harness;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
@@ -19,7 +20,7 @@ use beatmesh_node::worker::runtime::{Ended, Failure, Functions, STDERR_TAIL};
 use bytes::Bytes;
 use harness::*;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 static FUNCTIONS: LazyLock<LocalFunctions> = LazyLock::new(|| {
     LocalFunctions::new(ProcessRuntime::start("node-1", Orphans::Sweep).expect("a process runtime"))
@@ -381,4 +382,34 @@ async fn builtins_answer_without_a_process() {
     let (sender, _) = mpsc::channel(1);
     let deserted = FUNCTIONS.run(builtin("echo"), sender).await;
     assert!(matches!(deserted.result, Err(Failure::Lost(_))), "{deserted:?}");
+}
+
+#[tokio::test]
+async fn an_input_is_dropped_as_soon_as_the_program_has_it() {
+    struct Input(Vec<u8>, Arc<AtomicBool>);
+    impl AsRef<[u8]> for Input {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Input {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicBool::new(false));
+    // More than a pipe holds, so that the program must really have read it.
+    let mut reads = shell("cat > /dev/null; echo read; exec sleep 30");
+    reads.input = Bytes::from_owner(Input(vec![7; 1 << 20], dropped.clone()));
+    let (sender, mut output) = mpsc::channel(4);
+    let dropped_in_time = async {
+        assert_eq!(output.recv().await.as_deref(), Some(&b"read\n"[..]));
+        while !dropped.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        ended = FUNCTIONS.run(reads, sender) => panic!("it still runs: {ended:?}"),
+        in_time = timeout(DEADLINE, dropped_in_time) => in_time.expect("dropped while the program runs"),
+    }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::side_file::shell;
-use beatmesh_tests::{Answer, Node, SideFile, TestMesh, http, processes};
+use beatmesh_tests::{Answer, Node, SideFile, TestMesh, http, processes, until};
 use reqwest::Method;
 use serde_json::json;
 
@@ -57,6 +57,30 @@ async fn a_function_that_is_killed_by_a_signal_says_by_which() {
     for answer in case.call("kill -SEGV $$", "10s", vec![]).await {
         assert_eq!(answer.problem(500, "function_failed")["signal"], 11);
     }
+}
+
+#[tokio::test]
+async fn a_function_that_fails_in_the_middle_of_its_answer_is_explained_in_its_nodes_log() {
+    let mut case = Case::new().await;
+    let script = "head -c 200000 /dev/zero; echo the reason >&2; exit 3";
+    case.mesh.client(0).deploy("half", &case.side.function(script)).await;
+    for (index, key) in case.keys.iter().enumerate() {
+        let request = case.mesh.client(0).request(Method::POST, "/v1/functions/half/call");
+        let response = request.header("Beatmesh-Key", key).send().await.unwrap();
+        let task = response.headers()["beatmesh-task"].to_str().unwrap().to_owned();
+        assert!(response.bytes().await.is_err(), "the part passed for the whole");
+        let look = async || case.mesh.nodes[index].events("a function failed after its answer had begun");
+        let told =
+            until("it is logged", Duration::from_secs(5), look, |told| !told.is_empty()).await.remove(0);
+        let name = case.mesh.nodes[index].name();
+        assert_eq!(
+            (&told["level"], &told["function"], &told["node"]),
+            (&json!("WARN"), &json!("half"), &json!(name))
+        );
+        assert_eq!((&told["task"], &told["stderr_tail"]), (&json!(task), &json!("the reason\n")));
+        assert!(told["problem"].as_str().unwrap().contains("code 3"), "{told:#}");
+    }
+    case.mesh.assert_well().await;
 }
 
 #[tokio::test]

@@ -80,6 +80,34 @@ async fn different_keys_spread_over_the_nodes_and_equal_keys_stay_on_one() {
 }
 
 #[tokio::test]
+async fn calls_with_one_key_stay_on_its_node_while_that_node_has_room() {
+    const SLOTS: usize = 16;
+    let mesh = TestMesh::start_with(3, |spec| spec.set("node.slots", SLOTS)).await;
+    let key = mesh.key_of(1).await;
+    let calls = async |function: &str, count: usize| {
+        let calls = (0..count).map(|number| {
+            let (client, function, key) = (mesh.client(number % 3), function.to_owned(), key.clone());
+            tokio::spawn(
+                async move { call_with(&client, &function, &[("Beatmesh-Key", &key)], vec![]).await },
+            )
+        });
+        let calls: Vec<_> = calls.collect();
+        let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
+        for call in calls {
+            *nodes.entry(call.await.unwrap().ok().node().to_owned()).or_default() += 1;
+        }
+        nodes
+    };
+    // More than it has slots, for a moment.
+    mesh.client(0).deploy("short", &shell("sleep 0.05")).await;
+    assert_eq!(calls("short", SLOTS + 4).await, [("node-2".to_owned(), SLOTS + 4)].into());
+    // More than it has slots, for good: the next node helps out.
+    mesh.client(0).deploy("long", &shell("sleep 2")).await;
+    let nodes = calls("long", SLOTS + 4).await;
+    assert_eq!((nodes["node-2"], nodes.len()), (SLOTS, 2), "{nodes:?}");
+}
+
+#[tokio::test]
 async fn five_binary_megabytes_come_back_through_one_hop_as_they_were() {
     let mut mesh = TestMesh::start(3).await;
     mesh.client(0).deploy("echo", &builtin("echo")).await;

@@ -346,3 +346,17 @@ fn a_benchmark_whose_progress_nobody_reads_still_gives_its_figures() {
     let figures: Value = serde_json::from_str(&said.stdout).expect("figures");
     assert!(!figures["figures"].as_array().unwrap().is_empty(), "{figures:#}");
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_says_where_the_reason_stands() {
+    let cli = Cli::new().await;
+    let half = beatmesh_tests::side_file::shell("head -c 200000 /dev/zero; exit 3");
+    cli.mesh.client(0).deploy("half", &half).await;
+    for flags in [&["call", "half"][..], &["--json", "call", "half"]] {
+        let said = cli.run(flags);
+        assert_eq!(said.code, Some(1), "{:?}", said.stderr);
+        for part in ["broke off", "the function failed", "the log of node node-1", "look for "] {
+            assert!(said.stderr.contains(part), "{part}: {:?}", said.stderr);
+        }
+    }
+}

@@ -147,6 +147,66 @@ async fn a_call_that_another_node_routed_to_a_leaving_node_is_answered_too() {
     assert!(mesh.nodes[1].wait(Duration::from_secs(5)).success());
 }
 
+/// Deploys `nap` and calls it on the node with this index until the function has begun.
+async fn napping(
+    mesh: &TestMesh,
+    index: usize,
+    seconds: u32,
+    headers: &[(&str, &str)],
+) -> tokio::task::JoinHandle<beatmesh_tests::Answer> {
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!("{}; sleep {seconds}; echo rested", side.append("begun"));
+    mesh.client(index).deploy("nap", &side.function(&script)).await;
+    let call = tokio::spawn(call_nap(mesh, index, headers));
+    until("the call runs", Duration::from_secs(5), async || side.lines().len(), |n| *n == 1).await;
+    call
+}
+
+fn call_nap(
+    mesh: &TestMesh,
+    index: usize,
+    headers: &[(&str, &str)],
+) -> impl Future<Output = beatmesh_tests::Answer> + use<> {
+    let mut request = mesh.client(index).request(reqwest::Method::POST, "/v1/functions/nap/call");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    async { beatmesh_tests::http::send(request).await.expect("the node answers") }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_slot_on_a_stopping_node_is_told_to_come_back() {
+    let mut mesh = TestMesh::start_with(1, |spec| spec.set("node.slots", 1)).await;
+    let first = napping(&mesh, 0, 3, &[]).await;
+    let waiting = tokio::spawn(call_nap(&mesh, 0, &[]));
+    // Far longer than it takes to wait; it cannot be seen from outside.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert!(!waiting.is_finished());
+    mesh.nodes[0].signal(Signal::Terminate);
+    let begin = Instant::now();
+    let answer = waiting.await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "at once, not after {:?}", begin.elapsed());
+    answer.problem(503, "no_worker");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(first.await.unwrap().ok().text(), "rested\n", "what runs is finished");
+    assert!(mesh.nodes[0].wait(Duration::from_secs(5)).success());
+}
+
+#[tokio::test]
+async fn a_leaving_node_gives_a_call_that_waits_there_to_a_worker_that_is_free() {
+    let mut mesh = TestMesh::start_with(2, |spec| spec.set("node.slots", 1)).await;
+    let key = mesh.key_of(0).await;
+    let headers = [("Beatmesh-Key", key.as_str())];
+    let first = napping(&mesh, 0, 2, &headers).await;
+    // It waits a moment at the key's owner.
+    let waiting = tokio::spawn(call_nap(&mesh, 0, &headers));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    mesh.nodes[0].signal(Signal::Terminate);
+    assert_eq!(waiting.await.unwrap().ok().node(), "node-2");
+    assert_eq!(first.await.unwrap().ok().node(), "node-1");
+    assert!(mesh.nodes[0].wait(Duration::from_secs(5)).success());
+}
+
 #[tokio::test]
 async fn a_task_that_outlives_the_shutdown_budget_is_given_back_and_runs_elsewhere() {
     let mut mesh = TestMesh::start_with(2, |spec| spec.set("limits.shutdown", "500ms")).await;

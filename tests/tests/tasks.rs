@@ -43,6 +43,34 @@ async fn a_waiter_is_told_within_milliseconds_wherever_the_task_ran() {
     }
 }
 
+/// Many tasks of a function that runs once at a time on each node stand before everything else.
+#[tokio::test]
+async fn a_function_that_is_full_keeps_neither_other_tasks_nor_its_callers_waiting() {
+    let mesh = TestMesh::start(3).await;
+    let mut narrow = shell("sleep 1; echo done");
+    narrow["concurrency"] = json!(1);
+    mesh.client(0).deploy("narrow", &narrow).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    for index in 0..60 {
+        mesh.client(index % 3).enqueue("narrow", "", "").await;
+    }
+    let leased = async || {
+        let tasks = mesh.client(0).get("/v1/tasks?function=narrow&state=leased&limit=100").await.ok().json();
+        tasks["tasks"].as_array().expect("a list").len()
+    };
+    until("it runs on every node", Duration::from_secs(5), leased, |count| *count == 3).await;
+    let begin = Instant::now();
+    let noop = mesh.client(0).enqueue("noop", "", "").await;
+    assert_eq!(mesh.client(1).finished(&noop).await["state"], "done");
+    println!("a task behind sixty of a full function had ended after {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    for index in 0..3 {
+        let begin = Instant::now();
+        assert_eq!(mesh.client(index).call("narrow", "").await.ok().text(), "done\n");
+        println!("a call among them was answered after {:?}", begin.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn waiting_for_a_task_ends_with_the_asked_time_and_tells_how_it_stands() {
     let mesh = TestMesh::start(2).await;

@@ -78,7 +78,8 @@ CREATE TABLE tasks (
     output       BLOB
 );
 CREATE INDEX tasks_to_wake ON tasks (phase, wake_at);
-CREATE INDEX tasks_to_claim ON tasks (phase, queue, urgency, wake_at);
+-- With function and expiry, so that tasks that a claim leaves out are passed over within the index.
+CREATE INDEX tasks_to_claim ON tasks (phase, queue, urgency, wake_at, function, expires_at);
 CREATE INDEX tasks_by_age ON tasks (created_at);
 CREATE INDEX tasks_of_schedule ON tasks (schedule, phase);
 CREATE INDEX tasks_to_expire ON tasks (expires_at, phase);

@@ -230,7 +230,7 @@ mod tests {
         Options:
               --async           Enqueue a task and print its id instead of waiting for the answer
               --wait            Enqueue a task and wait for its end
-              --key <KEY>       Calls with the same key go to the same node (header Beatmesh-Key)
+              --key <KEY>       Equal keys go to one node while it has room (header Beatmesh-Key)
               --timeout <SPAN>  How long to wait for the answer, for example 10s
           -h, --help            Print help
 
@@ -247,7 +247,8 @@ mod tests {
           date | beatmesh call echo -
           beatmesh call hello '{"name":"Ada"}' --async --wait
 
-        Equal values of --key go to the same node as long as it lives.
+        Equal values of --key go to the same node while it lives and has room: a call waits up to 250ms for
+        a slot there, then goes to the next node.
         "#);
     }
 }

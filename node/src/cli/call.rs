@@ -11,7 +11,7 @@ use clap::Args;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Request, read_body};
+use super::client::{Client, Request, cause};
 use super::failure::Failure;
 use super::output::{Output, text_of};
 use super::tasks;
@@ -25,7 +25,8 @@ use crate::units::Span;
   date | beatmesh call echo -
   beatmesh call hello '{\"name\":\"Ada\"}' --async --wait
 
-Equal values of --key go to the same node as long as it lives.")]
+Equal values of --key go to the same node while it lives and has room: a call waits up to 250ms for
+a slot there, then goes to the next node.")]
 pub(super) struct CallArgs {
     /// The function.
     name: FunctionName,
@@ -38,7 +39,7 @@ pub(super) struct CallArgs {
     /// Enqueue a task and wait for its end.
     #[arg(long)]
     wait: bool,
-    /// Calls with the same key go to the same node (header Beatmesh-Key).
+    /// Equal keys go to one node while it has room (header Beatmesh-Key).
     #[arg(long)]
     key: Option<String>,
     /// How long to wait for the answer, for example 10s.
@@ -124,22 +125,31 @@ pub(super) async fn run(args: &CallArgs, client: &Client, output: &Output) -> Re
     }
     let context = request.context.clone();
     let mut answer = client.send(request).await?;
+    let header =
+        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (node, task) = (header("beatmesh-node"), header("beatmesh-task"));
+    let broke = |error| broken_off(&context, error, node.as_deref(), task.as_deref());
     if !output.is_json() {
         // Piece by piece: an answer may be larger than anybody wants in memory.
         loop {
-            let broke = |error| Failure::failed(format!("{context}: the answer broke off: {error}"));
             match answer.chunk().await.map_err(broke)? {
                 Some(piece) => output.answer(&piece)?,
                 None => return Ok(()),
             }
         }
     }
-    let header =
-        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (node, task) = (header("beatmesh-node"), header("beatmesh-task"));
-    let body = read_body(&context, answer).await?;
+    let body = answer.bytes().await.map_err(broke)?;
     let (name, content) = readable(&body);
     output.value(&json!({"node": node, "task": task, name: content}))
+}
+
+/// An answer that has begun cannot turn into a problem object: why it broke off stands in a log.
+fn broken_off(context: &str, error: reqwest::Error, node: Option<&str>, task: Option<&str>) -> Failure {
+    let (node, task) = (node.unwrap_or("that ran it"), task.unwrap_or("this call"));
+    Failure::failed(format!(
+        "{context}: the answer broke off: {}; most likely the function failed in the middle of it, or node {node} was lost; the log of node {node} says why: look for {task}",
+        cause(&error)
+    ))
 }
 
 /// Bytes as a member of JSON: what they hold when they are JSON, else as text, else as base64.

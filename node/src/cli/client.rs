@@ -244,7 +244,7 @@ async fn problem(context: &str, answer: Response) -> Failure {
 }
 
 /// The innermost reason: the outer ones only say that sending failed.
-fn cause(error: &dyn std::error::Error) -> String {
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(next) = inner.source() {
         inner = next;

@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod task;
 pub mod tick;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,13 +51,75 @@ pub struct TaskFilter {
     pub limit: u32,
 }
 
-/// Who claims.
+/// Who claims, and what it has room for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimant {
     /// The node's id.
     pub node: String,
     /// The queues it takes from; all of them when empty.
     pub queues: Vec<QueueName>,
+    /// Of each of these functions it takes no more tasks in one claim than this, of others any number.
+    pub at_most: BTreeMap<FunctionName, u32>,
+    /// Of the inputs, in bytes: a claim ends before they are longer together, but never before its first
+    /// task.
+    pub input_bytes: u64,
+}
+
+/// Functions that a store need not even look at for a claimant; the tasks of further ones are seen and
+/// not taken. It bounds what a store is asked.
+pub const MOST_LEFT_OUT: usize = 128;
+
+impl Claimant {
+    /// It takes whatever there is, from all queues.
+    #[must_use]
+    pub fn new(node: impl Into<String>) -> Self {
+        Self { node: node.into(), queues: Vec::new(), at_most: BTreeMap::new(), input_bytes: u64::MAX }
+    }
+
+    /// The functions of which it takes none, at most [`MOST_LEFT_OUT`] of them.
+    pub fn left_out(&self) -> impl Iterator<Item = &FunctionName> {
+        let none = self.at_most.iter().filter(|(_, most)| **most == 0);
+        none.map(|(function, _)| function).take(MOST_LEFT_OUT)
+    }
+}
+
+/// What of a row of candidates, best first, a claim takes. Every store asks it, so that all agree.
+pub struct Taking<'a> {
+    who: &'a Claimant,
+    left: u32,
+    taken: BTreeMap<FunctionName, u32>,
+    input_bytes: u64,
+}
+
+impl<'a> Taking<'a> {
+    /// At most so many.
+    #[must_use]
+    pub fn new(who: &'a Claimant, most: u32) -> Self {
+        Self { who, left: most, taken: BTreeMap::new(), input_bytes: 0 }
+    }
+
+    /// Whether the next candidate, of this function and with an input of so many bytes, is taken; `None`
+    /// when the claim ends before it.
+    pub fn next(&mut self, function: &FunctionName, input_bytes: u64) -> Option<bool> {
+        if self.left == 0 {
+            return None;
+        }
+        if let Some(most) = self.who.at_most.get(function) {
+            let taken = self.taken.entry(function.clone()).or_default();
+            if *taken >= *most {
+                return Some(false);
+            }
+            *taken += 1;
+        }
+        let sum = self.input_bytes.saturating_add(input_bytes);
+        if self.input_bytes > 0 && sum > self.who.input_bytes {
+            // Those behind it do not overtake it: it would wait for ever.
+            self.left = 0;
+            return None;
+        }
+        (self.input_bytes, self.left) = (sum, self.left - 1);
+        Some(true)
+    }
 }
 
 /// What happened to tasks whose leases had run out.
@@ -80,7 +143,8 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// A task whose id is there already stays as it is.
     async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError>;
 
-    /// Takes up to `most` tasks that may run now, best priority first, then oldest.
+    /// Takes up to `most` tasks that may run now and for which `who` has room, best priority first, then
+    /// oldest. It may take fewer than there are when some are left out.
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends leases; answers those that are lost.
@@ -111,9 +175,9 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Makes a failed, dead, cancelled or expired task ready again; answers the state afterwards.
     async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError>;
 
-    /// How long until a task of these queues (of all, when none is named) may be claimed: zero when one may be now, `None` when none
-    /// waits. What has expired does not count.
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError>;
+    /// How long until `who` may claim a task: zero when it may now, `None` when none waits. What has
+    /// expired does not count, nor what `who` leaves out.
+    async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError>;
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;

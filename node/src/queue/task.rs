@@ -264,7 +264,9 @@ pub enum TaskOutcome {
         /// The pause before the next attempt; `None` ends the task as failed.
         retry_in: Option<Duration>,
     },
-    /// The worker gives it back without having run it: it is stopping.
+    /// The worker gives it back without having run it: it is stopping, or the function filled up while
+    /// the claim was on its way. It keeps its place in the queue; the attempt stays counted, because its
+    /// number is the token that makes late words of this claim stale.
     HandBack,
 }
 

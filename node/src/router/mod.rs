@@ -15,6 +15,7 @@ use beatmesh_mesh::id::NodeId;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::name::FunctionName;
@@ -35,6 +36,11 @@ const IN_DOUBT: Duration = Duration::from_secs(1);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_EACH: Duration = Duration::from_millis(250);
 
+/// How long a call with a key waits for a slot at the key's owner before it goes to the next node: users
+/// keep caches and connections by key, so a burst of short calls should stay together; and a key that is
+/// called more than one node bears should cost a moment, not a refusal. Guess.
+const PATIENCE_AT_OWNER: Duration = Duration::from_millis(250);
+
 /// A call as it comes from a client.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -42,7 +48,7 @@ pub struct Request {
     pub id: TaskId,
     /// What to run.
     pub function: FunctionName,
-    /// Calls with equal keys meet the same worker while it lives.
+    /// Calls with equal keys meet the same worker while it lives and has room.
     pub key: Option<Bytes>,
     /// Handed to the function as it is.
     pub input: Bytes,
@@ -58,6 +64,7 @@ pub struct Router {
     mesh: Arc<Mesh>,
     catalogue: Arc<CatalogueCache>,
     worker: Option<Arc<Worker>>,
+    leaving: CancellationToken,
     doubtful: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
@@ -65,15 +72,17 @@ pub struct Router {
 pub type Routed = (NodeId, Result<Answer, Problem>);
 
 impl Router {
-    /// `worker` is this node's own, if it runs functions.
+    /// `worker` is this node's own, if it runs functions; `leaving` is cancelled when this node begins
+    /// to stop.
     #[must_use]
     pub fn new(
         env: Env,
         mesh: Arc<Mesh>,
         catalogue: Arc<CatalogueCache>,
         worker: Option<Arc<Worker>>,
+        leaving: CancellationToken,
     ) -> Self {
-        Self { env, mesh, catalogue, worker, doubtful: Mutex::default() }
+        Self { env, mesh, catalogue, worker, leaving, doubtful: Mutex::default() }
     }
 
     /// Runs a call on the first worker that takes it.
@@ -89,18 +98,31 @@ impl Router {
         let deadline = self.env.clock.now() + timeout;
         let give_up = self.env.clock.now() + timeout.min(LONGEST_PATIENCE);
 
-        // First whoever has a free slot; then all of them in turn, a short wait at each, because nobody
-        // knows which one is free next.
+        // First whoever has a free slot, but with a key its owner has a moment to get one; then all of
+        // them in turn, a short wait at each, because nobody knows which one is free next.
         let mut patience = Duration::ZERO;
         loop {
+            // A node that leaves asks everybody once more and no longer: its clients shall have an answer
+            // before it closes their connections.
+            let last_round = self.leaving.is_cancelled();
+            if last_round {
+                patience = Duration::ZERO;
+            }
             let view = self.mesh.view();
             let key = request.key.as_deref();
             let workers = choice::workers(&view, key, &self.doubtful(), self.env.entropy.u64());
             let mut lost_time = workers.is_empty();
-            for node in workers {
-                let left = give_up.saturating_duration_since(self.env.clock.now());
-                match self.try_on(&node, &request, revision, patience.min(left), deadline).await {
-                    Ok(routed) => return Ok((node, routed)),
+            let mut owner = workers.first().filter(|_| key.is_some() && patience.is_zero() && !last_round);
+            for node in &workers {
+                let left = || give_up.saturating_duration_since(self.env.clock.now());
+                let mut offered = self.try_on(node, &request, revision, patience.min(left()), deadline).await;
+                // A second offer: one that cannot be reached must not take longer because of the wait.
+                if owner.take().is_some() && matches!(offered, Err(Declined::Busy)) {
+                    let wait = PATIENCE_AT_OWNER.min(left());
+                    offered = self.try_on(node, &request, revision, wait, deadline).await;
+                }
+                match offered {
+                    Ok(routed) => return Ok((node.clone(), routed)),
                     Err(Declined::TooLarge) => {
                         let detail =
                             format!("node {node} takes less; limits.input should be equal on all nodes");
@@ -108,7 +130,7 @@ impl Router {
                     }
                     Err(Declined::NoAnswer(reason)) => {
                         tracing::debug!(%node, reason, "a worker did not take a call; trying another");
-                        self.doubtful.lock().insert(node, self.env.clock.now());
+                        self.doubtful.lock().insert(node.clone(), self.env.clock.now());
                         lost_time = true;
                     }
                     // Whether it lags behind the catalogue, is full or stops: nothing has run there.
@@ -118,11 +140,16 @@ impl Router {
                     Err(Declined::Busy) => {}
                 }
             }
+            if last_round {
+                return Err(Problem::no_worker(
+                    "this node is leaving, and no other took the call; ask another",
+                ));
+            }
             if self.env.clock.now() >= give_up {
                 let detail = "every worker is busy, stopping or out of reach; try again in a moment";
                 return Err(Problem::no_worker(detail));
             }
-            if lost_time && !patience.is_zero() {
+            if lost_time && !patience.is_zero() && !self.leaving.is_cancelled() {
                 // Nobody to wait at: without this pause the loop would spin.
                 tokio::time::sleep(PATIENCE_EACH / 5).await;
             }

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::{self, BoxStream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::runtime::{Ended, Execution, Functions};
+use super::slots::Slot;
 use crate::problem::Problem;
 
 /// How much of an answer is held back. A function that fails before it has written more is answered with
@@ -43,20 +44,16 @@ pub struct Running {
     output: mpsc::Receiver<Bytes>,
     ended: Option<Ended>,
     /// Given back when the execution is over.
-    _slots: Vec<OwnedSemaphorePermit>,
+    _slot: Slot,
 }
 
 impl Running {
-    /// Starts an execution that holds `slots` while it runs.
-    pub fn start(
-        functions: std::sync::Arc<dyn Functions>,
-        execution: Execution,
-        slots: Vec<OwnedSemaphorePermit>,
-    ) -> Self {
+    /// Starts an execution that holds `slot` while it runs.
+    pub fn start(functions: std::sync::Arc<dyn Functions>, execution: Execution, slot: Slot) -> Self {
         let (sender, output) = mpsc::channel(CHUNKS);
         let function = execution.function.to_string();
         let execution = Box::pin(async move { functions.run(execution, sender).await });
-        Self { function, execution, output, ended: None, _slots: slots }
+        Self { function, execution, output, ended: None, _slot: slot }
     }
 
     /// The next piece of output, `None` at the end.

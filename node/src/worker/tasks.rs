@@ -1,12 +1,17 @@
 //! Takes tasks from the queue and runs them.
 //!
-//! Claims no more than there are free slots, sleeps until there is work (a notice from another node, the
-//! next task's time, or a slow poll), records each end exactly once under its attempt's token.
+//! Claims no more than there are free slots on the node and of each function, and no more input than there
+//! is memory for; sleeps until there is work (a notice from another node, the next task's time, a slot of a
+//! function that was full, or a slow poll); records each end exactly once under its attempt's token.
+//!
+//! A claimed task never waits for a slot: it would keep a lease, a slot of the node and its place in memory
+//! from tasks that could run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::{Env, OnExit};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -16,7 +21,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Worker;
 use super::answer::Running;
+use super::inputs::{InputMemory, InputRoom};
 use super::runtime::Execution;
+use super::slots::Slot;
 use super::supervisor::Supervisor;
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::FunctionName;
@@ -32,7 +39,7 @@ const POLL: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// How many tasks one claim takes at most: the rest is for other nodes.
-const MOST_AT_ONCE: usize = 32;
+const MOST_AT_ONCE: u32 = 32;
 
 /// Something was ready, and others took it first, or it had expired: look again soon, but not at once.
 const TAKEN_BY_OTHERS: Duration = Duration::from_millis(50);
@@ -48,6 +55,16 @@ const LAST_RECORDS: Duration = Duration::from_secs(2);
 struct Room {
     slot: OwnedSemaphorePermit,
     in_hand: OwnedSemaphorePermit,
+}
+
+/// What a task that was just claimed runs, and in which slot.
+enum Place {
+    /// It can begin.
+    Ready(FunctionEntry, Slot),
+    /// Others were faster: it goes back.
+    Full,
+    /// This node does not know its function yet.
+    Unknown(OwnedSemaphorePermit),
 }
 
 /// What a claim brought.
@@ -77,6 +94,7 @@ pub struct TaskRunner {
     pub(crate) bell: Arc<Notify>,
     pub(crate) dice: Mutex<StdRng>,
     in_hand: Arc<Semaphore>,
+    inputs: InputMemory,
     running: TaskTracker,
     /// Cancelled when running tasks have to end now.
     abort: CancellationToken,
@@ -96,6 +114,8 @@ pub struct TaskRunnerParts {
     pub supervisor: Arc<Supervisor>,
     /// Who claims.
     pub claimant: Claimant,
+    /// The longest input, in bytes.
+    pub input_limit: u64,
     /// More output than this is not kept.
     pub result_limit: u64,
     /// Who is told of ends.
@@ -121,6 +141,7 @@ impl TaskRunner {
             bell: parts.bell,
             dice,
             in_hand,
+            inputs: InputMemory::new(parts.input_limit),
             running: TaskTracker::new(),
             abort: CancellationToken::new(),
             give_up: CancellationToken::new(),
@@ -132,14 +153,20 @@ impl TaskRunner {
         // A claim that is on its way at a stop brings tasks: whoever waits for the end waits for it too.
         let _claiming = self.running.token();
         let mut pause = AFTER_ERROR;
-        while let Some(room) = self.room().await {
-            match self.claim(room).await {
+        while let Some((room, inputs)) = self.room().await {
+            match self.claim(room, inputs).await {
                 Ok(Claims::Begun) => pause = AFTER_ERROR,
                 Ok(Claims::Nothing { next_in }) => {
                     pause = AFTER_ERROR;
                     // Spread, so that nodes do not all look in the same instant.
                     let spread = POLL.mul_f64(self.dice.lock().random_range(0.8..1.2));
-                    self.rest(next_in.min(spread), self.bell.notified()).await;
+                    let bell = async {
+                        tokio::select! {
+                            () = self.bell.notified() => {}
+                            () = self.worker.slots.freed() => {}
+                        }
+                    };
+                    self.rest(next_in.min(spread), bell).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no tasks can be claimed");
@@ -160,10 +187,18 @@ impl TaskRunner {
         }
     }
 
-    /// Room for one task, waiting for it; `None` when the node is stopping.
-    async fn room(&self) -> Option<Room> {
-        let in_hand = self.in_hand.clone().acquire_owned().await.ok()?;
-        Some(Room { slot: self.worker.slots.for_task().await?, in_hand })
+    /// Room for one task and its input, waiting for it; `None` when the node is stopping.
+    async fn room(&self) -> Option<(Room, InputRoom)> {
+        let room = async {
+            let in_hand = self.in_hand.clone().acquire_owned().await.ok()?;
+            let inputs = self.inputs.for_one().await;
+            Some((Room { slot: self.worker.slots.for_task().await?, in_hand }, inputs))
+        };
+        tokio::select! {
+            biased;
+            () = self.worker.slots.closed() => None,
+            room = room => room,
+        }
     }
 
     /// Waits until all running tasks have ended; after `budget` the rest is given back to the queue.
@@ -180,16 +215,21 @@ impl TaskRunner {
         }
     }
 
-    /// Claims as many tasks as there are slots and starts them.
-    async fn claim(self: &Arc<Self>, room: Room) -> Result<Claims, StoreError> {
+    /// Claims as many tasks as there is room for and starts them.
+    async fn claim(self: &Arc<Self>, room: Room, mut inputs: InputRoom) -> Result<Claims, StoreError> {
+        let known = self.worker.catalogue.current();
+        let mut who = self.claimant.clone();
+        who.at_most = self.worker.slots.room_for_tasks(known.functions.values(), MOST_AT_ONCE);
         // A cheap reading first: taking the write lock to find nothing would disturb the others.
-        let Some(next_in) = self.queue.next_ready(&self.claimant.queues).await? else {
+        let Some(next_in) = self.queue.next_ready(&who).await? else {
             return Ok(Claims::Nothing { next_in: POLL });
         };
         if !next_in.is_zero() {
             return Ok(Claims::Nothing { next_in });
         }
-        let more = self.worker.slots.more_for_tasks(MOST_AT_ONCE - 1);
+        self.inputs.extend(&mut inputs);
+        who.input_bytes = inputs.bytes();
+        let more = self.worker.slots.more_for_tasks(MOST_AT_ONCE as usize - 1);
         let more = more.into_iter().map_while(|slot| {
             let in_hand = self.in_hand.clone().try_acquire_owned().ok()?;
             Some(Room { slot, in_hand })
@@ -197,32 +237,48 @@ impl TaskRunner {
         let rooms: Vec<_> = std::iter::once(room).chain(more).collect();
         let asked = self.env.clock.now();
         let most = u32::try_from(rooms.len()).expect("at most MOST_AT_ONCE");
-        let claimed = self.queue.claim(&self.claimant, most, self.supervisor.lease()).await?;
+        let claimed = self.queue.claim(&who, most, self.supervisor.lease()).await?;
         if claimed.is_empty() {
             return Ok(Claims::Nothing { next_in: TAKEN_BY_OTHERS });
         }
-        for (task, room) in claimed.into_iter().zip(rooms) {
+        let known = self.worker.catalogue.current();
+        for (mut task, Room { slot, in_hand }) in claimed.into_iter().zip(rooms) {
             let lost = self.supervisor.hold(task.id, task.attempt, asked);
-            let running = self.running.track_future(self.clone().run_one(task, room, lost));
+            task.input = inputs.hold(task.input);
+            // Taken here, so that the next claim sees it taken.
+            let place = match known.functions.get(&task.function) {
+                Some(function) => self.place(slot, function.clone()),
+                None => Place::Unknown(slot),
+            };
+            let running = self.running.track_future(self.clone().run_one(task, place, in_hand, lost));
             self.env.spawner.spawn("task", OnExit::Fine, Box::pin(running));
         }
         Ok(Claims::Begun)
     }
 
-    async fn run_one(self: Arc<Self>, task: Claimed, room: Room, lost: CancellationToken) {
+    fn place(&self, slot: OwnedSemaphorePermit, function: FunctionEntry) -> Place {
+        match self.worker.slots.of_claimed(slot, &function) {
+            Some(slot) => Place::Ready(function, slot),
+            None => Place::Full,
+        }
+    }
+
+    async fn run_one(
+        self: Arc<Self>,
+        mut task: Claimed,
+        place: Place,
+        _in_hand: OwnedSemaphorePermit,
+        lost: CancellationToken,
+    ) {
         let (id, attempt) = (task.id, task.attempt);
-        let Room { slot, in_hand: _in_hand } = room;
         let ended = tokio::select! {
             biased;
             () = lost.cancelled() => None,
             () = self.abort.cancelled() => Some((TaskOutcome::HandBack, String::new())),
-            // The claim was on its way when the node began to stop: nothing of it has run yet.
-            () = std::future::ready(()), if self.worker.slots.is_closed() => {
-                Some((TaskOutcome::HandBack, String::new()))
-            }
-            ended = self.execute(&task, slot) => Some(ended),
+            ended = self.execute(&mut task, place) => Some(ended),
         };
         if let Some((outcome, log_tail)) = ended {
+            task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {
                 () = self.record(&task, outcome, log_tail) => {}
@@ -232,13 +288,22 @@ impl TaskRunner {
         self.supervisor.release(id, attempt);
     }
 
-    async fn execute(&self, task: &Claimed, slot: OwnedSemaphorePermit) -> (TaskOutcome, String) {
-        let Some(function) = self.find(&task.function).await else {
-            let problem = Problem::no_function(&task.function);
-            return (TaskOutcome::Failed { error: to_value(&problem), retry_in: None }, String::new());
+    async fn execute(&self, task: &mut Claimed, place: Place) -> (TaskOutcome, String) {
+        let place = match place {
+            Place::Unknown(slot) => match self.find(&task.function).await {
+                Some(function) => self.place(slot, function),
+                None => {
+                    let error = to_value(&Problem::no_function(&task.function));
+                    return (TaskOutcome::Failed { error, retry_in: None }, String::new());
+                }
+            },
+            known => known,
         };
-        let mut slots = vec![slot];
-        slots.extend(self.worker.slots.of_claimed(&function).await);
+        let Place::Ready(function, slot) = place else { return (TaskOutcome::HandBack, String::new()) };
+        if self.worker.slots.is_closed() {
+            // The node began to stop while the claim or the lookup was on its way: nothing has run yet.
+            return (TaskOutcome::HandBack, String::new());
+        }
         let definition = function.definition;
         let execution = Execution {
             task: task.id,
@@ -246,13 +311,14 @@ impl TaskRunner {
             function: task.function.clone(),
             timeout: definition.timeout.0,
             definition: definition.clone(),
-            input: task.input.clone(),
+            // Moved, not copied: whoever runs it drops it as soon as the function has it.
+            input: std::mem::take(&mut task.input),
             content_type: task.content_type.clone(),
             origin: task.origin.clone(),
             output_limit: self.result_limit.min(self.worker.output_limit),
         };
         let (result, log_tail) =
-            Running::start(self.worker.functions.clone(), execution, slots).to_end().await;
+            Running::start(self.worker.functions.clone(), execution, slot).to_end().await;
         let outcome = match result {
             Ok((output, content_type)) => TaskOutcome::Done { output, content_type: content_type.to_owned() },
             Err(problem) => {

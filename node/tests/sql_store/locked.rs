@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use beatmesh_node::queue::{StoreError, TaskFilter, TaskQueue};
+use beatmesh_node::queue::{Claimant, StoreError, TaskFilter, TaskQueue};
 use futures_util::future::join_all;
 use sqlx::Connection;
 
@@ -25,7 +25,7 @@ async fn a_locked_file_is_unavailable_in_seconds_and_recovers_by_itself() {
         // Readers do not wait for writers.
         let start = Instant::now();
         assert!(store.task(before.id).await.expect("read").is_some());
-        assert!(store.next_ready(std::slice::from_ref(&before.queue)).await.expect("read").is_some());
+        assert!(store.next_ready(&Claimant::new("reader")).await.expect("read").is_some());
         assert!(store.now().await.is_ok() && store.schedule_states().await.is_ok());
         assert!(start.elapsed() < Duration::from_secs(1), "{lock}: {:?}", start.elapsed());
 

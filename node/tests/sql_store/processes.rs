@@ -55,10 +55,8 @@ async fn enqueue(store: Arc<SqlStore>) {
 }
 
 async fn work(store: Arc<SqlStore>) {
-    let who = Claimant {
-        node: format!("pid-{}", std::process::id()),
-        queues: vec!["default".parse().expect("a name")],
-    };
+    let node = format!("pid-{}", std::process::id());
+    let who = Claimant { queues: vec!["default".parse().expect("a name")], ..Claimant::new(node) };
     loop {
         let claimed = match store.claim(&who, 4, Duration::from_secs(600)).await {
             Ok(claimed) => claimed,

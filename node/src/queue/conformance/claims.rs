@@ -9,7 +9,7 @@ use super::given::{LONG, claimant, done, task};
 use super::{FOREVER, Subject};
 use crate::catalogue::name::QueueName;
 use crate::queue::task::{Attempt, NewTask, TaskState};
-use crate::queue::{Claimant, TaskFilter};
+use crate::queue::{Claimant, MOST_LEFT_OUT, TaskFilter};
 
 /// Many claimants empty a queue together: every task goes to one of them.
 pub async fn competing_claimants_get_every_task_once(subject: &dyn Subject) {
@@ -75,7 +75,7 @@ pub async fn a_queue_gets_its_turn_however_many_have_earlier_names(subject: &dyn
     subject.pass(Duration::from_millis(5)).await;
     let early: Vec<QueueName> = (0..QUEUES).map(|n| format!("q{n:03}").parse().expect("a name")).collect();
     nodes[0].queue.enqueue(early.iter().cloned().map(of).collect()).await.expect("enqueued");
-    let who = Claimant { node: "worker".to_owned(), queues: Vec::new() };
+    let who = claimant("worker");
     for turn in 0..8 {
         let node = &nodes[turn % nodes.len()];
         let claimed = node.queue.claim(&who, 1, LONG).await.expect("claimed").remove(0);
@@ -87,4 +87,61 @@ pub async fn a_queue_gets_its_turn_however_many_have_earlier_names(subject: &dyn
         node.enqueue(of(queue)).await;
     }
     panic!("the oldest task has not had its turn");
+}
+
+/// A function that is full on one node is in nobody's way: what waits behind its tasks is found, and they
+/// stay untouched for other nodes.
+pub async fn a_claim_takes_of_a_function_what_its_claimant_has_room_for(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let of = |name: &str| NewTask { function: name.parse().expect("a name"), ..task() };
+    let with_room = |room: &[(&str, u32)]| Claimant {
+        at_most: room.iter().map(|(name, most)| (name.parse().expect("a name"), *most)).collect(),
+        ..claimant("worker")
+    };
+    let mut narrow = Vec::new();
+    for _ in 0..12 {
+        narrow.push(nodes[0].enqueue(NewTask { priority: 1, ..of("narrow") }).await);
+    }
+    let behind = nodes[0].enqueue(of("wide")).await;
+
+    let queue = &nodes[1].queue;
+    let full = with_room(&[("narrow", 0), ("absent", 0)]);
+    assert_eq!(queue.next_ready(&full).await, Ok(Some(Duration::ZERO)));
+    let claimed = queue.claim(&full, 4, LONG).await.expect("claimed");
+    assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [behind]);
+    assert_eq!(queue.next_ready(&full).await, Ok(None), "nothing that it could claim");
+    assert!(queue.claim(&full, 4, LONG).await.expect("claimed").is_empty());
+
+    // More functions than a store is asked to pass over: none of their tasks is taken even so.
+    let many = (0..2 * MOST_LEFT_OUT).map(|n| (format!("full-{n}"), 0)).collect::<Vec<_>>();
+    let many: Vec<_> =
+        many.iter().map(|(name, most)| (name.as_str(), *most)).chain([("narrow", 0)]).collect();
+    assert!(queue.claim(&with_room(&many), 4, LONG).await.expect("claimed").is_empty());
+
+    let room_for_two = with_room(&[("narrow", 2)]);
+    assert_eq!(queue.next_ready(&room_for_two).await, Ok(Some(Duration::ZERO)));
+    let mut taken = queue.claim(&room_for_two, 8, LONG).await.expect("claimed");
+    assert_eq!(taken.len(), 2);
+    taken.extend(nodes[2].claim(32, LONG).await);
+    assert!(taken.iter().all(|task| task.attempt == Attempt(1)), "they had been left alone");
+    assert_eq!(taken.iter().map(|task| task.id).collect::<BTreeSet<_>>(), narrow.into_iter().collect());
+}
+
+/// The inputs of a claim fit into what the claimant has memory for, and the order stays.
+pub async fn a_claim_ends_before_its_inputs_are_too_long(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    for (urgency, length) in [40, 50, 20, 1, 900, 0, 0, 7].into_iter().enumerate() {
+        let priority = -i16::try_from(urgency).expect("small");
+        nodes[0].enqueue(NewTask { priority, input: vec![b'x'; length].into(), ..task() }).await;
+    }
+    let who = Claimant { input_bytes: 100, ..claimant("worker") };
+    let mut claims = Vec::new();
+    loop {
+        let claimed = nodes[1].queue.claim(&who, 8, LONG).await.expect("claimed");
+        if claimed.is_empty() {
+            break;
+        }
+        claims.push(claimed.iter().map(|task| task.input.len()).collect::<Vec<_>>());
+    }
+    assert_eq!(claims, [vec![40, 50], vec![20, 1], vec![900], vec![0, 0, 7]], "one is always taken");
 }

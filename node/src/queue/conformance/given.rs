@@ -40,7 +40,7 @@ pub(super) fn task() -> NewTask {
 }
 
 pub(super) fn claimant(node: &str) -> Claimant {
-    Claimant { node: node.to_owned(), queues: vec![QueueName::default()] }
+    Claimant { queues: vec![QueueName::default()], ..Claimant::new(node) }
 }
 
 pub(super) fn done() -> TaskOutcome {

@@ -71,6 +71,8 @@ macro_rules! for_each_story {
             claims::competing_claimants_get_every_task_once,
             claims::a_claim_takes_no_more_than_asked_and_tells_all,
             claims::a_queue_gets_its_turn_however_many_have_earlier_names,
+            claims::a_claim_takes_of_a_function_what_its_claimant_has_room_for,
+            claims::a_claim_ends_before_its_inputs_are_too_long,
             completions::an_end_is_recorded_once_however_many_report_it,
             completions::an_end_of_another_attempt_is_stale,
             completions::a_completion_and_a_lost_lease_never_both_win,

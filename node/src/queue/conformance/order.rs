@@ -31,34 +31,34 @@ pub async fn the_most_urgent_comes_first_then_the_oldest(subject: &dyn Subject) 
 /// Not before its delay has passed, and `next_ready` tells when that is.
 pub async fn a_delayed_task_waits_for_its_time(subject: &dyn Subject) {
     let nodes = subject.fresh(FOREVER).await;
-    let queues = claimant("worker").queues;
-    assert_eq!(nodes[0].queue.next_ready(&queues).await, Ok(None));
+    let who = claimant("worker");
+    assert_eq!(nodes[0].queue.next_ready(&who).await, Ok(None));
 
     let late = nodes[0].enqueue(NewTask { delay: LONG, ..task() }).await;
-    let next = nodes[1].queue.next_ready(&queues).await.expect("read").expect("one waits");
+    let next = nodes[1].queue.next_ready(&who).await.expect("read").expect("one waits");
     assert!(next > LONG / 2 && next <= LONG, "{next:?}");
     assert!(nodes[1].claim(8, LONG).await.is_empty());
     assert_eq!(nodes[1].state(late).await, TaskState::Scheduled);
 
     let soon = nodes[0].enqueue(NewTask { delay: SHORT, priority: -1, ..task() }).await;
-    let next = nodes[1].queue.next_ready(&queues).await.expect("read").expect("two wait");
+    let next = nodes[1].queue.next_ready(&who).await.expect("read").expect("two wait");
     assert!(next <= SHORT, "{next:?}");
     subject.pass(PAST_SHORT).await;
-    assert_eq!(nodes[1].queue.next_ready(&queues).await, Ok(Some(Duration::ZERO)));
+    assert_eq!(nodes[1].queue.next_ready(&who).await, Ok(Some(Duration::ZERO)));
     assert_eq!(nodes[1].claim_one(LONG).await.id, soon);
-    assert!(nodes[1].queue.next_ready(&queues).await.expect("read").expect("one waits") > LONG / 2);
+    assert!(nodes[1].queue.next_ready(&who).await.expect("read").expect("one waits") > LONG / 2);
 }
 
 /// Too late is too late, whether somebody has swept or not; and it does not keep workers awake.
 pub async fn a_task_that_nobody_began_in_time_expires(subject: &dyn Subject) {
     let nodes = subject.fresh(FOREVER).await;
-    let queues = claimant("worker").queues;
+    let who = claimant("worker");
     let ready = nodes[0].enqueue(NewTask { expires: Some(SHORT), priority: 9, ..task() }).await;
     let waiting = nodes[0].enqueue(NewTask { expires: Some(SHORT), delay: LONG, ..task() }).await;
     let begun = nodes[0].enqueue(NewTask { expires: Some(LONG), ..task() }).await;
     subject.pass(PAST_SHORT).await;
     assert_eq!(nodes[1].claim_one(LONG).await.id, begun, "what has expired is in nobody's way");
-    assert_eq!(nodes[1].queue.next_ready(&queues).await, Ok(None), "nothing may ever be claimed");
+    assert_eq!(nodes[1].queue.next_ready(&who).await, Ok(None), "nothing may ever be claimed");
 
     let swept = nodes[2].queue.sweep(5).await.expect("swept");
     assert_eq!((swept.expired, swept.returned.len(), swept.dead.len()), (2, 0, 0));
@@ -79,8 +79,8 @@ pub async fn a_claimant_gets_tasks_of_its_queues_only(subject: &dyn Subject) {
     let in_red = nodes[0].enqueue(NewTask { queue: red.clone(), ..task() }).await;
     let in_blue = nodes[0].enqueue(NewTask { queue: blue.clone(), priority: 9, ..task() }).await;
     let of = |queues: &[&QueueName]| Claimant {
-        node: "worker".to_owned(),
         queues: queues.iter().map(|queue| (*queue).clone()).collect(),
+        ..Claimant::new("worker")
     };
     // Naming no queue means all of them: it comes last, and gets what the others left.
     for (queues, expected) in [
@@ -90,7 +90,7 @@ pub async fn a_claimant_gets_tasks_of_its_queues_only(subject: &dyn Subject) {
         (vec![], Some(in_blue)),
     ] {
         let who = of(&queues);
-        let next = nodes[1].queue.next_ready(&who.queues).await.expect("read");
+        let next = nodes[1].queue.next_ready(&who).await.expect("read");
         assert_eq!(next, expected.map(|_| Duration::ZERO));
         let claimed = nodes[1].queue.claim(&who, 8, LONG).await.expect("claimed");
         assert_eq!(claimed.first().map(|task| task.id), expected);

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::tasks::{marks, phase};
 use super::{CLOCK, SqlStore, Tx, error, json, number, parsed};
-use crate::catalogue::name::QueueName;
+use crate::catalogue::name::{FunctionName, QueueName};
 use crate::queue::task::{Attempt, Claimed, TaskId};
-use crate::queue::{Claimant, StoreError};
+use crate::queue::{Claimant, StoreError, Taking};
 
 /// Tasks whose time has come that one transaction makes ready. When more come due at once, the order of
 /// their priorities holds within each such piece.
@@ -22,7 +23,7 @@ const PROMOTED_AT_ONCE: i64 = 1_000;
 /// claim goes on where this one ended: anybody may name queues, and none may keep the others from their turn.
 const MOST_QUEUES: usize = 256;
 
-/// Ids in one list. A list is filled up to a power of two, so that few different statements are prepared.
+/// Ids in one list.
 const LONGEST_LIST: usize = 128;
 
 /// Leases the best tasks of the claimant's queues to it. `turn` is the name after which it begins to look
@@ -38,12 +39,19 @@ pub(super) async fn claim(
     let mut best = Vec::new();
     let all = if who.queues.is_empty() { ready_queues(tx, turn).await? } else { Vec::new() };
     for queue in who.queues.iter().chain(&all) {
-        best.extend(ready(tx, queue, most).await?);
+        best.extend(ready(tx, who, queue, most).await?);
     }
     // Each queue's are in order already; several queues' are not.
     best.sort();
-    best.truncate(most as usize);
-    let ids: Vec<String> = best.into_iter().map(|(_, _, id)| id).collect();
+    let mut taking = Taking::new(who, most);
+    let mut ids = Vec::new();
+    for Candidate { id, function, input_bytes, .. } in best {
+        match taking.next(&function, input_bytes) {
+            Some(true) => ids.push(id),
+            Some(false) => {}
+            None => break,
+        }
+    }
     let mut claimed = Vec::with_capacity(ids.len());
     for ids in ids.chunks(LONGEST_LIST) {
         claimed.extend(lease_all(tx, who, ids, tx.now.plus(lease)).await?);
@@ -97,22 +105,62 @@ async fn ready_queues(tx: &mut Tx<'_>, turn: &mut String) -> sqlx::Result<Vec<Qu
     Ok(queues)
 }
 
-/// Urgency, age and id of a queue's best tasks. One queue at a time: over several at once no index gives
-/// the order, and a long queue would be sorted for each claim.
-async fn ready(tx: &mut Tx<'_>, queue: &QueueName, most: u32) -> sqlx::Result<Vec<(i64, i64, String)>> {
-    let rows = sqlx::query(
-        "SELECT urgency, wake_at, id FROM tasks WHERE phase = ? AND queue = ? \
-         AND (expires_at IS NULL OR expires_at > ?) ORDER BY urgency, wake_at LIMIT ?",
-    )
-    .bind(phase::READY)
-    .bind(queue.as_str())
-    .bind(tx.now.0)
-    .bind(i64::from(most))
-    .fetch_all(&mut *tx.connection)
-    .await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("urgency")?, row.try_get("wake_at")?, row.try_get("id")?)))
-        .collect()
+/// A task that may be claimed, in the order of claims.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    urgency: i64,
+    since: i64,
+    id: String,
+    function: FunctionName,
+    input_bytes: u64,
+}
+
+/// A queue's best tasks. One queue at a time: over several at once no index gives the order, and a long
+/// queue would be sorted for each claim. What is left out is passed over within the index.
+async fn ready(
+    tx: &mut Tx<'_>,
+    who: &Claimant,
+    queue: &QueueName,
+    most: u32,
+) -> sqlx::Result<Vec<Candidate>> {
+    let left_out = filled(who.left_out().map(FunctionName::as_str));
+    let query = format!(
+        "SELECT urgency, wake_at, id, function, LENGTH(input) AS input_bytes FROM tasks WHERE phase = ? \
+         AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} ORDER BY urgency, wake_at LIMIT ?",
+        not_in(&left_out),
+    );
+    let mut query = sqlx::query(AssertSqlSafe(query)).bind(phase::READY).bind(queue.as_str()).bind(tx.now.0);
+    for function in left_out {
+        query = query.bind(function);
+    }
+    let rows = query.bind(i64::from(most)).fetch_all(&mut *tx.connection).await?;
+    let candidate = |row: &AnyRow| {
+        Ok(Candidate {
+            urgency: row.try_get("urgency")?,
+            since: row.try_get("wake_at")?,
+            id: row.try_get("id")?,
+            function: parsed(row, "function")?,
+            input_bytes: number(row, "input_bytes")?,
+        })
+    };
+    rows.iter().map(candidate).collect()
+}
+
+/// A list filled up to a power of two, so that few different statements are prepared: its last item again
+/// and again changes nothing in a set.
+fn filled<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut items: Vec<&str> = items.collect();
+    if let Some(last) = items.last().copied() {
+        items.resize(items.len().next_power_of_two(), last);
+    }
+    items
+}
+
+fn not_in(functions: &[&str]) -> String {
+    match functions.len() {
+        0 => String::new(),
+        count => format!("AND function NOT IN ({})", marks(count)),
+    }
 }
 
 /// Leases these tasks, all of them ready, and reads what their workers need, in the order given.
@@ -122,10 +170,8 @@ async fn lease_all(
     ids: &[String],
     until: UnixMs,
 ) -> sqlx::Result<Vec<Claimed>> {
-    // The last id again and again changes nothing in a set.
-    let last = ids.last().expect("a chunk is never empty");
-    let list = || ids.iter().chain(std::iter::repeat(last)).take(ids.len().next_power_of_two());
-    let marks = marks(list().count());
+    let list = filled(ids.iter().map(String::as_str));
+    let marks = marks(list.len());
     let update = format!(
         "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = attempt + 1, node = ?, \
          started_at = ? WHERE id IN ({marks})"
@@ -135,8 +181,8 @@ async fn lease_all(
         .bind(until.0)
         .bind(who.node.as_str())
         .bind(tx.now.0);
-    for id in list() {
-        update = update.bind(id.as_str());
+    for id in &list {
+        update = update.bind(*id);
     }
     update.execute(&mut *tx.connection).await?;
     let select = format!(
@@ -144,14 +190,16 @@ async fn lease_all(
          FROM tasks WHERE id IN ({marks})"
     );
     let mut select = sqlx::query(AssertSqlSafe(select));
-    for id in list() {
-        select = select.bind(id.as_str());
+    for id in &list {
+        select = select.bind(*id);
     }
-    let rows = select.fetch_all(&mut *tx.connection).await?;
+    // Row by row: a row holds its input, and so does the task that is made of it.
+    let mut rows = select.fetch(&mut *tx.connection);
     let mut by_id = BTreeMap::new();
-    for row in &rows {
-        by_id.insert(row.try_get::<String, _>("id")?, claimed(row)?);
+    while let Some(row) = rows.try_next().await? {
+        by_id.insert(row.try_get::<String, _>("id")?, claimed(&row)?);
     }
+    drop(rows);
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
@@ -171,24 +219,28 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
 
 impl SqlStore {
     /// One read: whether a task is ready, else when the first one will be, and the clock it is seen by.
-    pub(super) async fn read_next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        let of_queues = match queues.len() {
+    pub(super) async fn read_next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
+        let of_queues = match who.queues.len() {
             0 => String::new(),
             count => format!("AND queue IN ({})", marks(count)),
         };
+        let left_out = filled(who.left_out().map(FunctionName::as_str));
+        let wanted = format!("{of_queues} {}", not_in(&left_out));
         // Each part ends at the first row that it finds in its index.
         let query = format!(
             "SELECT clock.now AS now, CASE WHEN EXISTS (SELECT 1 FROM tasks WHERE phase = {} \
-             {of_queues} AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
-             ELSE (SELECT wake_at FROM tasks WHERE phase = {} {of_queues} AND (expires_at IS NULL \
+             {wanted} AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
+             ELSE (SELECT wake_at FROM tasks WHERE phase = {} {wanted} AND (expires_at IS NULL \
              OR (expires_at > wake_at AND expires_at > clock.now)) ORDER BY wake_at LIMIT 1) END AS next \
              FROM (SELECT {CLOCK} AS now) AS clock",
             phase::READY,
             phase::WAITING,
         );
         let mut query = sqlx::query(AssertSqlSafe(query));
-        for queue in queues.iter().chain(queues) {
-            query = query.bind(queue.as_str());
+        for _ in 0..2 {
+            for name in who.queues.iter().map(QueueName::as_str).chain(left_out.iter().copied()) {
+                query = query.bind(name);
+            }
         }
         let row = query.fetch_one(self.readers()?).await.map_err(error::reading)?;
         let now: i64 = row.try_get("now").map_err(error::reading)?;

@@ -9,7 +9,7 @@ use beatmesh_mesh::env::UnixMs;
 use super::claim::claim;
 use super::tasks::{self, AT_ONCE, phase};
 use super::{SqlStore, Tx, nodes, number, parsed, ticks};
-use crate::catalogue::name::{QueueName, ScheduleName};
+use crate::catalogue::name::ScheduleName;
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 use crate::queue::{Claimant, StoreError, Swept, TaskFilter, TaskQueue};
@@ -111,8 +111,8 @@ impl TaskQueue for SqlStore {
         self.retry_task(id).await
     }
 
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        self.read_next_ready(queues).await
+    async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
+        self.read_next_ready(who).await
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::queue::TaskFilter;
 use crate::queue::task::TaskState;
-use bench::{Bench, DEADLINE, eventually};
+use bench::{Bench, DEADLINE, INPUT_LIMIT, eventually};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -168,4 +169,119 @@ async fn expired_tasks_do_not_keep_a_worker_awake() {
     let live = bench.enqueue(99, |_| {}).await;
     bench.bell.notify_one();
     bench.becomes(live, TaskState::Done).await;
+}
+
+/// So many tasks of `narrow`, the first of which runs.
+async fn narrow_tasks(bench: &Bench, count: u128) -> Vec<TaskId> {
+    bench.functions.narrow_held.store(true, Ordering::SeqCst);
+    let mut ids = Vec::new();
+    for n in 0..count {
+        ids.push(bench.enqueue(1_000 + n, |task| task.function = "narrow".parse().unwrap()).await);
+    }
+    // As a node does before it claims anything.
+    bench.worker.catalogue.refresh().await.unwrap();
+    bench.start();
+    eventually("one runs", || bench.functions.running.load(Ordering::SeqCst) == 1).await;
+    ids
+}
+
+#[tokio::test]
+async fn a_function_that_is_full_keeps_nothing_from_other_tasks() {
+    let bench = Bench::new(LEASE).await;
+    let narrow = narrow_tasks(&bench, 30).await;
+    let begun = bench.env.clock.now();
+    let behind = bench.enqueue(1, |_| {}).await;
+    bench.bell.notify_one();
+    bench.becomes(behind, TaskState::Done).await;
+    assert!(bench.env.clock.now() - begun < POLL / 2, "it did not wait for the thirty before it");
+    let leased = TaskFilter { state: Some(TaskState::Leased), limit: 100, ..TaskFilter::default() };
+    assert_eq!(bench.store.tasks(&leased).await.unwrap().len(), 1, "only what runs is leased");
+
+    // No claim is in vain while it is full, and each end is followed by the next beginning at once.
+    let before = bench.store.claims.load(Ordering::SeqCst);
+    bench.looks(2).await;
+    assert_eq!(bench.store.claims.load(Ordering::SeqCst), before);
+    let begun = bench.env.clock.now();
+    bench.functions.narrow_held.store(false, Ordering::SeqCst);
+    for id in &narrow {
+        bench.becomes(*id, TaskState::Done).await;
+        assert_eq!(bench.task(*id).await.attempts, 1, "none was claimed in vain");
+    }
+    assert!(bench.env.clock.now() - begun < 10 * POLL, "the bell rings, not the slow poll");
+}
+
+#[tokio::test]
+async fn a_caller_goes_before_the_queued_tasks_of_a_full_function() {
+    let bench = Bench::new(LEASE).await;
+    let narrow = narrow_tasks(&bench, 10).await;
+    let name = "narrow".parse().unwrap();
+    let mut admitting = std::pin::pin!(bench.worker.admit(&name, 0, DEADLINE));
+    assert!(admitting.as_mut().now_or_never().is_none(), "a task has the only slot");
+    bench.functions.narrow_passes.store(1, Ordering::SeqCst);
+    let admitted = admitting.await;
+    assert!(admitted.is_ok(), "it was the caller's turn");
+    bench.looks(2).await;
+    assert_eq!(bench.functions.running.load(Ordering::SeqCst), 0, "the slot is the caller's");
+    drop(admitted);
+    bench.functions.narrow_held.store(false, Ordering::SeqCst);
+    for id in narrow {
+        bench.becomes(id, TaskState::Done).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_whose_function_filled_up_during_its_claim_goes_back_to_its_place() {
+    let bench = Bench::new(LEASE).await;
+    let name = "narrow".parse().unwrap();
+    let id = bench.enqueue(1, |task| task.function = "narrow".parse().unwrap()).await;
+    bench.store.claims_held.store(true, Ordering::SeqCst);
+    bench.start();
+    bench.becomes(id, TaskState::Leased).await;
+    let admitted = bench.worker.admit(&name, 0, DEADLINE).await;
+    assert!(admitted.is_ok(), "a caller was faster");
+    bench.store.claims_held.store(false, Ordering::SeqCst);
+    bench.becomes(id, TaskState::Ready).await;
+    bench.looks(2).await;
+    let task = bench.task(id).await;
+    assert_eq!((task.state, task.attempts, task.failures, task.lost_leases), (TaskState::Ready, 1, 0, 0));
+    drop(admitted);
+    bench.becomes(id, TaskState::Done).await;
+}
+
+#[tokio::test]
+async fn tasks_of_a_function_that_the_node_did_not_know_go_back_beyond_its_limit() {
+    let bench = Bench::new(LEASE).await;
+    bench.functions.narrow_held.store(true, Ordering::SeqCst);
+    for n in 0..4 {
+        bench.enqueue(n, |task| task.function = "narrow".parse().unwrap()).await;
+    }
+    bench.start();
+    let tasks = |state| TaskFilter { state: Some(state), limit: 100, ..TaskFilter::default() };
+    let given_back = async {
+        while bench.store.tasks(&tasks(TaskState::Ready)).await.unwrap().len() != 3 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, given_back).await.expect("three of four go back");
+    assert_eq!(bench.functions.running.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_node_has_no_more_inputs_in_hand_than_it_has_memory_for() {
+    let bench = Bench::new(LEASE).await;
+    bench.functions.held.store(true, Ordering::SeqCst);
+    let mut large = Vec::new();
+    for n in 0..4 {
+        large.push(bench.enqueue(n, |task| task.input = vec![b'x'; INPUT_LIMIT as usize].into()).await);
+    }
+    bench.store.claims_held.store(true, Ordering::SeqCst);
+    bench.start();
+    bench.becomes(large[1], TaskState::Leased).await;
+    let leased = TaskFilter { state: Some(TaskState::Leased), limit: 100, ..TaskFilter::default() };
+    assert_eq!(bench.store.tasks(&leased).await.unwrap().len(), 2, "one claim brings two such inputs");
+    bench.store.claims_held.store(false, Ordering::SeqCst);
+    bench.functions.held.store(false, Ordering::SeqCst);
+    for id in large {
+        bench.becomes(id, TaskState::Done).await;
+    }
 }

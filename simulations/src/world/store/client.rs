@@ -10,7 +10,7 @@ use beatmesh_mesh::id::{Generation, NodeId};
 use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
 use beatmesh_node::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
 use beatmesh_node::catalogue::function::Function;
-use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Schedule;
 use beatmesh_node::queue::task::{
     Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState,
@@ -153,9 +153,9 @@ impl TaskQueue for StoreClient {
         self.change(move |state| state.retry(id)).await
     }
 
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        let queues = queues.to_vec();
-        self.read(move |state| state.next_ready(&queues)).await
+    async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
+        let who = who.clone();
+        self.read(move |state| state.next_ready(&who)).await
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {

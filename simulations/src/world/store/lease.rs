@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome, TaskState};
-use beatmesh_node::queue::{Claimant, Swept};
+use beatmesh_node::queue::{Claimant, Swept, Taking};
 
 use super::state::{Phase, StoreState};
 use crate::history::Event;
@@ -25,7 +25,12 @@ impl StoreState {
             .filter(|row| row.record.expires_at.is_none_or(|expires| expires > now))
             .collect();
         ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));
-        let claim = ready.into_iter().take(most as usize).map(|row| {
+        let mut taking = Taking::new(who, most);
+        let taken = ready.into_iter().map_while(|row| {
+            let taken = taking.next(&row.record.function, row.input.len() as u64)?;
+            Some(taken.then_some(row))
+        });
+        let claim = taken.flatten().map(|row| {
             (row.phase, row.wake_at) = (Phase::Leased, now.plus(lease));
             let task = &mut row.record;
             task.state = TaskState::Leased;

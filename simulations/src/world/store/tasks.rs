@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
-use beatmesh_node::queue::TaskFilter;
+use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
+use beatmesh_node::queue::{Claimant, TaskFilter};
 
 use super::state::{Phase, Row, StoreState};
 
@@ -81,10 +81,11 @@ impl StoreState {
         Some(row.record.state)
     }
 
-    pub(super) fn next_ready(&self, queues: &[QueueName]) -> Option<Duration> {
+    pub(super) fn next_ready(&self, who: &Claimant) -> Option<Duration> {
         let waits = |row: &&Row| {
             matches!(row.phase, Phase::Waiting | Phase::Ready)
-                && (queues.is_empty() || queues.contains(&row.record.queue))
+                && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
+                && !who.left_out().any(|function| *function == row.record.function)
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)
         };
         self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()

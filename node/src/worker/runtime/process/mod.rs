@@ -129,7 +129,8 @@ impl Drop for ProcessRuntime {
 
 #[async_trait]
 impl Functions for ProcessRuntime {
-    async fn run(&self, execution: Execution, output: mpsc::Sender<Bytes>) -> Ended {
+    async fn run(&self, mut execution: Execution, output: mpsc::Sender<Bytes>) -> Ended {
+        let input = std::mem::take(&mut execution.input);
         let mut deadline = pin!(sleep(execution.timeout));
         let started = tokio::select! {
             biased;
@@ -154,7 +155,7 @@ impl Functions for ProcessRuntime {
             ended = group.leader_ended() => ended.map_err(lost("its end cannot be waited for")),
             failure = deserted(&output) => Err(failure),
             () = &mut deadline => Err(Failure::TimedOut(execution.timeout)),
-            failure = pump(stdin, &execution.input, &mut stdout, &mut stderr) => Err(failure),
+            failure = pump(stdin, input, &mut stdout, &mut stderr) => Err(failure),
         };
         if let Err(failure) = by_itself {
             end_by_force(group).await;
@@ -173,10 +174,10 @@ impl Functions for ProcessRuntime {
 }
 
 /// Moves bytes in all three pipes until something stands in the way; pipes that are closed early do not,
-/// so the end of the program is not seen here.
-async fn pump(stdin: OwnedFd, input: &[u8], stdout: &mut Stdout<'_>, stderr: &mut Stderr) -> Failure {
+/// so the end of the program is not seen here. The input is dropped as soon as the program has it.
+async fn pump(stdin: OwnedFd, input: Bytes, stdout: &mut Stdout<'_>, stderr: &mut Stderr) -> Failure {
     let moved = tokio::try_join!(
-        async { feed(stdin, input).await.map_err(lost("its stdin cannot be written")) },
+        async move { feed(stdin, input).await.map_err(lost("its stdin cannot be written")) },
         stdout.pass_on(),
         async { stderr.listen().await.map_err(lost("its stderr cannot be read")) },
     );

@@ -34,11 +34,11 @@ pub(super) async fn deserted(output: &mpsc::Sender<Bytes>) -> Failure {
 
 /// Writes the whole input to the program and closes its stdin. A program that does not read it all is
 /// within its rights: a broken pipe ends the feeding quietly.
-pub(super) async fn feed(stdin: OwnedFd, input: &[u8]) -> io::Result<()> {
+pub(super) async fn feed(stdin: OwnedFd, input: Bytes) -> io::Result<()> {
     // Small inputs fit into the empty pipe: one write, and the pipe never meets the poller.
     let mut stdin = File::from(stdin);
     sys::set_nonblocking(&stdin)?;
-    let mut rest = input;
+    let mut rest = &input[..];
     while !rest.is_empty() {
         match stdin.write(rest) {
             Ok(count) => rest = &rest[count..],

@@ -23,6 +23,9 @@ use crate::worker::runtime::{Ended, Functions};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The longest input, in bytes.
+pub(super) const INPUT_LIMIT: u64 = 1 << 20;
+
 /// A real store that can be made to misbehave.
 pub(super) struct Wayward {
     pub(super) inner: Arc<SqlStore>,
@@ -107,8 +110,8 @@ impl TaskQueue for Wayward {
     async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
         self.inner.retry(id).await
     }
-    async fn next_ready(&self, queues: &[QueueName]) -> Result<Option<Duration>, StoreError> {
-        let next = self.inner.next_ready(queues).await;
+    async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
+        let next = self.inner.next_ready(who).await;
         self.looks.fetch_add(1, Ordering::SeqCst);
         next
     }
@@ -181,6 +184,20 @@ impl CatalogueStore for Wayward {
 pub(super) struct Scripted {
     pub(super) running: AtomicU32,
     pub(super) held: AtomicBool,
+    /// While set, an execution of `narrow`, which runs once at a time, ends only with a pass.
+    pub(super) narrow_held: AtomicBool,
+    pub(super) narrow_passes: AtomicU32,
+}
+
+impl Scripted {
+    async fn pass(&self) {
+        let take = |passes: u32| passes.checked_sub(1);
+        while self.narrow_held.load(Ordering::SeqCst)
+            && self.narrow_passes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err()
+        {
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
 }
 
 struct Counted<'a>(&'a AtomicU32);
@@ -193,10 +210,13 @@ impl Drop for Counted<'_> {
 
 #[async_trait]
 impl Functions for Scripted {
-    async fn run(&self, _: Execution, _: tokio::sync::mpsc::Sender<Bytes>) -> Ended {
+    async fn run(&self, execution: Execution, _: tokio::sync::mpsc::Sender<Bytes>) -> Ended {
         self.running.fetch_add(1, Ordering::SeqCst);
         let _counted = Counted(&self.running);
         while_set(&self.held).await;
+        if execution.function.as_str() == "narrow" {
+            self.pass().await;
+        }
         Ended { result: Ok(()), stderr_tail: String::new() }
     }
 }
@@ -226,11 +246,12 @@ impl Bench {
     pub(super) async fn new(lease: Duration) -> Self {
         let (scratch, env) = (Scratch::new(), scratch::here());
         let inner = scratch::open(&scratch.0).await;
-        let noop = serde_json::json!({"runtime": "builtin", "handler": "noop"});
-        inner
-            .put_function(&"f".parse().unwrap(), &serde_json::from_value(noop).unwrap(), None)
-            .await
-            .unwrap();
+        for (name, concurrency) in [("f", None), ("narrow", Some(1))] {
+            let noop =
+                serde_json::json!({"runtime": "builtin", "handler": "noop", "concurrency": concurrency});
+            let noop = serde_json::from_value(noop).unwrap();
+            inner.put_function(&name.parse().unwrap(), &noop, None).await.unwrap();
+        }
         let store = Arc::new(Wayward {
             inner: Arc::new(inner),
             claims_held: AtomicBool::new(false),
@@ -247,14 +268,15 @@ impl Bench {
         let (functions, told, bell) =
             (Arc::new(Scripted::default()), Arc::new(Told::default()), Arc::new(Notify::new()));
         let catalogue = Arc::new(CatalogueCache::new(store.clone()));
-        let worker = Arc::new(Worker::new(functions.clone(), catalogue, 4, 1_000_000));
+        let worker = Arc::new(Worker::new("n", functions.clone(), catalogue, 4, 1_000_000));
         let supervisor = Arc::new(Supervisor::new(store.clone(), env.clock.clone(), lease));
         let runner = TaskRunner::new(TaskRunnerParts {
             env: env.clone(),
             worker: worker.clone(),
             queue: store.clone(),
             supervisor: supervisor.clone(),
-            claimant: Claimant { node: "n".to_owned(), queues: vec![QueueName::default()] },
+            claimant: Claimant { queues: vec![QueueName::default()], ..Claimant::new("n") },
+            input_limit: INPUT_LIMIT,
             result_limit: 1_000,
             ends: told.clone(),
             bell: bell.clone(),
