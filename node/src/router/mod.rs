@@ -149,6 +149,10 @@ impl Router {
                 let detail = "every worker is busy, stopping or out of reach; try again in a moment";
                 return Err(Problem::no_worker(detail));
             }
+            // Deleted meanwhile: nobody will take it.
+            if self.catalogue.function(&request.function, 0).await?.is_none() {
+                return Err(Problem::no_function(&request.function));
+            }
             if lost_time && !patience.is_zero() && !self.leaving.is_cancelled() {
                 // Nobody to wait at: without this pause the loop would spin.
                 tokio::time::sleep(PATIENCE_EACH / 5).await;

@@ -1,7 +1,9 @@
 //! What stands in the tables may come from a repair by hand, another version or a broken disk: numbers at
 //! their ends are answered or refused, and nothing falls over.
 
-use beatmesh_node::queue::{StoreError, TaskQueue};
+use std::time::Duration;
+
+use beatmesh_node::queue::{Claimant, StoreError, TaskFilter, TaskQueue};
 use beatmesh_node::store::{CatalogueStore, EditError};
 
 use crate::scratch::{Scratch, open, run, stranger, task};
@@ -29,6 +31,23 @@ async fn a_task_of_an_urgency_beyond_all_priorities_can_be_read() {
     run(&mut other, "UPDATE tasks SET urgency = -9223372036854775807 - 1").await;
     let record = store.task(task.id).await.expect("read").expect("there");
     assert_eq!(record.priority, 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_stops_no_other() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let (strange, plain) = (task(), task());
+    store.enqueue(vec![strange.clone(), plain.clone()]).await.expect("enqueued");
+    let mut other = stranger(&scratch.0).await;
+    let set = "UPDATE tasks SET origin = '{\"kind\":\"of a later version\"}' WHERE id =";
+    run(&mut other, &format!("{set} '{}'", strange.id)).await;
+    let who = Claimant::new("worker");
+    let claimed = store.claim(&who, 8, Duration::from_secs(10)).await.expect("claimed");
+    assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [plain.id]);
+    let listed = store.tasks(&TaskFilter { limit: 10, ..TaskFilter::default() }).await.expect("listed");
+    assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [plain.id]);
     store.close().await;
 }
 

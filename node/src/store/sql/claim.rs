@@ -143,7 +143,17 @@ async fn ready(
             input_bytes: number(row, "input_bytes")?,
         })
     };
-    rows.iter().map(candidate).collect()
+    Ok(rows.iter().filter_map(|row| readable(row, candidate(row))).collect())
+}
+
+/// A row that this version cannot read, one of a later version perhaps, stops nobody else's task. Leased
+/// all the same, it ends with the dead ones.
+pub(super) fn readable<T>(row: &AnyRow, read: sqlx::Result<T>) -> Option<T> {
+    let told = |error: sqlx::Error| {
+        let id = row.try_get::<String, _>("id").unwrap_or_default();
+        tracing::error!(task = id, %error, "a task in the store cannot be read and is left aside");
+    };
+    read.map_err(told).ok()
 }
 
 /// A list filled up to a power of two, so that few different statements are prepared: its last item again
@@ -197,7 +207,9 @@ async fn lease_all(
     let mut rows = select.fetch(&mut *tx.connection);
     let mut by_id = BTreeMap::new();
     while let Some(row) = rows.try_next().await? {
-        by_id.insert(row.try_get::<String, _>("id")?, claimed(&row)?);
+        if let Some(task) = readable(&row, claimed(&row)) {
+            by_id.insert(row.try_get::<String, _>("id")?, task);
+        }
     }
     drop(rows);
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())

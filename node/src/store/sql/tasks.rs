@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::claim::readable;
 use super::{SqlStore, Tx, error, json, number, parsed};
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
 use crate::queue::{StoreError, TaskFilter};
@@ -118,7 +119,7 @@ impl SqlStore {
         }
         let limit = filter.limit.clamp(1, MOST_LISTED);
         let rows = query.bind(i64::from(limit)).fetch_all(self.readers()?).await.map_err(error::reading)?;
-        rows.iter().map(record).collect::<sqlx::Result<_>>().map_err(error::reading)
+        Ok(rows.iter().filter_map(|row| readable(row, record(row))).collect())
     }
 
     pub(super) async fn cancel_task(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
