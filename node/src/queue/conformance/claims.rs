@@ -75,7 +75,7 @@ pub async fn a_queue_gets_its_turn_however_many_have_earlier_names(subject: &dyn
     subject.pass(Duration::from_millis(5)).await;
     let early: Vec<QueueName> = (0..QUEUES).map(|n| format!("q{n:03}").parse().expect("a name")).collect();
     nodes[0].queue.enqueue(early.iter().cloned().map(of).collect()).await.expect("enqueued");
-    let who = claimant("worker");
+    let who = Claimant::new("worker");
     for turn in 0..8 {
         let node = &nodes[turn % nodes.len()];
         let claimed = node.queue.claim(&who, 1, LONG).await.expect("claimed").remove(0);
