@@ -28,7 +28,12 @@ pub fn path() -> PathBuf {
 /// A command of the binary, without this machine's own settings.
 #[must_use]
 pub fn command() -> Command {
-    let mut command = Command::new(path());
+    without_settings(Command::new(path()))
+}
+
+/// A command that leads to the binary in another way, without this machine's own settings.
+#[must_use]
+pub fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BEATMESH_") {
             command.env_remove(name);

@@ -338,7 +338,7 @@ async fn with_api_keys_the_command_line_shows_its_key() {
 /// The shortest benchmark there is; its figures mean nothing.
 #[test]
 fn a_benchmark_whose_progress_nobody_reads_still_gives_its_figures() {
-    let mut command = std::process::Command::new("sh");
+    let mut command = binary::without_settings(std::process::Command::new("sh"));
     let script = "exec \"$0\" bench --rounds 1 --time 20ms --tasks 1 --json 2>/dev/full";
     command.args(["-c", script]).arg(binary::path());
     let said = run(command, b"", Duration::from_secs(60));
