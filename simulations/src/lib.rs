@@ -17,6 +17,7 @@
 //! partners and std's hash order inside dependencies. So the story of a seed repeats, its packets do not,
 //! and [`history::History::hash`] may differ between two runs.
 
+pub mod core;
 pub mod faults;
 pub mod history;
 pub mod measures;

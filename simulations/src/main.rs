@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use beatmesh_simulations::core;
 use beatmesh_simulations::history::{Record, line};
 use beatmesh_simulations::measures::Measures;
 use beatmesh_simulations::report;
@@ -62,6 +63,21 @@ enum Command {
         /// Where the page goes
         #[arg(long, default_value = "beatmesh-simulation.html", value_name = "FILE")]
         out: PathBuf,
+    },
+    /// Runs the pure core alone, with thousands of nodes; exit code 1 when a law is broken
+    Core {
+        /// Members at the start; 100, 1,000 and 10,000 one after the other when not given
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// Virtual time
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// From the first to before the last
+        #[arg(long, default_value = "0..1", value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+        /// Switches one of the store's checks off: the run must fail
+        #[arg(long, value_name = "GUARD")]
+        without: Option<Guard>,
     },
 }
 
@@ -129,6 +145,10 @@ fn run(command: Command) -> Result<bool, String> {
             })?;
             println!("{}", order.out.display());
             Ok(all_well)
+        }
+        Command::Core { nodes, seconds, seeds, without } => {
+            let guards = without.map_or_else(Guards::default, Guards::without);
+            core::command::core(nodes, seconds, seeds, guards)
         }
     }
 }
