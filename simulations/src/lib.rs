@@ -4,7 +4,7 @@
 //! scenarios ──> trial ──> world      (turmoil hosts: nodes, the store, a client)
 //!                 │  ╲──> faults     (what goes wrong, as data drawn from the seed)
 //!                 ▼
-//!              history ──> properties (predicates over what happened), measures
+//!              history ──> properties (predicates over what happened), measures ──> report
 //! ```
 //!
 //! A node is started by `beatmesh_node::assembly::Node::start`, as in production; only what stands behind
@@ -17,10 +17,12 @@
 //! partners and std's hash order inside dependencies. So the story of a seed repeats, its packets do not,
 //! and [`history::History::hash`] may differ between two runs.
 
+pub mod core;
 pub mod faults;
 pub mod history;
 pub mod measures;
 pub mod properties;
+pub mod report;
 pub mod scenarios;
 pub mod trial;
 pub mod workload;

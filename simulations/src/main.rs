@@ -2,11 +2,14 @@
 #![expect(clippy::disallowed_methods, reason = "the command measures real time, nodes do not run here")]
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use beatmesh_simulations::core;
 use beatmesh_simulations::history::{Record, line};
 use beatmesh_simulations::measures::Measures;
+use beatmesh_simulations::report;
 use beatmesh_simulations::scenarios::{self, Scenario};
 use beatmesh_simulations::trial::{self, Outcome};
 use beatmesh_simulations::world::store::guards::{Guard, Guards};
@@ -48,6 +51,33 @@ enum Command {
         /// Shows the nodes' log on stderr: a level, or levels by module
         #[arg(long, value_name = "FILTER")]
         log: Option<String>,
+        /// Draws the run into this file of HTML
+        #[arg(long, value_name = "FILE")]
+        picture: Option<PathBuf>,
+    },
+    /// Runs seeds of all scenarios and writes a page with figures and pictures; exit code 1 when one fails
+    Report {
+        /// From the first to before the last, of each scenario
+        #[arg(long, default_value = "0..20", value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+        /// Where the page goes
+        #[arg(long, default_value = "beatmesh-simulation.html", value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Runs the pure core alone, with thousands of nodes; exit code 1 when a law is broken
+    Core {
+        /// Members at the start; 100, 1,000 and 10,000 one after the other when not given
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// Virtual time
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// From the first to before the last
+        #[arg(long, default_value = "0..1", value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+        /// Switches one of the store's checks off: the run must fail
+        #[arg(long, value_name = "GUARD")]
+        without: Option<Guard>,
     },
 }
 
@@ -85,7 +115,7 @@ fn run(command: Command) -> Result<bool, String> {
             let all_well = scenarios.iter().map(|scenario| run_seeds(scenario, seeds.clone(), &which));
             Ok(all_well.fold(true, |all, one| all & one))
         }
-        Command::Replay { which, seed, trace, log } => {
+        Command::Replay { which, seed, trace, log, picture } => {
             let scenario = which.scenarios()?[0];
             if let Some(filter) = log {
                 show_log(&filter)?;
@@ -95,10 +125,30 @@ fn run(command: Command) -> Result<bool, String> {
                 outcome.history.iter().for_each(|record| println!("{}", line(record)));
             }
             println!("seed {seed}: {} events, trace {:016x}", outcome.history.len(), outcome.hash);
+            if let Some(to) = picture {
+                report::command::write_picture(&scenario, &outcome, &to)?;
+            }
             print!("{}", outcome.measures);
             outcome.faults.iter().for_each(|fault| println!("  {fault}"));
-            report(&scenario, &outcome, &which);
+            explain(&scenario, &outcome, &which);
             Ok(outcome.violations.is_empty())
+        }
+        Command::Report { seeds, out } => {
+            let count = seeds.end - seeds.start;
+            let order = report::command::Order { seeds, out };
+            let all_well = report::command::report(&scenarios::ALL, &order, |scenario, run| {
+                eprint!(
+                    "\r{}: {run} of {count} seeds {}",
+                    scenario.name,
+                    if run == count { "\n" } else { "" }
+                );
+            })?;
+            println!("{}", order.out.display());
+            Ok(all_well)
+        }
+        Command::Core { nodes, seconds, seeds, without } => {
+            let guards = without.map_or_else(Guards::default, Guards::without);
+            core::command::core(nodes, seconds, seeds, guards)
         }
     }
 }
@@ -113,7 +163,7 @@ fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
         measures.join(&outcome.measures);
         if !outcome.violations.is_empty() {
             failed += 1;
-            report(scenario, &outcome, which);
+            explain(scenario, &outcome, which);
         }
     }
     let took = began.elapsed();
@@ -129,7 +179,7 @@ fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
 }
 
 /// Says what is wrong with a run, and how to see it again.
-fn report(scenario: &Scenario, outcome: &Outcome, which: &Which) {
+fn explain(scenario: &Scenario, outcome: &Outcome, which: &Which) {
     let Some(first) = outcome.violations.first() else { return };
     println!("seed {} of {} FAILED", outcome.seed, scenario.name);
     for violation in outcome.violations.iter().take(5) {

@@ -60,6 +60,7 @@ pub fn run(scenario: &Scenario, seed: u64, guards: Guards) -> Outcome {
 }
 
 fn run_here(script: fn(&mut StdRng) -> Script, seed: u64, guards: Guards) -> Outcome {
+    crate::world::interpose::begin(seed, EPOCH.0.cast_unsigned() * 1_000_000);
     let mut dice = StdRng::seed_from_u64(seed);
     let script = script(&mut dice);
     let world = World::new(seed, script.nodes, guards, &mut dice);

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod entropy;
 pub mod files;
 pub mod functions;
+pub mod interpose;
 pub mod network;
 pub mod node;
 pub mod spawner;
