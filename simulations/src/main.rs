@@ -130,7 +130,7 @@ fn run(command: Command) -> Result<bool, String> {
             }
             print!("{}", outcome.measures);
             outcome.faults.iter().for_each(|fault| println!("  {fault}"));
-            explain(&scenario, &outcome, &which);
+            report(&scenario, &outcome, &which);
             Ok(outcome.violations.is_empty())
         }
         Command::Report { seeds, out } => {
@@ -163,7 +163,7 @@ fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
         measures.join(&outcome.measures);
         if !outcome.violations.is_empty() {
             failed += 1;
-            explain(scenario, &outcome, which);
+            report(scenario, &outcome, which);
         }
     }
     let took = began.elapsed();
@@ -179,7 +179,7 @@ fn run_seeds(scenario: &Scenario, seeds: Range<u64>, which: &Which) -> bool {
 }
 
 /// Says what is wrong with a run, and how to see it again.
-fn explain(scenario: &Scenario, outcome: &Outcome, which: &Which) {
+fn report(scenario: &Scenario, outcome: &Outcome, which: &Which) {
     let Some(first) = outcome.violations.first() else { return };
     println!("seed {} of {} FAILED", outcome.seed, scenario.name);
     for violation in outcome.violations.iter().take(5) {

@@ -21,7 +21,7 @@ const COMPARED: usize = 4;
 /// The ring as it truly is, and what its changes moved.
 pub(super) struct Movement {
     keys: usize,
-    /// By key; the owner's place.
+    /// By key.
     owners: Vec<NodeId>,
     ring: Ring,
     pub(super) changes: u32,

@@ -18,7 +18,7 @@ pub(super) const FIRST: Claim =
 /// One node's view.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    /// Places in the order of successors below this one were there at the start, see [`Founders`].
+    /// This node's place in the order of successors.
     me: usize,
     /// Members of which something else is known than at the start, by their place.
     claims: BTreeMap<usize, Claim>,
