@@ -121,4 +121,20 @@ mod tests {
         assert_eq!(converged_at(&records[..5]), None);
         assert_eq!(converged_at(&records), Some(UnixMs(6)));
     }
+
+    #[test]
+    fn who_is_stopped_is_not_asked_and_must_not_be_seen_alive() {
+        let stopped = Event::Paused { node: "b".to_owned() };
+        let goes_on = Event::Resumed { node: "b".to_owned() };
+        let mut beliefs = Beliefs::default();
+        let seen = [sees("a", 1, "a", "alive"), sees("a", 1, "b", "alive"), sees("b", 1, "b", "alive")];
+        let dead = sees("a", 1, "b", "dead");
+        seen.iter().for_each(|event| drop(beliefs.take(event)));
+        beliefs.take(&stopped);
+        assert!(!beliefs.agree(), "it does not run and is held for alive");
+        beliefs.take(&dead);
+        assert!(beliefs.agree());
+        beliefs.take(&goes_on);
+        assert!(!beliefs.agree());
+    }
 }

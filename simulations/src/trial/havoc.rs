@@ -11,6 +11,7 @@ impl Stage<'_> {
         let fault = self.faults[number].fault;
         let met = self.met(fault.kind);
         self.faults[number].met = met;
+        self.faults[number].hindered = !self.all_run(met);
         self.tell(number, |fault, number, kind, nodes| Event::FaultBegan { fault, number, kind, nodes });
         let now = self.sim.elapsed();
         match fault.kind {
@@ -36,9 +37,7 @@ impl Stage<'_> {
     }
 
     pub(super) fn end(&mut self, number: usize) {
-        let Running { fault: Fault { kind, .. }, met, taken, .. } = self.faults[number];
-        // Of one that was down the whole time nothing more could be asked than that it met it there.
-        let was_down = met.nodes().any(|node| !self.is_up(node));
+        let Running { fault: Fault { kind, .. }, met, hindered, .. } = self.faults[number];
         let took_effect = match kind {
             FaultKind::Crash(_) | FaultKind::PowerCut(_) | FaultKind::Leave(_) => self.restart(number),
             FaultKind::Pause(_) => {
@@ -49,19 +48,21 @@ impl Stage<'_> {
                     gate.release(number);
                     self.record_of(node, |node| Event::Resumed { node });
                 }
-                stopped > 0 || was_down
+                stopped > 0 || hindered
             }
-            FaultKind::Network(..) => self.world.weather.end(number) > 0,
+            FaultKind::Network(..) => {
+                let harmed = self.world.weather.end(number);
+                harmed > 0 || hindered || !self.all_run(met)
+            }
             FaultKind::Store(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].line.end(number));
-                ended.sum::<u64>() > 0 || was_down
+                ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
             }
             FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
-                ended.sum::<u64>() > 0 || was_down
+                ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
             }
         };
-        self.faults[number].taken = taken;
         self.faults[number].took_effect |= took_effect;
         self.tell(number, |fault, number, kind, nodes| Event::FaultEnded { fault, number, kind, nodes });
     }
@@ -135,6 +136,11 @@ impl Stage<'_> {
 
     fn is_up(&self, node: usize) -> bool {
         self.world.nodes[node].is_up()
+    }
+
+    /// Whether all of these are up and none is stopped.
+    fn all_run(&self, nodes: Group) -> bool {
+        nodes.nodes().all(|node| self.is_up(node) && !self.world.nodes[node].gate().is_held())
     }
 
     fn record_of(&self, node: usize, event: impl FnOnce(String) -> Event) {

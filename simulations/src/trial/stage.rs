@@ -45,6 +45,8 @@ pub(super) struct Running {
     pub(super) met: Group,
     /// Of these, those that it took down: others were down already.
     pub(super) taken: Group,
+    /// One of them did not run when it began: what does not run may meet nothing.
+    pub(super) hindered: bool,
     pub(super) took_effect: bool,
 }
 
@@ -86,6 +88,7 @@ impl<'a> Stage<'a> {
             fault: *fault,
             met: Group::default(),
             taken: Group::default(),
+            hindered: false,
             took_effect: false,
         };
         let faults = script.faults.iter().map(running).collect();
