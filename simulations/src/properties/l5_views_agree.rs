@@ -129,7 +129,7 @@ mod tests {
         let mut beliefs = Beliefs::default();
         let seen = [sees("a", 1, "a", "alive"), sees("a", 1, "b", "alive"), sees("b", 1, "b", "alive")];
         let dead = sees("a", 1, "b", "dead");
-        seen.iter().for_each(|event| drop(beliefs.take(event)));
+        assert!(seen.iter().all(|event| beliefs.take(event)));
         beliefs.take(&stopped);
         assert!(!beliefs.agree(), "it does not run and is held for alive");
         beliefs.take(&dead);
