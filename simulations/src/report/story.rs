@@ -34,7 +34,7 @@ pub(super) struct Spell {
     pub(super) kind: SpellKind,
     /// In words, as the history has it.
     pub(super) words: String,
-    /// The nodes that it names; all of them when it names none.
+    /// The nodes concerned.
     pub(super) nodes: Vec<usize>,
 }
 
@@ -144,29 +144,27 @@ impl Story {
     }
 
     fn take_faults(&mut self, history: &[Record]) {
-        let mut open: Vec<Spell> = Vec::new();
+        let mut open: BTreeMap<usize, Spell> = BTreeMap::new();
         for record in history {
             match &record.event {
-                Event::FaultBegan { fault } => open.push(Spell {
-                    from: seconds(record.at),
-                    until: self.end,
-                    kind: SpellKind::of(fault),
-                    words: fault.clone(),
-                    nodes: self.named(fault),
-                }),
-                Event::FaultEnded { fault } => {
-                    let (kind, nodes) = (SpellKind::of(fault), self.named(fault));
-                    let same = open.iter().position(|spell| spell.kind == kind && spell.nodes == nodes);
-                    let near = || open.iter().position(|spell| spell.nodes == nodes);
-                    if let Some(index) = same.or_else(near) {
-                        let spell = open.remove(index);
-                        self.faults.push(Spell { until: seconds(record.at), ..spell });
-                    }
+                Event::FaultBegan { fault, number, kind, nodes } => {
+                    let spell = Spell {
+                        from: seconds(record.at),
+                        until: self.end,
+                        kind: SpellKind::of(kind),
+                        words: fault.clone(),
+                        nodes: nodes.iter().filter_map(|node| self.lane(node)).collect(),
+                    };
+                    open.insert(*number, spell);
+                }
+                Event::FaultEnded { number, .. } => {
+                    let ended = open.remove(number);
+                    self.faults.extend(ended.map(|spell| Spell { until: seconds(record.at), ..spell }));
                 }
                 _ => {}
             }
         }
-        self.faults.append(&mut open);
+        self.faults.extend(open.into_values());
         self.faults.sort_by(|a, b| a.from.total_cmp(&b.from));
     }
 
@@ -191,12 +189,10 @@ impl Story {
                     }
                     before.into_iter().collect()
                 }
-                Event::FaultBegan { fault } if SpellKind::of(fault) == SpellKind::Crash => {
-                    let crashed = self.named(fault);
-                    for lane in &crashed {
-                        down.entry(*lane).or_insert(at);
-                    }
-                    crashed.iter().filter_map(|lane| believing.remove_entry(lane)).collect::<Vec<_>>()
+                Event::NodeDown { node, .. } => {
+                    let lane = self.lane(node);
+                    down.extend(lane.filter(|lane| !down.contains_key(lane)).map(|lane| (lane, at)));
+                    lane.and_then(|lane| believing.remove_entry(&lane)).into_iter().collect::<Vec<_>>()
                 }
                 _ => continue,
             };
@@ -213,50 +209,21 @@ impl Story {
         self.beliefs = beliefs;
         self.downs.extend(down.into_iter().map(|(lane, since)| (lane, since, end)));
     }
-
-    /// The nodes whose names stand in a text; all of them when none does.
-    fn named(&self, words: &str) -> Vec<usize> {
-        let words: Vec<_> = words
-            .split(|character: char| !(character.is_alphanumeric() || "-_.".contains(character)))
-            .collect();
-        let named = |node: &String| words.contains(&node.as_str());
-        let found: Vec<_> = (0..self.nodes.len()).filter(|lane| named(&self.nodes[*lane])).collect();
-        if found.is_empty() { (0..self.nodes.len()).collect() } else { found }
-    }
 }
 
 impl SpellKind {
     pub(super) const ALL: [Self; 6] =
         [Self::Crash, Self::Pause, Self::Network, Self::Store, Self::Clock, Self::Other];
 
-    /// Both the beginning's and the end's words lead to the same kind. The order counts: a store is
-    /// `cut off` and `stopped` too.
-    fn of(words: &str) -> Self {
-        let words = words.to_lowercase();
-        let has = |some: &[&str]| some.iter().any(|word| words.contains(word));
-        if has(&["store", "database"]) {
-            Self::Store
-        } else if has(&["clock", "drift", "skew"]) {
-            Self::Clock
-        } else if has(&["crash", "restart", "kill", "start", "die", "leave", "left", "join"]) {
-            Self::Crash
-        } else if has(&["pause", "stopped", "resume", "goes on", "froze", "hang"]) {
-            Self::Pause
-        } else if has(&[
-            "hear",
-            "cut",
-            "partition",
-            "lost",
-            "loss",
-            "lose",
-            "delay",
-            "packet",
-            "link",
-            "network",
-        ]) {
-            Self::Network
-        } else {
-            Self::Other
+    /// By the fault's kind, as the history has it.
+    fn of(kind: &str) -> Self {
+        match kind {
+            "crash" | "power_cut" | "leave" => Self::Crash,
+            "pause" => Self::Pause,
+            "partition" | "network" => Self::Network,
+            "store" => Self::Store,
+            "clock" => Self::Clock,
+            _ => Self::Other,
         }
     }
 
@@ -301,39 +268,45 @@ mod tests {
         Event::BeatSeen { observer: observer.to_owned(), beat: Some(beat.to_owned()) }
     }
 
+    fn fault(began: bool, number: usize, kind: &'static str, nodes: &[&str]) -> Event {
+        let (fault, nodes) = (kind.to_owned(), nodes.iter().map(|node| (*node).to_owned()).collect());
+        if began {
+            Event::FaultBegan { fault, number, kind, nodes }
+        } else {
+            Event::FaultEnded { fault, number, kind, nodes }
+        }
+    }
+
     #[test]
     fn a_crash_ends_what_a_node_believed_and_its_next_start_ends_the_gap() {
         let story = Story::of(&[
             at(100, ready("n1-a")),
             at(100, ready("n1-ab")),
             at(200, believes("n1-a", "n1-ab")),
-            at(1_000, Event::FaultBegan { fault: "crash of n1-a".to_owned() }),
-            at(3_000, Event::FaultEnded { fault: "restart of n1-a".to_owned() }),
+            at(1_000, fault(true, 0, "crash", &["n1-a"])),
+            at(1_000, Event::NodeDown { node: "n1-a".to_owned(), how: "crash" }),
+            at(3_000, fault(false, 0, "crash", &["n1-a"])),
             at(3_500, ready("n1-a")),
             at(4_000, believes("n1-a", "n1-a")),
         ]);
         assert_eq!(story.downs, [(0, 0.0, 0.1), (1, 0.0, 0.1), (0, 1.0, 3.5)]);
         let crash = &story.faults[0];
         assert_eq!((crash.from, crash.until, crash.kind), (1.0, 3.0, SpellKind::Crash));
-        assert_eq!(crash.nodes, [0], "a name is a whole word");
+        assert_eq!(crash.nodes, [0]);
         let beliefs: Vec<_> = story.beliefs.iter().map(|b| (b.node, b.from, b.until, b.beat)).collect();
         assert_eq!(beliefs, [(0, 0.2, 1.0, 1), (0, 4.0, 4.0, 0)]);
     }
 
     #[test]
     fn beginnings_and_ends_of_overlapping_faults_find_each_other() {
-        let fault = |ms, began: bool, words: &str| {
-            let fault = words.to_owned();
-            at(ms, if began { Event::FaultBegan { fault } } else { Event::FaultEnded { fault } })
-        };
         let story = Story::of(&[
             at(0, ready("a")),
             at(0, ready("b")),
-            fault(1_000, true, "store for a: slower by 2s"),
-            fault(2_000, true, "crash of a"),
-            fault(3_000, true, "a and b do not hear each other"),
-            fault(4_000, false, "a and b hear each other again"),
-            fault(5_000, false, "store for a: well"),
+            at(1_000, fault(true, 0, "store", &["a"])),
+            at(2_000, fault(true, 1, "crash", &["a"])),
+            at(3_000, fault(true, 2, "partition", &["a", "b"])),
+            at(4_000, fault(false, 2, "partition", &["a", "b"])),
+            at(5_000, fault(false, 0, "store", &["a"])),
         ]);
         let spans: Vec<_> = story.faults.iter().map(|spell| (spell.kind, spell.until)).collect();
         let expected = [(SpellKind::Store, 5.0), (SpellKind::Crash, 5.0), (SpellKind::Network, 4.0)];

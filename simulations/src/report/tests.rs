@@ -22,6 +22,12 @@ fn outcome() -> Outcome {
     let ready = |node: &str| Event::NodeReady { node: node.to_owned(), life: 1, generation: 1 };
     let believes =
         |observer: &str, beat: &str| Event::BeatSeen { observer: observer.into(), beat: Some(beat.into()) };
+    let began = |number, kind, words: &str, node: &str| Event::FaultBegan {
+        fault: words.to_owned(),
+        number,
+        kind,
+        nodes: vec![node.to_owned()],
+    };
     let due = EPOCH.plus(std::time::Duration::from_secs(3));
     let refused =
         Event::TickRefused { schedule: schedule(), due, reason: "moved", node: names[0].to_owned() };
@@ -31,11 +37,12 @@ fn outcome() -> Outcome {
         (200, believes(names[0], names[0])),
         (210, believes(names[1], names[0])),
         (1_004, tick(1_000, None, names[0])),
-        (1_500, Event::FaultBegan { fault: "crash of n0-00aa".to_owned() }),
+        (1_500, began(0, "crash", "crash of n0-00aa", names[0])),
+        (1_500, Event::NodeDown { node: names[0].to_owned(), how: "crash" }),
         (3_250, tick(2_000, None, names[1])),
         (3_300, tick(3_000, Some("overlap"), names[1])),
         (3_400, refused),
-        (3_500, Event::FaultBegan { fault: "<script>alert(1)</script>".to_owned() }),
+        (3_500, began(1, "other", "<script>alert(1)</script>", names[1])),
         (9_000, tick(9_000, Some("paused"), "")),
     ];
     let record = |(at, event)| Record { at: UnixMs(EPOCH.0 + at), event };
