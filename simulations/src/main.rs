@@ -195,7 +195,6 @@ fn report(scenario: &Scenario, outcome: &Outcome, which: &Which) {
         "  replay: cargo run -p beatmesh-simulations -- replay --scenario {} --seed {}{without} --trace",
         scenario.name, outcome.seed
     );
-    println!("  (it repeats faults, names, dice and workload; packets and their timing not yet)");
 }
 
 /// The events up to a moment; the last ones when there is none.
