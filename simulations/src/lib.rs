@@ -11,17 +11,21 @@
 //! the seams differs. One seed is one run: on a thread of its own, so that nothing of one run is left in
 //! the next.
 //!
-//! What a seed decides: the fault plan, names, clock skews, network latencies as a sequence, every die
-//! that a node takes through `Entropy`, tokio's `select!`, and the workload. What it does not decide yet:
-//! the bytes that ring draws for TLS, quinn-proto's connection ids and token keys, chitchat's choice of
-//! partners and std's hash order inside dependencies. So the story of a seed repeats, its packets do not,
-//! and [`history::History::hash`] may differ between two runs.
+//! A seed decides everything: the fault plan, names, clock skews, latencies, the workload, every die that a
+//! node takes through `Entropy`, tokio's `select!`, and what libraries draw from the operating system (keys
+//! of TLS, chitchat's partners, hash order: `world::interpose`). So a seed has one [`trace`], packets
+//! included, on any thread of any process of one build; [`repeat`] holds it to that.
 
 pub mod faults;
 pub mod history;
 pub mod measures;
 pub mod properties;
+pub mod repeat;
+pub mod runner;
 pub mod scenarios;
+pub mod shrink;
+pub mod teeth;
+pub mod trace;
 pub mod trial;
 pub mod workload;
 pub mod world;

@@ -17,6 +17,8 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use turmoil::net::{TcpListener, UdpSocket};
 
+use crate::history::History;
+
 /// Pairs of hosts that do not hear each other. turmoil drops the packets; this counts them, because a
 /// partition that nobody ran into proves nothing.
 #[derive(Clone, Default)]
@@ -57,13 +59,14 @@ impl Cuts {
 pub struct SimNetwork {
     host: IpAddr,
     cuts: Cuts,
+    history: History,
 }
 
 impl SimNetwork {
     /// For the host with this address.
     #[must_use]
-    pub fn new(host: IpAddr, cuts: Cuts) -> Self {
-        Self { host, cuts }
+    pub fn new(host: IpAddr, cuts: Cuts, history: History) -> Self {
+        Self { host, cuts, history }
     }
 }
 
@@ -72,8 +75,9 @@ impl Network for SimNetwork {
     fn bind_udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let bound = UdpSocket::bind(addr).now_or_never();
         let socket = bound.expect("turmoil binds without waiting")?;
-        let (host, cuts) = (self.host, self.cuts.clone());
-        Ok(Arc::new(SimUdpSocket { socket: Arc::new(socket), host, cuts, readable: Mutex::default() }))
+        let (host, cuts, history) = (self.host, self.cuts.clone(), self.history.clone());
+        let socket = Arc::new(socket);
+        Ok(Arc::new(SimUdpSocket { socket, host, cuts, history, readable: Mutex::default() }))
     }
 
     fn quic_runtime(&self) -> Arc<dyn quinn::Runtime> {
@@ -111,6 +115,7 @@ struct SimUdpSocket {
     socket: Arc<UdpSocket>,
     host: IpAddr,
     cuts: Cuts,
+    history: History,
     /// Waits for a packet; while it waits, it holds the socket's receiving side.
     readable: Mutex<Option<BoxFuture<'static, io::Result<()>>>>,
 }
@@ -131,6 +136,7 @@ impl AsyncUdpSocket for SimUdpSocket {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         for packet in transmit.contents.chunks(size) {
             self.cuts.note(self.host, to.ip());
+            self.history.sent(self.host, to, packet);
             match self.socket.try_send_to(packet, to) {
                 // No such host: a real network says nothing either, or too late to matter.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

@@ -6,25 +6,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::View;
-use beatmesh_mesh::env::Env;
+use beatmesh_mesh::env::{Env, Files};
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
 use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
 use beatmesh_node::data_dir::DataDir;
 use parking_lot::Mutex;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use super::World;
 use super::clock::SimClock;
 use super::entropy::SimEntropy;
 use super::files::Disk;
+use super::forgetful::Forgetful;
 use super::functions::ScriptedFunctions;
 use super::network::SimNetwork;
 use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
+use super::store::guards::Guard;
 use super::store::line::Line;
+use super::{LARGEST_SKEW_MS, World};
 use crate::history::Event;
 
 /// Where every node takes HTTP.
@@ -38,6 +40,10 @@ const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
 
 /// The key of the simulated users: nodes that listen on more than loopback want one.
 pub const API_KEY: &str = "simulated-0123456789abcdef0123456789abcdef";
+
+/// A task whose lease was lost more often than this is put aside: the product's default, said here so that
+/// properties can count on it.
+pub const MAX_LOST_LEASES: u32 = 5;
 
 /// A machine.
 pub struct SimNode {
@@ -91,10 +97,10 @@ impl SimNode {
         let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
         let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone()));
         let env = Env {
-            clock: Arc::new(SimClock::new(self.skew_ms)),
+            clock: Arc::new(SimClock::new(self.skew_ms(life))),
             entropy,
-            network: Arc::new(SimNetwork::new(host, world.cuts.clone())),
-            files: Arc::new(self.disk.clone()),
+            network: Arc::new(SimNetwork::new(host, world.cuts.clone(), world.history.clone())),
+            files: self.files(&world),
             // One thread for everything: what production puts on threads of their own shares this one.
             spawner: spawner.clone(),
             mesh_spawner: spawner,
@@ -121,11 +127,27 @@ impl SimNode {
         Err(format!("node {}: its identity is taken", self.name).into())
     }
 
+    /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back. The
+    /// generation that it wrote before is all that keeps it from beginning an old one again.
+    fn skew_ms(&self, life: u64) -> i64 {
+        let mut dice = StdRng::seed_from_u64(self.seed ^ (self.index as u64) << 48 ^ life << 56);
+        if life == 1 { self.skew_ms } else { dice.random_range(-LARGEST_SKEW_MS..=LARGEST_SKEW_MS) }
+    }
+
+    fn files(&self, world: &World) -> Arc<dyn Files> {
+        if world.guards.has(Guard::GenerationPersisted) {
+            Arc::new(self.disk.clone())
+        } else {
+            Arc::new(Forgetful(self.disk.clone()))
+        }
+    }
+
     fn settings(&self, host: IpAddr) -> turmoil::Result<Settings> {
         let mut settings = Settings::new(self.name.parse()?, format!("/{}", self.name).into());
         settings.listen.http = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT));
         settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], MESH_PORT));
         settings.listen.advertise = Some(SocketAddr::new(host, MESH_PORT));
+        settings.queue.max_lost_leases = MAX_LOST_LEASES;
         Ok(settings)
     }
 
