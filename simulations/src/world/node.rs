@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
+use super::World;
 use super::clock::SimClock;
 use super::entropy::SimEntropy;
 use super::files::Disk;
@@ -26,7 +27,6 @@ use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
 use super::store::guards::Guard;
 use super::store::line::Line;
-use super::{LARGEST_SKEW_MS, World};
 use crate::history::Event;
 
 /// Where every node takes HTTP.
@@ -44,6 +44,9 @@ pub const API_KEY: &str = "simulated-0123456789abcdef0123456789abcdef";
 /// A task whose lease was lost more often than this is put aside: the product's default, said here so that
 /// properties can count on it.
 pub const MAX_LOST_LEASES: u32 = 5;
+
+/// A wall clock that a restart finds set back: summer time in a clock that should not know it.
+const LARGEST_STEP_BACK_MS: i64 = 3_600_000;
 
 /// A machine.
 pub struct SimNode {
@@ -127,11 +130,15 @@ impl SimNode {
         Err(format!("node {}: its identity is taken", self.name).into())
     }
 
-    /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back. The
-    /// generation that it wrote before is all that keeps it from beginning an old one again.
+    /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back by
+    /// up to an hour. Then the generation that it wrote before is all that keeps it from beginning an old
+    /// one again.
     fn skew_ms(&self, life: u64) -> i64 {
         let mut dice = StdRng::seed_from_u64(self.seed ^ (self.index as u64) << 48 ^ life << 56);
-        if life == 1 { self.skew_ms } else { dice.random_range(-LARGEST_SKEW_MS..=LARGEST_SKEW_MS) }
+        match dice.random_range(0..3) {
+            0 if life > 1 => dice.random_range(-LARGEST_STEP_BACK_MS..0),
+            _ => self.skew_ms,
+        }
     }
 
     fn files(&self, world: &World) -> Arc<dyn Files> {
