@@ -1,7 +1,17 @@
-//! What goes wrong, as data: a plan is drawn from the seed, printed with a failure, and can be shrunk.
+//! What goes wrong, as data: a plan is drawn from the seed, printed with a failure, and can be shrunk. Each
+//! fault begins and heals by itself, so a plan without any one of them is a plan as well.
+
+pub mod links;
+pub mod menu;
+pub mod trouble;
+pub mod whom;
 
 use std::fmt;
 use std::time::Duration;
+
+pub use links::{Harm, Links};
+pub use trouble::Trouble;
+pub use whom::{Group, Target};
 
 /// One thing that goes wrong for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,73 +29,75 @@ pub struct Fault {
 pub enum FaultKind {
     /// The process dies between two instructions, its disk stays; healed by a new start.
     Crash(Target),
-    /// Two nodes do not hear each other; both hear everybody else.
-    Partition(usize, usize),
-    /// The way between one node and the store is in trouble.
+    /// As a crash, and each file is again what it was before it was last written: a disk that lies.
+    PowerCut(Target),
+    /// The process is stopped and later goes on: nothing of it runs, time passes.
+    Pause(Target),
+    /// The node is asked to stop and says goodbye; healed by a new start.
+    Leave(Target),
+    /// Packets between nodes are in trouble.
+    Network(Links, Harm),
+    /// The way between nodes and the store is in trouble.
     Store(Target, Trouble),
-}
-
-/// Whom a fault meets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// This node.
-    Node(usize),
-    /// Whoever most living nodes hold for the Beat when the fault begins.
-    BeatOwner,
-}
-
-/// What a node meets on its way to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Trouble {
-    /// Nothing: a healthy store.
-    #[default]
-    None,
-    /// Requests do not arrive; the node learns of it late: `Unavailable`.
-    Cut,
-    /// The store turns requests away at once: `Unavailable`.
-    Refusing,
-    /// Requests arrive this much later.
-    Slow(Duration),
-    /// Requests are carried out, answers do not arrive: `Unknown`.
-    Mute,
+    /// The wall clock is wrong by so many milliseconds more; healed by a step back.
+    ClockJump(Target, i64),
+    /// The wall clock gains so many milliseconds in each second; healed by a step to where it would be.
+    ClockDrift(Target, i64),
 }
 
 impl FaultKind {
-    /// Whether a run proves nothing when this fault met nobody.
+    /// What it is, in one word for pictures and counts.
     #[must_use]
-    pub fn must_take_effect(self) -> bool {
-        matches!(self, Self::Crash(_) | Self::Partition(..))
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Crash(_) => "crash",
+            Self::PowerCut(_) => "power_cut",
+            Self::Pause(_) => "pause",
+            Self::Leave(_) => "leave",
+            Self::Network(_, Harm::Cut | Harm::Flapping(_)) => "partition",
+            Self::Network(..) => "network",
+            Self::Store(..) => "store",
+            Self::ClockJump(..) | Self::ClockDrift(..) => "clock",
+        }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {:.3} s for {:.3} s: ", self.at.as_secs_f64(), self.lasts.as_secs_f64())?;
-        match self.kind {
-            FaultKind::Crash(target) => write!(f, "crash {target}"),
-            FaultKind::Partition(a, b) => write!(f, "cut node {a} from node {b}"),
-            FaultKind::Store(target, trouble) => write!(f, "store for {target}: {trouble}"),
+        write!(f, "at {:.3} s for {:.3} s: {}", self.at.as_secs_f64(), self.lasts.as_secs_f64(), self.kind)
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash(target) => write!(f, "crash {target}"),
+            Self::PowerCut(target) => {
+                write!(f, "cut the power of {target}, whose disk loses its last writes")
+            }
+            Self::Pause(target) => write!(f, "pause {target}"),
+            Self::Leave(target) => write!(f, "ask {target} to stop"),
+            Self::Network(links, harm) => write!(f, "{links}: {harm}"),
+            Self::Store(target, trouble) => write!(f, "store for {target}: {trouble}"),
+            Self::ClockJump(target, by_ms) => write!(f, "wall clock of {target} jumps by {by_ms} ms"),
+            Self::ClockDrift(target, gain_ms) => {
+                write!(f, "wall clock of {target} gains {gain_ms} ms in each second")
+            }
         }
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(index) => write!(f, "node {index}"),
-            Self::BeatOwner => f.write_str("the Beat"),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("well"),
-            Self::Cut => f.write_str("cut off"),
-            Self::Refusing => f.write_str("refuses"),
-            Self::Slow(by) => write!(f, "slower by {by:?}"),
-            Self::Mute => f.write_str("answers are lost"),
-        }
+    #[test]
+    fn a_fault_reads_as_a_sentence() {
+        let split = FaultKind::Network(Links::Across(Group::of(&[0, 2])), Harm::Cut);
+        let fault = Fault { at: Duration::from_millis(1_500), lasts: Duration::from_secs(2), kind: split };
+        assert_eq!(
+            fault.to_string(),
+            "at 1.500 s for 2.000 s: between nodes 0, 2 and the others: nothing arrives"
+        );
     }
 }

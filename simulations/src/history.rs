@@ -32,11 +32,40 @@ pub enum Event {
     FaultBegan {
         /// In words.
         fault: String,
+        /// Its place in the plan: the same at its beginning and its end.
+        number: usize,
+        /// Its kind in one word.
+        kind: &'static str,
+        /// The nodes concerned.
+        nodes: Vec<String>,
     },
     /// A fault ended.
     FaultEnded {
         /// In words.
         fault: String,
+        /// Its place in the plan: the same at its beginning and its end.
+        number: usize,
+        /// Its kind in one word.
+        kind: &'static str,
+        /// The nodes concerned.
+        nodes: Vec<String>,
+    },
+    /// A node's process has ended.
+    NodeDown {
+        /// Which one.
+        node: String,
+        /// `crash`, `power_cut` or `leave`.
+        how: &'static str,
+    },
+    /// A node's process was stopped; nothing of it runs.
+    Paused {
+        /// Which one.
+        node: String,
+    },
+    /// It goes on.
+    Resumed {
+        /// Which one.
+        node: String,
     },
     /// A node's view of a member changed.
     MemberSeen {

@@ -4,7 +4,7 @@
 //! scenarios ──> trial ──> world      (turmoil hosts: nodes, the store, a client)
 //!                 │  ╲──> faults     (what goes wrong, as data drawn from the seed)
 //!                 ▼
-//!              history ──> properties (predicates over what happened), measures
+//!              history ──> properties (predicates over what happened), measures ──> report
 //! ```
 //!
 //! A node is started by `beatmesh_node::assembly::Node::start`, as in production; only what stands behind
@@ -16,11 +16,13 @@
 //! of TLS, chitchat's partners, hash order: `world::interpose`). So a seed has one [`trace`], packets
 //! included, on any thread of any process of one build; [`repeat`] holds it to that.
 
+pub mod core;
 pub mod faults;
 pub mod history;
 pub mod measures;
 pub mod properties;
 pub mod repeat;
+pub mod report;
 pub mod runner;
 pub mod scenarios;
 pub mod shrink;

@@ -26,11 +26,18 @@ impl Distribution {
         self.0.extend_from_slice(&other.0);
     }
 
+    /// All values, from the smallest.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<i64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted
+    }
+
     /// The smallest value that `share` of all values do not exceed; `None` without values.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<i64> {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
+        let sorted = self.sorted();
         let rank = (share.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
         sorted.get(rank.max(1) - 1).copied()
     }

@@ -44,7 +44,6 @@ pub enum NotSame {
 ///
 /// # Panics
 /// Never: a trial catches its own panics.
-#[expect(clippy::disallowed_methods, reason = "no node runs on this thread")]
 pub fn check(scenario: &Scenario, seed: u64, program: &Path) -> Result<Same, NotSame> {
     let play = || trial::run(scenario, seed, Guards::default());
     let (one, other) = std::thread::scope(|scope| {

@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 
 /// Plays `trial` for each of `plays`, `at_once` of them at a time, and hands the results to `each` in the
 /// order of `plays`. After `each` says break, trials that have begun come to their end and are dropped.
-#[expect(clippy::disallowed_methods, reason = "no node runs on these threads")]
 pub fn play<P, T>(
     plays: impl Iterator<Item = P> + Send,
     at_once: NonZeroUsize,

@@ -35,7 +35,7 @@ mod tests {
         let needs = |plan: &[u32]| plan.contains(&3) && plan.contains(&7);
         assert_eq!(shrink((0..10).collect(), needs), [3, 7]);
         assert_eq!(shrink(vec![3, 7], needs), [3, 7]);
-        assert_eq!(shrink((0..10).collect(), |_| true), [], "it fails without any fault");
+        assert!(shrink((0..10).collect(), |_| true).is_empty(), "it fails without any fault");
     }
 
     #[test]

@@ -147,7 +147,8 @@ mod tests {
     use crate::history::Event;
 
     fn event(at: i64) -> Record {
-        Record { at: UnixMs(at), event: Event::FaultBegan { fault: "planted".to_owned() } }
+        let (fault, nodes) = ("planted".to_owned(), Vec::new());
+        Record { at: UnixMs(at), event: Event::FaultBegan { fault, number: 0, kind: "crash", nodes } }
     }
 
     fn packet(after: usize, bytes: &[u8]) -> Packet {

@@ -3,6 +3,7 @@
 //! Each trial has a thread of its own, so that thread-local state (turmoil's world, tokio's runtimes,
 //! generators inside dependencies) begins fresh.
 
+mod havoc;
 mod panics;
 mod stage;
 

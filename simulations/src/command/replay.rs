@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write, stdout};
+use std::path::PathBuf;
 
 use beatmesh_simulations::history::line;
+use beatmesh_simulations::report;
 use beatmesh_simulations::scenarios::Scenario;
 use beatmesh_simulations::shrink::shrink;
 use beatmesh_simulations::trace;
@@ -36,6 +38,9 @@ pub struct Replay {
     /// Shows the nodes' log on stderr: a level, or levels by module
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Draws the run into this file of HTML
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 }
 
 /// Faults of a plan, by their places in it.
@@ -66,6 +71,9 @@ impl Replay {
             outcome.hash,
             commit()
         );
+        if let Some(to) = &self.picture {
+            report::command::write_picture(&scenario, &outcome, to)?;
+        }
         print!("{}", outcome.measures);
         outcome.faults.iter().enumerate().for_each(|(number, fault)| println!("  {number}: {fault}"));
         failure::print(&scenario, &outcome, &self.which);

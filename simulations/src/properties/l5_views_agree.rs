@@ -1,7 +1,8 @@
-//! L5: after healing all nodes see the same members alive and the same Beat. Its budget of five seconds is
+//! L5: after healing all nodes see the same members alive and the same Beat, and those that are stopped for good
+//! not alive. Its budget of five seconds is
 //! measured ([`converged_at`]), its end is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beatmesh_mesh::env::UnixMs;
 
@@ -23,6 +24,8 @@ struct Belief<'a> {
 struct Beliefs<'a> {
     lives: BTreeMap<&'a str, u64>,
     of: BTreeMap<&'a str, Belief<'a>>,
+    /// Those that are stopped or have ended: nobody asks what they believe.
+    gone: BTreeSet<&'a str>,
 }
 
 impl<'a> Beliefs<'a> {
@@ -40,19 +43,23 @@ impl<'a> Beliefs<'a> {
             Event::BeatSeen { observer, beat } => {
                 self.of.entry(observer).or_default().beat = beat.as_deref();
             }
+            Event::Paused { node } | Event::NodeDown { node, .. } => drop(self.gone.insert(node)),
+            Event::Resumed { node } | Event::NodeReady { node, .. } => drop(self.gone.remove(node.as_str())),
             _ => return false,
         }
         true
     }
 
-    /// Whether somebody was observed, all believe the same, and that all of them are alive.
+    /// Whether somebody was observed, all believe the same, and that those are alive who are.
     fn agree(&self) -> bool {
-        let Some(first) = self.of.values().next() else { return false };
-        self.of.values().all(|belief| {
-            belief == first
-                && belief.members.len() == self.of.len()
-                && belief.members.values().all(|(_, liveness)| *liveness == "alive")
-        })
+        let mut there =
+            self.of.iter().filter(|(node, _)| !self.gone.contains(*node)).map(|(_, belief)| belief);
+        let Some(first) = there.next() else { return false };
+        let is_right = |(member, (_, liveness)): (&&str, &(u64, &str))| {
+            (*liveness == "alive") != self.gone.contains(*member)
+        };
+        let knows_all = |belief: &Belief<'_>| self.of.keys().all(|node| belief.members.contains_key(node));
+        first.members.iter().all(is_right) && knows_all(first) && there.all(|belief| belief == first)
     }
 }
 
@@ -113,5 +120,21 @@ mod tests {
         assert_eq!(converged_at(&records[..4]), Some(UnixMs(4)));
         assert_eq!(converged_at(&records[..5]), None);
         assert_eq!(converged_at(&records), Some(UnixMs(6)));
+    }
+
+    #[test]
+    fn who_is_stopped_is_not_asked_and_must_not_be_seen_alive() {
+        let stopped = Event::Paused { node: "b".to_owned() };
+        let goes_on = Event::Resumed { node: "b".to_owned() };
+        let mut beliefs = Beliefs::default();
+        let seen = [sees("a", 1, "a", "alive"), sees("a", 1, "b", "alive"), sees("b", 1, "b", "alive")];
+        let dead = sees("a", 1, "b", "dead");
+        assert!(seen.iter().all(|event| beliefs.take(event)));
+        beliefs.take(&stopped);
+        assert!(!beliefs.agree(), "it does not run and is held for alive");
+        beliefs.take(&dead);
+        assert!(beliefs.agree());
+        beliefs.take(&goes_on);
+        assert!(!beliefs.agree());
     }
 }

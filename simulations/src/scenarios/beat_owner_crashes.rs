@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::{Scenario, Script};
-use crate::faults::{Fault, FaultKind, Target, Trouble};
+use crate::faults::{Fault, FaultKind, Harm, Links, Target, Trouble};
 
 /// This file's scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -37,7 +37,7 @@ fn script(dice: &mut StdRng) -> Script {
 fn partition(dice: &mut StdRng) -> Fault {
     let a = dice.random_range(0..NODES);
     let b = (a + dice.random_range(1..NODES)) % NODES;
-    fault(dice, 500..6_000, FaultKind::Partition(a, b))
+    fault(dice, 500..6_000, FaultKind::Network(Links::Between(a, b), Harm::Cut))
 }
 
 /// In three of four seeds: the others show the crash alone.

@@ -1,6 +1,25 @@
 //! Scenarios: one file each, named by their story.
 
 mod beat_owner_crashes;
+mod beat_owner_gone_for_ever;
+mod beat_owner_paused;
+mod bridge;
+mod clocks_jump;
+mod crash_loop;
+mod everybody_isolated;
+mod joins_and_leaves;
+mod lossy_network;
+mod majority_without_store;
+mod messages_late_and_twice;
+mod minority_without_store;
+mod observer_paused;
+mod one_way_and_flapping;
+mod partial_partition;
+mod rolling_restart;
+mod split_brain;
+mod store_errors;
+mod swarm;
+mod worker_paused_past_its_lease;
 
 use std::time::Duration;
 
@@ -34,8 +53,48 @@ pub struct Script {
     pub length: Duration,
 }
 
+/// After the last fault, users go on for this long.
+const WORK_AFTER: Duration = Duration::from_secs(3);
+
+/// After the last fault, the last lease that it broke has run out and been swept within this.
+const SETTLED_AFTER: Duration = Duration::from_secs(20);
+
+/// What is due when all is settled is done within this.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+impl Script {
+    /// A run that ends as soon after its faults as they let it.
+    #[must_use]
+    fn around(nodes: usize, faults: Vec<Fault>) -> Self {
+        let healed = faults.iter().map(|fault| fault.at + fault.lasts).max().unwrap_or_default();
+        let settled = healed + SETTLED_AFTER;
+        Self { nodes, faults, work_until: healed + WORK_AFTER, settled, length: settled + LAST_WORK }
+    }
+}
+
 /// All scenarios.
-pub const ALL: [Scenario; 1] = [beat_owner_crashes::SCENARIO];
+pub const ALL: [Scenario; 20] = [
+    beat_owner_crashes::SCENARIO,
+    beat_owner_paused::SCENARIO,
+    beat_owner_gone_for_ever::SCENARIO,
+    observer_paused::SCENARIO,
+    crash_loop::SCENARIO,
+    split_brain::SCENARIO,
+    minority_without_store::SCENARIO,
+    majority_without_store::SCENARIO,
+    partial_partition::SCENARIO,
+    bridge::SCENARIO,
+    one_way_and_flapping::SCENARIO,
+    lossy_network::SCENARIO,
+    messages_late_and_twice::SCENARIO,
+    everybody_isolated::SCENARIO,
+    clocks_jump::SCENARIO,
+    worker_paused_past_its_lease::SCENARIO,
+    joins_and_leaves::SCENARIO,
+    rolling_restart::SCENARIO,
+    store_errors::SCENARIO,
+    swarm::SCENARIO,
+];
 
 /// The scenario of this name, or the nearest name there is.
 ///

@@ -12,14 +12,19 @@ impl SimEntropy {
     /// The dice of one life of one node.
     #[must_use]
     pub fn new(seed: u64, node: usize, life: u64) -> Self {
-        let mut bytes = [0_u8; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        bytes[8..16].copy_from_slice(&(node as u64).to_le_bytes());
-        bytes[16..24].copy_from_slice(&life.to_le_bytes());
         // Apart from the generators that other parts of a world seed with the same number.
-        bytes[24..].copy_from_slice(b"entropy1");
-        Self(Mutex::new(StdRng::from_seed(bytes)))
+        Self(Mutex::new(dice(seed, node, life, *b"entropy1")))
     }
+}
+
+/// The dice of one life of one node for one purpose.
+pub(super) fn dice(seed: u64, node: usize, life: u64, purpose: [u8; 8]) -> StdRng {
+    let mut bytes = [0_u8; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&(node as u64).to_le_bytes());
+    bytes[16..24].copy_from_slice(&life.to_le_bytes());
+    bytes[24..].copy_from_slice(&purpose);
+    StdRng::from_seed(bytes)
 }
 
 impl Entropy for SimEntropy {

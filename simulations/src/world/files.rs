@@ -15,7 +15,26 @@ pub struct Disk(Arc<Mutex<Contents>>);
 #[derive(Default)]
 struct Contents {
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// What each file was before it was last written: `None` when it was not there.
+    before: BTreeMap<PathBuf, Option<Vec<u8>>>,
     locked: BTreeSet<PathBuf>,
+}
+
+impl Disk {
+    /// Each file is again what it was before it was last written, whatever the disk had promised; answers
+    /// how many that are.
+    pub fn lose_last_writes(&self) -> usize {
+        let mut contents = self.0.lock();
+        let lost = std::mem::take(&mut contents.before);
+        let count = lost.len();
+        for (path, bytes) in lost {
+            match bytes {
+                Some(bytes) => drop(contents.files.insert(path, bytes)),
+                None => drop(contents.files.remove(&path)),
+            }
+        }
+        count
+    }
 }
 
 /// Locks go with the process that holds them.
@@ -42,7 +61,9 @@ impl Files for Disk {
     }
 
     fn write_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.0.lock().files.insert(path.to_owned(), bytes.to_vec());
+        let mut contents = self.0.lock();
+        let before = contents.files.insert(path.to_owned(), bytes.to_vec());
+        contents.before.insert(path.to_owned(), before);
         Ok(())
     }
 
@@ -69,5 +90,15 @@ mod tests {
         assert!(lock.is_some() && disk.try_lock(path).unwrap().is_none());
         drop(lock);
         assert!(disk.try_lock(path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_disk_that_lies_goes_back_by_one_write() {
+        let (disk, path) = (Disk::default(), Path::new("/generation"));
+        disk.write_durable(path, b"1").unwrap();
+        disk.write_durable(path, b"2").unwrap();
+        assert_eq!(disk.lose_last_writes(), 1);
+        assert_eq!(disk.read(path, 9).unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(disk.lose_last_writes(), 0);
     }
 }

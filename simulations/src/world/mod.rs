@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `clock` | `Clock`: virtual time, a wall clock with a skew per node |
 //! | `entropy` | `Entropy`: drawn from seed, node and life |
-//! | `network` | `Network`: quinn over simulated UDP, HTTP over simulated TCP |
+//! | `network`, `weather` | `Network`: quinn over simulated UDP, HTTP over simulated TCP; faults of the network |
 //! | `files` | `Files`: a disk in memory that outlives its node |
 //! | `forgetful` | `Files` without the guard that generations are durable |
-//! | `spawner` | `Spawner`: onto the host's runtime; a panic fails the run |
+//! | `spawner`, `gate` | `Spawner`: onto the host's runtime; a panic fails the run; a stopped process waits |
 //! | `functions` | `Functions`: scripted executions |
 //! | `store` | `CatalogueStore`, `TaskQueue`, `SeedList`: one store on a host of its own |
 //! | `client` | HTTP clients |
@@ -18,11 +18,13 @@ pub mod entropy;
 pub mod files;
 pub mod forgetful;
 pub mod functions;
+pub mod gate;
 pub mod interpose;
 pub mod network;
 pub mod node;
 pub mod spawner;
 pub mod store;
+pub mod weather;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +34,10 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::history::History;
-use network::Cuts;
 use node::SimNode;
 use store::guards::Guards;
 use store::host::StoreHost;
+use weather::Weather;
 
 /// The name of the store's host.
 pub const STORE: &str = "store";
@@ -75,8 +77,8 @@ pub struct World {
     pub history: History,
     /// What must not happen.
     pub failures: Failures,
-    /// Who is cut off from whom.
-    pub cuts: Cuts,
+    /// What is wrong with the network.
+    pub weather: Weather,
     /// The store.
     pub store: Arc<StoreHost>,
     /// The nodes, by index.
@@ -96,6 +98,6 @@ impl World {
             Arc::new(SimNode::new(seed, index, name, skew, dice.random()))
         });
         let nodes = nodes.collect();
-        Self { guards, history, failures: Failures::default(), cuts: Cuts::default(), store, nodes }
+        Self { guards, history, failures: Failures::default(), weather: Weather::default(), store, nodes }
     }
 }

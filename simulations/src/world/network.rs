@@ -1,12 +1,14 @@
-//! turmoil's network behind the seam: QUIC over its UDP, HTTP over its TCP.
+//! turmoil's network behind the seam: QUIC over its UDP, HTTP over its TCP. What faults do to packets between
+//! nodes is decided where they are sent; turmoil adds latency.
+#![expect(clippy::disallowed_methods, reason = "packets that are on their way are no task of a node")]
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use beatmesh_mesh::env::{ByteStream, Listener, Network};
@@ -15,58 +17,36 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use rand::rngs::StdRng;
 use turmoil::net::{TcpListener, UdpSocket};
 
+use super::gate::{Gate, GatedRuntime};
+use super::weather::Weather;
 use crate::history::History;
 
-/// Pairs of hosts that do not hear each other. turmoil drops the packets; this counts them, because a
-/// partition that nobody ran into proves nothing.
-#[derive(Clone, Default)]
-pub struct Cuts(Arc<Mutex<CutState>>);
-
-#[derive(Default)]
-struct CutState {
-    pairs: BTreeSet<(IpAddr, IpAddr)>,
-    swallowed: u64,
-}
-
-impl Cuts {
-    /// Begins to count packets between the two.
-    pub fn begin(&self, a: IpAddr, b: IpAddr) {
-        self.0.lock().pairs.insert((a.min(b), a.max(b)));
-    }
-
-    /// Ends that.
-    pub fn end(&self, a: IpAddr, b: IpAddr) {
-        self.0.lock().pairs.remove(&(a.min(b), a.max(b)));
-    }
-
-    /// Packets that were sent into a cut.
-    #[must_use]
-    pub fn swallowed(&self) -> u64 {
-        self.0.lock().swallowed
-    }
-
-    fn note(&self, from: IpAddr, to: IpAddr) {
-        let mut state = self.0.lock();
-        if state.pairs.contains(&(from.min(to), from.max(to))) {
-            state.swallowed += 1;
-        }
-    }
-}
-
-/// The network of one host.
+/// The network of one process.
 pub struct SimNetwork {
+    node: usize,
     host: IpAddr,
-    cuts: Cuts,
+    weather: Weather,
+    gate: Gate,
+    /// For what faults do to packets by chance.
+    dice: Arc<Mutex<StdRng>>,
     history: History,
 }
 
 impl SimNetwork {
-    /// For the host with this address.
+    /// For a process of this node.
     #[must_use]
-    pub fn new(host: IpAddr, cuts: Cuts, history: History) -> Self {
-        Self { host, cuts, history }
+    pub fn new(
+        node: usize,
+        host: IpAddr,
+        weather: Weather,
+        gate: Gate,
+        dice: StdRng,
+        history: History,
+    ) -> Self {
+        Self { node, host, weather, gate, dice: Arc::new(Mutex::new(dice)), history }
     }
 }
 
@@ -75,15 +55,19 @@ impl Network for SimNetwork {
     fn bind_udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let bound = UdpSocket::bind(addr).now_or_never();
         let socket = bound.expect("turmoil binds without waiting")?;
-        let (host, cuts, history) = (self.host, self.cuts.clone(), self.history.clone());
-        let socket = Arc::new(socket);
-        Ok(Arc::new(SimUdpSocket { socket, host, cuts, history, readable: Mutex::default() }))
+        Ok(Arc::new(SimUdpSocket {
+            socket: Arc::new(socket),
+            node: self.node,
+            host: self.host,
+            weather: self.weather.clone(),
+            dice: self.dice.clone(),
+            history: self.history.clone(),
+            readable: Mutex::default(),
+        }))
     }
 
     fn quic_runtime(&self) -> Arc<dyn quinn::Runtime> {
-        // Its tasks and timers are the host's, and its clock is tokio's, hence virtual. A panic in one of
-        // its tasks ends the run, because turmoil's runtimes shut down on an unhandled panic.
-        Arc::new(quinn::TokioRuntime)
+        Arc::new(GatedRuntime(self.gate.clone()))
     }
 
     async fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listener>> {
@@ -113,8 +97,10 @@ impl Listener for SimListener {
 /// quinn's socket over turmoil's.
 struct SimUdpSocket {
     socket: Arc<UdpSocket>,
+    node: usize,
     host: IpAddr,
-    cuts: Cuts,
+    weather: Weather,
+    dice: Arc<Mutex<StdRng>>,
     history: History,
     /// Waits for a packet; while it waits, it holds the socket's receiving side.
     readable: Mutex<Option<BoxFuture<'static, io::Result<()>>>>,
@@ -135,12 +121,20 @@ impl AsyncUdpSocket for SimUdpSocket {
         let to = transmit.destination;
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         for packet in transmit.contents.chunks(size) {
-            self.cuts.note(self.host, to.ip());
+            // Outside of a step nobody knows the time: the host is being dropped.
+            let Some(now) = turmoil::sim_elapsed() else { return Ok(()) };
             self.history.sent(self.host, to, packet);
-            match self.socket.try_send_to(packet, to) {
-                // No such host: a real network says nothing either, or too late to matter.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                sent => drop(sent?),
+            let fate = self.weather.fate(self.node, to.ip(), now, &mut self.dice.lock());
+            if fate.is_lost {
+                continue;
+            }
+            if fate.late.is_zero() {
+                send(&self.socket, packet, to)?;
+            } else {
+                send_later(&self.socket, packet, to, fate.late);
+            }
+            if let Some(again) = fate.again {
+                send_later(&self.socket, packet, to, fate.late + again);
             }
         }
         Ok(())
@@ -189,6 +183,25 @@ impl AsyncUdpSocket for SimUdpSocket {
         // As on Linux: quinn probes for larger packets.
         false
     }
+}
+
+fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr) -> io::Result<()> {
+    match socket.try_send_to(packet, to) {
+        // No such host: a real network says nothing either, or too late to matter.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        sent => sent.map(drop),
+    }
+}
+
+/// The network holds the packet back. It is the host's task and not the node's: a stopped process does not
+/// stop what it has sent.
+fn send_later(socket: &Arc<UdpSocket>, packet: &[u8], to: SocketAddr, after: Duration) {
+    let (socket, packet) = (socket.clone(), packet.to_vec());
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        // A packet that cannot be sent is a packet that is lost.
+        let _ = send(&socket, &packet, to);
+    });
 }
 
 /// turmoil takes every packet at once.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::View;
@@ -14,14 +14,15 @@ use beatmesh_node::data_dir::DataDir;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::World;
-use super::clock::SimClock;
-use super::entropy::SimEntropy;
+use super::clock::{SimClock, WallClock};
+use super::entropy::{SimEntropy, dice};
 use super::files::Disk;
 use super::forgetful::Forgetful;
 use super::functions::ScriptedFunctions;
+use super::gate::Gate;
 use super::network::SimNetwork;
 use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
@@ -48,18 +49,37 @@ pub const MAX_LOST_LEASES: u32 = 5;
 /// A wall clock that a restart finds set back: summer time in a clock that should not know it.
 const LARGEST_STEP_BACK_MS: i64 = 3_600_000;
 
+/// A node that is asked to stop has this long to finish what runs: as much as many functions.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// A machine.
 pub struct SimNode {
     /// The node's name and its host's.
     pub name: String,
     /// Its way to the store.
     pub line: Arc<Line>,
+    /// Its wall clock.
+    pub wall: Arc<WallClock>,
+    /// Its disk.
+    pub disk: Disk,
+    /// How wrong the wall clock is unless a restart sets it back.
+    usual_skew_ms: i64,
     seed: u64,
     index: usize,
-    skew_ms: i64,
-    disk: Disk,
     lives: AtomicU64,
+    process: Mutex<Process>,
     seen: Mutex<Option<Seen>>,
+}
+
+/// What the world outside can do to one process.
+#[derive(Clone, Default)]
+struct Process {
+    /// Stops it and lets it go on.
+    gate: Gate,
+    /// Asks it to stop.
+    asked: Arc<Notify>,
+    /// It has stopped by itself, as asked.
+    has_left: Arc<AtomicBool>,
 }
 
 /// What a living node believes, for an observer outside.
@@ -76,20 +96,28 @@ impl SimNode {
         Self {
             name,
             line: Arc::new(Line::new(StdRng::seed_from_u64(dice))),
+            wall: Arc::new(WallClock::new(skew_ms)),
+            usual_skew_ms: skew_ms,
+            disk: Disk::default(),
             seed,
             index,
-            skew_ms,
-            disk: Disk::default(),
             lives: AtomicU64::new(0),
+            process: Mutex::default(),
             seen: Mutex::default(),
         }
     }
 
-    /// Runs one life of the node on the current host: the software of that host. Ends only in failure.
+    /// Runs one life of the node on the current host: the software of that host. Ends only in failure; a
+    /// node that was asked to stop says so and waits for the end of its process.
     ///
     /// # Errors
     /// The node does not start, or finds its identity taken.
     pub async fn live(self: Arc<Self>, world: World) -> turmoil::Result {
+        let process = self.process.lock().clone();
+        process.gate.clone().through(Box::pin(self.life(world, process))).await
+    }
+
+    async fn life(self: Arc<Self>, world: World, process: Process) -> turmoil::Result {
         // turmoil knows the host's time only inside its first step.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
@@ -98,22 +126,26 @@ impl SimNode {
         let dyn_entropy: &dyn beatmesh_mesh::env::Entropy = &*entropy;
         let functions = ScriptedFunctions::new(&self.name, world.history.clone(), dyn_entropy.rng());
         let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
-        let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone()));
+        let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone(), process.gate.clone()));
+        let chance = dice(self.seed, self.index, life, *b"weather1");
+        let (weather, gate) = (world.weather.clone(), process.gate.clone());
+        let network = SimNetwork::new(self.index, host, weather, gate, chance, world.history.clone());
+        self.wall.set_skew(self.skew_ms(life));
         let env = Env {
-            clock: Arc::new(SimClock::new(self.skew_ms(life))),
+            clock: Arc::new(SimClock::new(self.wall.clone())),
             entropy,
-            network: Arc::new(SimNetwork::new(host, world.cuts.clone(), world.history.clone())),
+            network: Arc::new(network),
             files: self.files(&world),
             // One thread for everything: what production puts on threads of their own shares this one.
             spawner: spawner.clone(),
-            mesh_spawner: spawner,
+            mesh_spawner: spawner.clone(),
         };
         let parts = Parts {
             store: store.clone(),
             seeds: store.clone(),
             queue: store,
             functions: Arc::new(functions),
-            // Nodes of the simulation crash; nobody asks them to stop.
+            // Nodes of the simulation are asked to stop only when they have started.
             stopping: Default::default(),
         };
         let secret = MeshSecret::parse(SECRET)?;
@@ -126,8 +158,17 @@ impl SimNode {
         let generation = views.borrow().myself().generation.0;
         world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });
         *self.seen.lock() = Some(Seen { views, told: None });
-        node.mesh().identity_taken().await;
-        Err(format!("node {}: its identity is taken", self.name).into())
+        let mesh = node.mesh().clone();
+        tokio::select! {
+            biased;
+            () = mesh.identity_taken() => Err(format!("node {}: its identity is taken", self.name).into()),
+            () = process.asked.notified() => {
+                spawner.stop();
+                node.stop(STOP_WITHIN).await;
+                process.has_left.store(true, Ordering::Relaxed);
+                std::future::pending().await
+            }
+        }
     }
 
     /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back by
@@ -137,7 +178,7 @@ impl SimNode {
         let mut dice = StdRng::seed_from_u64(self.seed ^ (self.index as u64) << 48 ^ life << 56);
         match dice.random_range(0..3) {
             0 if life > 1 => dice.random_range(-LARGEST_STEP_BACK_MS..0),
-            _ => self.skew_ms,
+            _ => self.usual_skew_ms,
         }
     }
 
@@ -158,9 +199,34 @@ impl SimNode {
         Ok(settings)
     }
 
-    /// The node has crashed: nobody can ask it what it believes.
+    /// The process has ended: nobody can ask it what it believes, and nothing that was done to it is done
+    /// to the next one.
     pub fn died(&self) {
         *self.seen.lock() = None;
+        *self.process.lock() = Process::default();
+    }
+
+    /// Whether the process has said that it is ready, and has not ended since.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.seen.lock().is_some()
+    }
+
+    /// What stops the process and lets it go on.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.process.lock().gate.clone()
+    }
+
+    /// Asks the process to stop.
+    pub fn ask_to_leave(&self) {
+        self.process.lock().asked.notify_one();
+    }
+
+    /// Whether it has stopped as asked.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.process.lock().has_left.load(Ordering::Relaxed)
     }
 
     /// Whom the node holds for the Beat; `None` also while it is not up.

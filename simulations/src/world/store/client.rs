@@ -69,8 +69,9 @@ impl StoreClient {
         asked: Asked,
         request: impl FnOnce(&mut StoreState) -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let way = match self.line.there() {
-            Way::Arrives(way) => way,
+        let (way, is_botched) = match self.line.there() {
+            Way::Arrives(way) => (way, false),
+            Way::Botched(way) => (way, true),
             Way::Refused => return Err(StoreError::Unavailable("it refuses connections".to_owned())),
             Way::Silence => {
                 tokio::time::sleep(PATIENCE).await;
@@ -86,6 +87,8 @@ impl StoreClient {
         let silent = |_| StoreError::Unknown("the store has ended".to_owned());
         let answer = answered.await.map_err(silent)?;
         match (self.line.back(), asked) {
+            (_, Asked::Read) if is_botched => Err(StoreError::Unavailable("it made an error".to_owned())),
+            (_, Asked::Change) if is_botched => Err(StoreError::Unknown("it made an error".to_owned())),
             (Some(way), _) => {
                 tokio::time::sleep(way).await;
                 Ok(answer)

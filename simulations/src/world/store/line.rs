@@ -1,5 +1,6 @@
 //! The way between one node and the store, and what may be wrong with it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,16 +16,17 @@ const ONE_WAY_MICROS: std::ops::Range<u64> = 300..3_000;
 pub struct Line(Mutex<Inner>);
 
 struct Inner {
-    trouble: Trouble,
+    /// By the number of the fault, each with the requests that met it. The last one rules.
+    troubles: BTreeMap<usize, (Trouble, u64)>,
     dice: StdRng,
-    /// Requests that met a trouble.
-    troubled: u64,
 }
 
 /// What becomes of one request.
 pub(super) enum Way {
     /// It arrives after this.
     Arrives(Duration),
+    /// It arrives after this, and whatever it did, the answer is an error.
+    Botched(Duration),
     /// Nobody answers.
     Silence,
     /// It is turned away.
@@ -35,42 +37,52 @@ impl Line {
     /// A healthy line.
     #[must_use]
     pub fn new(dice: StdRng) -> Self {
-        Self(Mutex::new(Inner { trouble: Trouble::None, dice, troubled: 0 }))
+        Self(Mutex::new(Inner { troubles: BTreeMap::new(), dice }))
     }
 
-    /// From now on.
-    pub fn set(&self, trouble: Trouble) {
-        self.0.lock().trouble = trouble;
+    /// A fault begins.
+    pub fn begin(&self, fault: usize, trouble: Trouble) {
+        self.0.lock().troubles.insert(fault, (trouble, 0));
     }
 
-    /// Requests that met a trouble so far.
-    #[must_use]
-    pub fn troubled(&self) -> u64 {
-        self.0.lock().troubled
+    /// It ends; answers how many requests met it.
+    pub fn end(&self, fault: usize) -> u64 {
+        self.0.lock().troubles.remove(&fault).map_or(0, |(_, met)| met)
     }
 
     /// A request leaves the node.
     pub(super) fn there(&self) -> Way {
         let mut line = self.0.lock();
-        line.troubled += u64::from(line.trouble != Trouble::None);
         let way = line.draw();
-        match line.trouble {
-            Trouble::None | Trouble::Mute => Way::Arrives(way),
-            Trouble::Slow(by) => Way::Arrives(way + by),
-            Trouble::Cut => Way::Silence,
-            Trouble::Refusing => Way::Refused,
-        }
+        let (outcome, is_met) = match line.trouble() {
+            Trouble::None => (Way::Arrives(way), false),
+            Trouble::Mute => (Way::Arrives(way), true),
+            Trouble::Slow(by) => (Way::Arrives(way + by), true),
+            Trouble::Cut => (Way::Silence, true),
+            Trouble::Refusing => (Way::Refused, true),
+            Trouble::Failing(percent) => match line.dice.random_range(0..200) {
+                drawn if drawn < u16::from(percent) => (Way::Refused, true),
+                drawn if drawn < 2 * u16::from(percent) => (Way::Botched(way), true),
+                _ => (Way::Arrives(way), false),
+            },
+        };
+        line.troubles.values_mut().for_each(|(_, met)| *met += u64::from(is_met));
+        outcome
     }
 
     /// An answer leaves the store: how long it takes, `None` when it is lost.
     pub(super) fn back(&self) -> Option<Duration> {
         let mut line = self.0.lock();
         let way = line.draw();
-        (!matches!(line.trouble, Trouble::Cut | Trouble::Mute)).then_some(way)
+        (!matches!(line.trouble(), Trouble::Cut | Trouble::Mute)).then_some(way)
     }
 }
 
 impl Inner {
+    fn trouble(&self) -> Trouble {
+        self.troubles.last_key_value().map_or(Trouble::None, |(_, (trouble, _))| *trouble)
+    }
+
     fn draw(&mut self) -> Duration {
         Duration::from_micros(self.dice.random_range(ONE_WAY_MICROS))
     }

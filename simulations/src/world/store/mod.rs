@@ -9,6 +9,7 @@
 //! module `line`'s business. A request that is on its way arrives also when its sender has crashed.
 
 pub mod client;
+pub mod direct;
 pub mod guards;
 pub mod host;
 pub mod line;

@@ -1,0 +1,26 @@
+//! Nobody hears anybody, all reach the store: five Beats. Fault 17 of the catalogue, shorter; when it heals, all must
+//! find each other again although each holds all others for dead.
+
+use rand::rngs::StdRng;
+
+use super::{Scenario, Script};
+use crate::faults::menu::{Window, within};
+use crate::faults::{FaultKind, Harm, Links};
+
+/// This file's scenario.
+pub const SCENARIO: Scenario = Scenario {
+    name: "everybody_isolated",
+    story: "5 nodes; nobody hears anybody for 8 to 19 s, all reach the store",
+    script,
+};
+
+const NODES: usize = 5;
+
+/// When all of it happens, in milliseconds.
+const WINDOW: Window = 6_000..26_000;
+
+fn script(dice: &mut StdRng) -> Script {
+    let alone = FaultKind::Network(Links::All, Harm::Cut);
+    let alone = within(dice, &WINDOW, 8_000..19_000, alone);
+    Script::around(NODES, vec![alone])
+}

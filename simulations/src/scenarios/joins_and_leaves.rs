@@ -1,0 +1,30 @@
+//! Every few seconds a node leaves with a goodbye and comes back, the Beat among them. Fault 33 of the catalogue.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::{Scenario, Script};
+use crate::faults::{Fault, FaultKind, Target};
+
+/// This file's scenario.
+pub const SCENARIO: Scenario = Scenario {
+    name: "joins_and_leaves",
+    story: "5 nodes; every 5 s one of them leaves and comes back",
+    script,
+};
+
+const NODES: usize = 5;
+
+fn script(dice: &mut StdRng) -> Script {
+    let leaves = (0..5).map(|turn| {
+        let at = Duration::from_millis(6_000 + 5_000 * turn + dice.random_range(0..500));
+        let lasts = Duration::from_millis(dice.random_range(3_000..4_400));
+        let target =
+            if dice.random() { Target::BeatOwner } else { Target::Node(dice.random_range(0..NODES)) };
+        Fault { at, lasts, kind: FaultKind::Leave(target) }
+    });
+    let leaves = leaves.collect();
+    Script::around(NODES, leaves)
+}

@@ -1,0 +1,184 @@
+//! Faults as they begin and end: the one place that knows what each kind does to the world.
+
+use crate::faults::{Fault, FaultKind, Group, Links, Target};
+use crate::history::Event;
+use crate::world::clock::ClockError;
+
+use super::stage::{Running, Stage};
+
+impl Stage<'_> {
+    pub(super) fn begin(&mut self, number: usize) {
+        let fault = self.faults[number].fault;
+        let met = self.met(fault.kind);
+        self.faults[number].met = met;
+        self.faults[number].hindered = !self.all_run(met);
+        self.tell(number, |fault, number, kind, nodes| Event::FaultBegan { fault, number, kind, nodes });
+        let now = self.sim.elapsed();
+        match fault.kind {
+            FaultKind::Crash(_) | FaultKind::PowerCut(_) => self.crash(number),
+            FaultKind::Leave(_) => {
+                let up = Group::of(&met.nodes().filter(|node| self.is_up(*node)).collect::<Vec<_>>());
+                self.faults[number].taken = up;
+                up.nodes().for_each(|node| self.world.nodes[node].ask_to_leave());
+            }
+            FaultKind::Pause(_) => {
+                for node in met.nodes() {
+                    self.world.nodes[node].gate().hold(number);
+                    self.record_of(node, |node| Event::Paused { node });
+                }
+            }
+            FaultKind::Network(links, harm) => self.world.weather.begin(number, links, harm, met, now),
+            FaultKind::Store(_, trouble) => {
+                met.nodes().for_each(|node| self.world.nodes[node].line.begin(number, trouble));
+            }
+            FaultKind::ClockJump(_, by_ms) => self.misset(met, number, ClockError::Jump(by_ms)),
+            FaultKind::ClockDrift(_, gain_ms) => self.misset(met, number, ClockError::Drift(gain_ms)),
+        }
+    }
+
+    pub(super) fn end(&mut self, number: usize) {
+        let Running { fault: Fault { kind, .. }, met, hindered, .. } = self.faults[number];
+        let took_effect = match kind {
+            FaultKind::Crash(_) | FaultKind::PowerCut(_) | FaultKind::Leave(_) => self.restart(number),
+            FaultKind::Pause(_) => {
+                let mut stopped = 0;
+                for node in met.nodes() {
+                    let gate = self.world.nodes[node].gate();
+                    stopped += gate.stopped();
+                    gate.release(number);
+                    self.record_of(node, |node| Event::Resumed { node });
+                }
+                stopped > 0 || hindered
+            }
+            FaultKind::Network(..) => {
+                let harmed = self.world.weather.end(number);
+                harmed > 0 || hindered || !self.all_run(met)
+            }
+            FaultKind::Store(..) => {
+                let ended = met.nodes().map(|node| self.world.nodes[node].line.end(number));
+                ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
+            }
+            FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
+                let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
+                ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
+            }
+        };
+        self.faults[number].took_effect |= took_effect;
+        self.tell(number, |fault, number, kind, nodes| Event::FaultEnded { fault, number, kind, nodes });
+    }
+
+    /// Ends the processes of nodes that have left as they were asked to.
+    pub(super) fn end_those_that_left(&mut self) {
+        for node in 0..self.world.nodes.len() {
+            if self.world.nodes[node].has_left() {
+                for running in &mut self.faults {
+                    if matches!(running.fault.kind, FaultKind::Leave(_)) && running.taken.has(node) {
+                        running.took_effect = true;
+                    }
+                }
+                self.end_process(node, "leave");
+            }
+        }
+    }
+
+    fn crash(&mut self, number: usize) {
+        let Running { fault, met, .. } = self.faults[number];
+        let beat = self.believed_beat();
+        let mut taken = Vec::new();
+        for node in met.nodes() {
+            let name = self.world.nodes[node].name.clone();
+            if !self.sim.is_host_running(name.as_str()) {
+                continue;
+            }
+            taken.push(node);
+            if beat == Some(node) {
+                self.effects.beat_crashes.push(self.world.history.now());
+            }
+            self.end_process(node, fault.kind.as_str());
+            if matches!(fault.kind, FaultKind::PowerCut(_)) {
+                self.world.nodes[node].disk.lose_last_writes();
+            }
+        }
+        self.faults[number].taken = Group::of(&taken);
+        self.faults[number].took_effect = !taken.is_empty();
+    }
+
+    /// Starts what this fault took down; answers whether that was anything.
+    fn restart(&mut self, number: usize) -> bool {
+        let Running { fault, taken, took_effect, .. } = self.faults[number];
+        for node in taken.nodes() {
+            let name = self.world.nodes[node].name.clone();
+            if self.sim.is_host_running(name.as_str()) {
+                if !matches!(fault.kind, FaultKind::Leave(_)) {
+                    continue;
+                }
+                // It takes longer to leave than it was given: whoever asked has no more patience.
+                self.end_process(node, "crash");
+            }
+            self.world.weather.set_down(node, false);
+            self.sim.bounce(name.as_str());
+        }
+        took_effect
+    }
+
+    fn end_process(&mut self, node: usize, how: &'static str) {
+        let name = self.world.nodes[node].name.clone();
+        self.sim.crash(name.as_str());
+        self.world.nodes[node].died();
+        self.world.weather.set_down(node, true);
+        self.world.history.record(Event::NodeDown { node: name, how });
+    }
+
+    fn misset(&self, met: Group, number: usize, error: ClockError) {
+        let now = self.sim.elapsed();
+        met.nodes().for_each(|node| self.world.nodes[node].wall.begin(number, error, now));
+    }
+
+    fn is_up(&self, node: usize) -> bool {
+        self.world.nodes[node].is_up()
+    }
+
+    /// Whether all of these are up and none is stopped.
+    fn all_run(&self, nodes: Group) -> bool {
+        nodes.nodes().all(|node| self.is_up(node) && !self.world.nodes[node].gate().is_held())
+    }
+
+    fn record_of(&self, node: usize, event: impl FnOnce(String) -> Event) {
+        self.world.history.record(event(self.world.nodes[node].name.clone()));
+    }
+
+    fn tell(&self, number: usize, event: impl FnOnce(String, usize, &'static str, Vec<String>) -> Event) {
+        let Running { fault, met, .. } = self.faults[number];
+        let nodes: Vec<_> = met.nodes().map(|node| self.world.nodes[node].name.clone()).collect();
+        let text = format!("{} ({})", fault.kind, nodes.join(", "));
+        self.world.history.record(event(text, number, fault.kind.as_str(), nodes));
+    }
+
+    /// The nodes that a fault means now.
+    fn met(&self, kind: FaultKind) -> Group {
+        let all = || Group::first(self.world.nodes.len());
+        match kind {
+            FaultKind::Crash(target)
+            | FaultKind::PowerCut(target)
+            | FaultKind::Pause(target)
+            | FaultKind::Leave(target)
+            | FaultKind::Store(target, _)
+            | FaultKind::ClockJump(target, _)
+            | FaultKind::ClockDrift(target, _)
+            | FaultKind::Network(Links::Of(target), _) => self.nodes(target),
+            FaultKind::Network(Links::Between(a, b) | Links::OneWay(a, b), _) => Group::of(&[a, b]),
+            FaultKind::Network(Links::Across(side) | Links::Bridged(side, _), _) => side,
+            FaultKind::Network(Links::All, _) => all(),
+        }
+    }
+
+    fn nodes(&self, target: Target) -> Group {
+        match target {
+            Target::Node(index) => Group::of(&[index]),
+            // Nobody up to ask: any node will do.
+            Target::BeatOwner => Group::of(&[self.believed_beat().unwrap_or(0)]),
+            Target::Observer => Group::of(&[usize::from(self.believed_beat().unwrap_or(0) == 0)]),
+            Target::Group(group) => group,
+        }
+    }
+}
