@@ -1,5 +1,6 @@
 //! What happened in a run, in order: the only thing that properties look at besides the store's end state.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::{TaskId, TaskState};
 use parking_lot::Mutex;
 use serde::Serialize;
-use xxhash_rust::xxh3::Xxh3;
+
+use crate::trace::{self, Packet};
 
 /// When every simulated world begins: 2026-01-01T00:00:00Z.
 pub const EPOCH: UnixMs = UnixMs(1_767_225_600_000);
@@ -116,6 +118,8 @@ pub enum Event {
         task: Option<TaskId>,
         /// Who asked; empty when an edit gave them up.
         node: String,
+        /// The store's clock, by which it judged.
+        store_now: UnixMs,
     },
     /// The store refused a commit: another node was faster, or it came too early.
     TickRefused {
@@ -132,6 +136,15 @@ pub enum Event {
     Acknowledged {
         /// The task.
         task: TaskId,
+    },
+    /// A worker was given a task.
+    Claimed {
+        /// The task.
+        task: TaskId,
+        /// Which execution.
+        attempt: u32,
+        /// To whom.
+        node: String,
     },
     /// A function began to run.
     Began {
@@ -186,6 +199,7 @@ pub struct History(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     records: Vec<Record>,
+    packets: Vec<Packet>,
     /// Virtual time when no host runs: between two steps.
     between: Duration,
 }
@@ -199,7 +213,11 @@ impl History {
     /// True time now: the running host's, or that of the last step.
     #[must_use]
     pub fn now(&self) -> UnixMs {
-        EPOCH.plus(turmoil::sim_elapsed().unwrap_or_else(|| self.0.lock().between))
+        EPOCH.plus(self.elapsed())
+    }
+
+    fn elapsed(&self) -> Duration {
+        turmoil::sim_elapsed().unwrap_or_else(|| self.0.lock().between)
     }
 
     /// Adds an event.
@@ -208,21 +226,31 @@ impl History {
         self.0.lock().records.push(Record { at, event });
     }
 
+    /// Adds a packet that leaves its host now.
+    pub fn sent(&self, from: IpAddr, to: SocketAddr, bytes: &[u8]) {
+        let at = self.elapsed();
+        let mut inner = self.0.lock();
+        let packet = Packet::new(inner.records.len(), at, from, to, bytes);
+        inner.packets.push(packet);
+    }
+
     /// Everything so far.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         self.0.lock().records.clone()
     }
 
-    /// Equal for equal histories; differs, but for a collision of 64 bits, for others.
+    /// All packets so far.
+    #[must_use]
+    pub fn packets(&self) -> Vec<Packet> {
+        self.0.lock().packets.clone()
+    }
+
+    /// [`trace::hash`] of everything so far.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
-        for record in &self.0.lock().records {
-            hash.update(line(record).as_bytes());
-            hash.update(b"\n");
-        }
-        hash.digest()
+        let inner = self.0.lock();
+        trace::hash(&inner.records, &inner.packets)
     }
 }
 

@@ -13,16 +13,21 @@
 //!
 //! A seed decides everything: the fault plan, names, clock skews, latencies, the workload, every die that a
 //! node takes through `Entropy`, tokio's `select!`, and what libraries draw from the operating system (keys
-//! of TLS, chitchat's partners, hash order: `world::interpose`). So a seed has one
-//! [`history::History::hash`], on any thread of any process of one build.
+//! of TLS, chitchat's partners, hash order: `world::interpose`). So a seed has one [`trace`], packets
+//! included, on any thread of any process of one build; [`repeat`] holds it to that.
 
 pub mod core;
 pub mod faults;
 pub mod history;
 pub mod measures;
 pub mod properties;
+pub mod repeat;
 pub mod report;
+pub mod runner;
 pub mod scenarios;
+pub mod shrink;
+pub mod teeth;
+pub mod trace;
 pub mod trial;
 pub mod workload;
 pub mod world;

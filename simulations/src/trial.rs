@@ -18,6 +18,7 @@ use crate::history::{EPOCH, Record};
 use crate::measures::Measures;
 use crate::properties::{self, Evidence, Violation};
 use crate::scenarios::{Scenario, Script};
+use crate::trace::Packet;
 use crate::workload;
 use crate::world::World;
 use crate::world::store::guards::Guards;
@@ -27,7 +28,7 @@ use stage::Stage;
 const RUN: &str = "the run";
 
 /// A run in which nothing was at stake.
-const VACUOUS: &str = "the run proves something";
+pub const VACUOUS: &str = "the run proves something";
 
 /// Deep futures of a debug build need more than the usual two megabytes.
 const STACK: usize = 16 << 20;
@@ -43,27 +44,47 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// What happened.
     pub history: Vec<Record>,
-    /// [`crate::history::History::hash`].
+    /// The packets, in their place between the events.
+    pub packets: Vec<Packet>,
+    /// [`crate::trace::hash`].
     pub hash: u64,
     /// How late ticks were, and what else takes time.
     pub measures: Measures,
 }
 
 /// Runs one seed on a fresh thread.
-#[expect(clippy::disallowed_methods, reason = "a world has its own thread, which no node sees")]
 #[must_use]
 pub fn run(scenario: &Scenario, seed: u64, guards: Guards) -> Outcome {
+    run_edited(scenario, seed, guards, |_| {})
+}
+
+/// As [`run`], but `edit` changes what the seed has drawn: other faults, more nodes. The dice go on from the
+/// same point, so that what was not changed stays as it was.
+#[expect(clippy::disallowed_methods, reason = "a world has its own thread, which no node sees")]
+#[must_use]
+pub fn run_edited(
+    scenario: &Scenario,
+    seed: u64,
+    guards: Guards,
+    edit: impl FnOnce(&mut Script) + Send + 'static,
+) -> Outcome {
     let script = scenario.script;
     let thread = std::thread::Builder::new().name(format!("seed-{seed}")).stack_size(STACK);
-    let running = thread.spawn(move || run_here(script, seed, guards));
+    let running = thread.spawn(move || run_here(script, edit, seed, guards));
     let running = running.expect("the operating system gives a thread");
     running.join().expect("a trial catches the panics of its world")
 }
 
-fn run_here(script: fn(&mut StdRng) -> Script, seed: u64, guards: Guards) -> Outcome {
+fn run_here(
+    script: fn(&mut StdRng) -> Script,
+    edit: impl FnOnce(&mut Script),
+    seed: u64,
+    guards: Guards,
+) -> Outcome {
     crate::world::interpose::begin(seed, EPOCH.0.cast_unsigned() * 1_000_000);
     let mut dice = StdRng::seed_from_u64(seed);
-    let script = script(&mut dice);
+    let mut script = script(&mut dice);
+    edit(&mut script);
     let world = World::new(seed, script.nodes, guards, &mut dice);
     let mut stage = Stage::new(&world, seed, &script, dice);
     let ended = panics::catch(|| stage.play());
@@ -102,7 +123,8 @@ fn run_here(script: fn(&mut StdRng) -> Script, seed: u64, guards: Guards) -> Out
         let what = "no tick was fired".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
-    Outcome { seed, faults: script.faults, violations, hash: world.history.hash(), measures, history }
+    let (faults, packets, hash) = (script.faults, world.history.packets(), world.history.hash());
+    Outcome { seed, faults, violations, history, packets, hash, measures }
 }
 
 /// What the faults did.

@@ -86,14 +86,16 @@ fn is_before(until: Duration) -> bool {
 /// history: a node in trouble may not know.
 async fn edit_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> anyhow::Result<()> {
     let path = format!("/v1/schedules/{EDITED}");
+    let mut cron = TIMES[0];
     while is_before(until) {
         tokio::time::sleep(Duration::from_millis(dice.random_range(EDIT_PACE_MS))).await;
         let node = nodes[dice.random_range(0..nodes.len())];
         let (method, path, body) = match dice.random_range(0..10) {
             0..=3 => {
-                let cron = TIMES[dice.random_range(0..TIMES.len())];
-                // Another input is an edit that keeps the times.
-                let input = dice.random_range(0..3);
+                // Another input is an edit that keeps the times, and with them the cursor: what such an edit
+                // makes void, only its revision makes void.
+                let (times, input) = (dice.random_range(0..2 * TIMES.len()), dice.random_range(0..3));
+                cron = TIMES.get(times).copied().unwrap_or(cron);
                 let definition =
                     json!({ "cron": cron, "function": FUNCTION, "misfire": "fire_all", "input": input });
                 (Method::PUT, path.clone(), definition.to_string())

@@ -1,7 +1,6 @@
-//! The scenario at a few fixed seeds, its teeth, what a seed decides, and the command around it.
+//! The scenario at a few fixed seeds, its teeth, and what a seed decides.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use beatmesh_simulations::history::Event;
 use beatmesh_simulations::scenarios::{self, Scenario};
@@ -65,28 +64,4 @@ fn a_seed_decides_faults_names_and_what_is_asked_for() {
         (run(1, Guards::default()), run(1, Guards::default()), run(2, Guards::default()));
     assert_eq!(told(&one), told(&again));
     assert_ne!(told(&one), told(&other));
-}
-
-#[test]
-fn the_command_lists_refuses_and_reports() {
-    let command = |arguments: &[&str]| {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_beatmesh-simulations")).args(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-    let (code, out, _) = command(&["list"]);
-    assert!(code == Some(0) && out.contains("beat_owner_crashes"), "{out}");
-    let (code, _, error) = command(&["run", "--scenario", "beat_owner_crashed"]);
-    assert!(code == Some(2) && error.contains("did you mean `beat_owner_crashes`?"), "{error}");
-    for wrong in [&["run", "--seeds", "5..5"][..], &["replay", "--seed", "1", "--without", "cursor"]] {
-        let (code, _, error) = command(wrong);
-        assert_eq!(code, Some(2), "{error}");
-    }
-    let run =
-        |more: &[&str]| command(&[&["run", "--scenario", "beat_owner_crashes", "--seeds"], more].concat());
-    let (code, out, _) = run(&["0..1"]);
-    assert!(code == Some(0) && out.contains("0 of 1 seeds failed") && out.contains("p99="), "{out}");
-    let (code, out, _) = run(&["7..11", "--without", "cursor_compare"]);
-    assert!(code == Some(1) && out.contains("T1") && out.contains("replay --scenario"), "{out}");
 }

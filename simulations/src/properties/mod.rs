@@ -5,8 +5,12 @@ pub mod l0_quiescence;
 pub mod l5_views_agree;
 pub mod m2_generations;
 pub mod q1_acknowledged;
+pub mod q2_one_completion;
+pub mod q5_attempts;
 pub mod t1_once;
 pub mod t2_cursor;
+pub mod t3_not_early;
+pub mod t4_edits_hold;
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
@@ -61,10 +65,14 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 6] = [
+pub const ALL: [Property; 10] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
+    t3_not_early::PROPERTY,
+    t4_edits_hold::PROPERTY,
     q1_acknowledged::PROPERTY,
+    q2_one_completion::PROPERTY,
+    q5_attempts::PROPERTY,
     m2_generations::PROPERTY,
     l0_quiescence::PROPERTY,
     l5_views_agree::PROPERTY,

@@ -18,6 +18,7 @@ fn outcome() -> Outcome {
         skipped: skipped.map(str::to_owned),
         task: None,
         node: node.to_owned(),
+        store_now: EPOCH,
     };
     let ready = |node: &str| Event::NodeReady { node: node.to_owned(), life: 1, generation: 1 };
     let believes =
@@ -50,7 +51,15 @@ fn outcome() -> Outcome {
     let measures = Measures::of(&history, &[UnixMs(EPOCH.0 + 1_500)]);
     let what = "due at <2> was decided twice".to_owned();
     let violation = Violation { property: "T1 every due time", ..Violation::at(due, what) };
-    Outcome { seed: 7, faults: Vec::new(), violations: vec![violation], history, hash: 1, measures }
+    Outcome {
+        seed: 7,
+        faults: Vec::new(),
+        violations: vec![violation],
+        history,
+        packets: Vec::new(),
+        hash: 1,
+        measures,
+    }
 }
 
 fn chapter() -> Chapter {

@@ -46,6 +46,11 @@ impl WallClock {
         Self(Mutex::new(Wall { skew_ms, wrong: BTreeMap::new(), last: Duration::ZERO }))
     }
 
+    /// A new life of the machine finds the clock so wrong.
+    pub fn set_skew(&self, skew_ms: i64) {
+        self.0.lock().skew_ms = skew_ms;
+    }
+
     /// A fault begins.
     pub fn begin(&self, fault: usize, error: ClockError, now: Duration) {
         self.0.lock().wrong.insert(fault, Wrong { error, since: now, looks: 0 });

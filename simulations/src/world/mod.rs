@@ -6,6 +6,7 @@
 //! | `entropy` | `Entropy`: drawn from seed, node and life |
 //! | `network`, `weather` | `Network`: quinn over simulated UDP, HTTP over simulated TCP; faults of the network |
 //! | `files` | `Files`: a disk in memory that outlives its node |
+//! | `forgetful` | `Files` without the guard that generations are durable |
 //! | `spawner`, `gate` | `Spawner`: onto the host's runtime; a panic fails the run; a stopped process waits |
 //! | `functions` | `Functions`: scripted executions |
 //! | `store` | `CatalogueStore`, `TaskQueue`, `SeedList`: one store on a host of its own |
@@ -15,6 +16,7 @@ pub mod client;
 pub mod clock;
 pub mod entropy;
 pub mod files;
+pub mod forgetful;
 pub mod functions;
 pub mod gate;
 pub mod interpose;
@@ -69,6 +71,8 @@ impl Failures {
 /// Everything in one run that is not inside a node.
 #[derive(Clone)]
 pub struct World {
+    /// What is checked in this run.
+    pub guards: Guards,
     /// What happened.
     pub history: History,
     /// What must not happen.
@@ -94,6 +98,6 @@ impl World {
             Arc::new(SimNode::new(seed, index, name, skew, dice.random()))
         });
         let nodes = nodes.collect();
-        Self { history, failures: Failures::default(), weather: Weather::default(), store, nodes }
+        Self { guards, history, failures: Failures::default(), weather: Weather::default(), store, nodes }
     }
 }

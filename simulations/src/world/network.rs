@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,21 +22,31 @@ use turmoil::net::{TcpListener, UdpSocket};
 
 use super::gate::{Gate, GatedRuntime};
 use super::weather::Weather;
+use crate::history::History;
 
 /// The network of one process.
 pub struct SimNetwork {
     node: usize,
+    host: IpAddr,
     weather: Weather,
     gate: Gate,
     /// For what faults do to packets by chance.
     dice: Arc<Mutex<StdRng>>,
+    history: History,
 }
 
 impl SimNetwork {
     /// For a process of this node.
     #[must_use]
-    pub fn new(node: usize, weather: Weather, gate: Gate, dice: StdRng) -> Self {
-        Self { node, weather, gate, dice: Arc::new(Mutex::new(dice)) }
+    pub fn new(
+        node: usize,
+        host: IpAddr,
+        weather: Weather,
+        gate: Gate,
+        dice: StdRng,
+        history: History,
+    ) -> Self {
+        Self { node, host, weather, gate, dice: Arc::new(Mutex::new(dice)), history }
     }
 }
 
@@ -48,8 +58,10 @@ impl Network for SimNetwork {
         Ok(Arc::new(SimUdpSocket {
             socket: Arc::new(socket),
             node: self.node,
+            host: self.host,
             weather: self.weather.clone(),
             dice: self.dice.clone(),
+            history: self.history.clone(),
             readable: Mutex::default(),
         }))
     }
@@ -86,8 +98,10 @@ impl Listener for SimListener {
 struct SimUdpSocket {
     socket: Arc<UdpSocket>,
     node: usize,
+    host: IpAddr,
     weather: Weather,
     dice: Arc<Mutex<StdRng>>,
+    history: History,
     /// Waits for a packet; while it waits, it holds the socket's receiving side.
     readable: Mutex<Option<BoxFuture<'static, io::Result<()>>>>,
 }
@@ -109,6 +123,7 @@ impl AsyncUdpSocket for SimUdpSocket {
         for packet in transmit.contents.chunks(size) {
             // Outside of a step nobody knows the time: the host is being dropped.
             let Some(now) = turmoil::sim_elapsed() else { return Ok(()) };
+            self.history.sent(self.host, to, packet);
             let fate = self.weather.fate(self.node, to.ip(), now, &mut self.dice.lock());
             if fate.is_lost {
                 continue;

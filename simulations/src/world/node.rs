@@ -6,25 +6,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::View;
-use beatmesh_mesh::env::Env;
+use beatmesh_mesh::env::{Env, Files};
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
 use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
 use beatmesh_node::data_dir::DataDir;
 use parking_lot::Mutex;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
 
 use super::World;
 use super::clock::{SimClock, WallClock};
 use super::entropy::{SimEntropy, dice};
 use super::files::Disk;
+use super::forgetful::Forgetful;
 use super::functions::ScriptedFunctions;
 use super::gate::Gate;
 use super::network::SimNetwork;
 use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
+use super::store::guards::Guard;
 use super::store::line::Line;
 use crate::history::Event;
 
@@ -40,6 +42,13 @@ const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
 /// The key of the simulated users: nodes that listen on more than loopback want one.
 pub const API_KEY: &str = "simulated-0123456789abcdef0123456789abcdef";
 
+/// A task whose lease was lost more often than this is put aside: the product's default, said here so that
+/// properties can count on it.
+pub const MAX_LOST_LEASES: u32 = 5;
+
+/// A wall clock that a restart finds set back: summer time in a clock that should not know it.
+const LARGEST_STEP_BACK_MS: i64 = 3_600_000;
+
 /// A node that is asked to stop has this long to finish what runs: as much as many functions.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -53,6 +62,8 @@ pub struct SimNode {
     pub wall: Arc<WallClock>,
     /// Its disk.
     pub disk: Disk,
+    /// How wrong the wall clock is unless a restart sets it back.
+    usual_skew_ms: i64,
     seed: u64,
     index: usize,
     lives: AtomicU64,
@@ -86,6 +97,7 @@ impl SimNode {
             name,
             line: Arc::new(Line::new(StdRng::seed_from_u64(dice))),
             wall: Arc::new(WallClock::new(skew_ms)),
+            usual_skew_ms: skew_ms,
             disk: Disk::default(),
             seed,
             index,
@@ -116,12 +128,14 @@ impl SimNode {
         let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
         let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone(), process.gate.clone()));
         let chance = dice(self.seed, self.index, life, *b"weather1");
-        let network = SimNetwork::new(self.index, world.weather.clone(), process.gate.clone(), chance);
+        let (weather, gate) = (world.weather.clone(), process.gate.clone());
+        let network = SimNetwork::new(self.index, host, weather, gate, chance, world.history.clone());
+        self.wall.set_skew(self.skew_ms(life));
         let env = Env {
             clock: Arc::new(SimClock::new(self.wall.clone())),
             entropy,
             network: Arc::new(network),
-            files: Arc::new(self.disk.clone()),
+            files: self.files(&world),
             // One thread for everything: what production puts on threads of their own shares this one.
             spawner: spawner.clone(),
             mesh_spawner: spawner.clone(),
@@ -157,11 +171,31 @@ impl SimNode {
         }
     }
 
+    /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back by
+    /// up to an hour. Then the generation that it wrote before is all that keeps it from beginning an old
+    /// one again.
+    fn skew_ms(&self, life: u64) -> i64 {
+        let mut dice = StdRng::seed_from_u64(self.seed ^ (self.index as u64) << 48 ^ life << 56);
+        match dice.random_range(0..3) {
+            0 if life > 1 => dice.random_range(-LARGEST_STEP_BACK_MS..0),
+            _ => self.usual_skew_ms,
+        }
+    }
+
+    fn files(&self, world: &World) -> Arc<dyn Files> {
+        if world.guards.has(Guard::GenerationPersisted) {
+            Arc::new(self.disk.clone())
+        } else {
+            Arc::new(Forgetful(self.disk.clone()))
+        }
+    }
+
     fn settings(&self, host: IpAddr) -> turmoil::Result<Settings> {
         let mut settings = Settings::new(self.name.parse()?, format!("/{}", self.name).into());
         settings.listen.http = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT));
         settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], MESH_PORT));
         settings.listen.advertise = Some(SocketAddr::new(host, MESH_PORT));
+        settings.queue.max_lost_leases = MAX_LOST_LEASES;
         Ok(settings)
     }
 

@@ -9,6 +9,7 @@ use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Schedule;
 use beatmesh_node::store::EditError;
 
+use super::guards::Guard;
 use super::state::StoreState;
 use crate::history::Event;
 
@@ -112,7 +113,7 @@ impl StoreState {
         let standing = self.schedules.get(edit.schedule).cloned();
         let Fence { given_up, state } = edit.fence(standing.as_ref(), self.now);
         if let (Some(run), Some(standing)) = (given_up, standing)
-            && self.guards.edits_leave_lines
+            && self.guards.has(Guard::EditsLeaveLines)
         {
             self.give_up(&standing, &run);
         }

@@ -1,55 +1,86 @@
-//! What the store checks, each check with a name under which a test build can switch it off: a property
-//! that stays green without its guard proves nothing.
+//! What is checked so that a promise holds, each check with a name under which a run can switch it off: a
+//! property that stays green without its guard proves nothing.
 
 use std::str::FromStr;
 
-/// The checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The checks of one run: all of them, or all but one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guards {
-    /// A commit names the cursor that it was planned from, and changes nothing when another commit moved
-    /// it. Together with the ledger's unique key, which would refuse the same due time as well.
-    pub cursor_compare: bool,
-    /// An edit that takes due times away which had passed undecided says so in the ledger.
-    pub edits_leave_lines: bool,
-}
-
-impl Default for Guards {
-    fn default() -> Self {
-        Self { cursor_compare: true, edits_leave_lines: true }
-    }
+    removed: Option<Guard>,
 }
 
 impl Guards {
     /// All of them but one.
     #[must_use]
     pub fn without(guard: Guard) -> Self {
-        let all = Self::default();
-        match guard {
-            Guard::CursorCompare => Self { cursor_compare: false, ..all },
-            Guard::EditsLeaveLines => Self { edits_leave_lines: false, ..all },
-        }
+        Self { removed: Some(guard) }
+    }
+
+    /// Whether a check is made.
+    #[must_use]
+    pub fn has(self, guard: Guard) -> bool {
+        self.removed != Some(guard)
     }
 }
 
 /// One guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// [`Guards::cursor_compare`].
+    /// A commit names the cursor that it was planned from, and changes nothing when another commit moved
+    /// it. Together with the ledger's unique key, which would refuse the same due time as well.
     CursorCompare,
-    /// [`Guards::edits_leave_lines`].
+    /// A commit names the revision that it was planned from, and changes nothing after an edit.
+    RevisionCompare,
+    /// A schedule that is paused or deleted takes no commit. The revision says so as well, so a store that
+    /// overlooks a pause overlooks its revision here.
+    EnabledCheck,
+    /// A due time that the store's clock has not reached is not committed, whatever the node's clock says.
+    StoreClock,
+    /// An edit that takes due times away which had passed undecided says so in the ledger.
     EditsLeaveLines,
+    /// A completion counts only from the attempt that holds the lease.
+    AttemptToken,
+    /// A generation is on the disk before the node says a word.
+    GenerationPersisted,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 2] = [Self::CursorCompare, Self::EditsLeaveLines];
+    pub const ALL: [Self; 7] = [
+        Self::CursorCompare,
+        Self::RevisionCompare,
+        Self::EnabledCheck,
+        Self::StoreClock,
+        Self::EditsLeaveLines,
+        Self::AttemptToken,
+        Self::GenerationPersisted,
+    ];
 
     /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CursorCompare => "cursor_compare",
+            Self::RevisionCompare => "revision_compare",
+            Self::EnabledCheck => "enabled_check",
+            Self::StoreClock => "store_clock",
             Self::EditsLeaveLines => "edits_leave_lines",
+            Self::AttemptToken => "attempt_token",
+            Self::GenerationPersisted => "generation_persisted",
+        }
+    }
+
+    /// What happens without it, in one sentence.
+    #[must_use]
+    pub fn story(self) -> &'static str {
+        match self {
+            Self::CursorCompare => "without: a commit does not compare the cursor it was planned from",
+            Self::RevisionCompare => "without: a commit does not compare the revision it was planned from",
+            Self::EnabledCheck => "without: a paused or deleted schedule takes commits",
+            Self::StoreClock => "without: the store takes commits of due times that are to come",
+            Self::EditsLeaveLines => "without: due times that an edit takes away vanish",
+            Self::AttemptToken => "without: a completion counts whoever holds the lease",
+            Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
         }
     }
 }
@@ -62,5 +93,20 @@ impl FromStr for Guard {
         let nearest = || Self::ALL.into_iter().max_by_key(nearness).expect("there is a guard").as_str();
         let known = Self::ALL.into_iter().find(|guard| guard.as_str() == text);
         known.ok_or_else(|| format!("there is no guard `{text}`; did you mean `{}`?", nearest()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guard_goes_by_its_name_and_a_wrong_one_is_answered_with_the_nearest() {
+        for guard in Guard::ALL {
+            assert_eq!(guard.as_str().parse(), Ok(guard));
+            assert!(Guards::default().has(guard) && !Guards::without(guard).has(guard));
+        }
+        let wrong = "cursor".parse::<Guard>().unwrap_err();
+        assert!(wrong.contains("did you mean `cursor_compare`?"), "{wrong}");
     }
 }

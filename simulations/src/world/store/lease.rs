@@ -5,7 +5,8 @@ use std::time::Duration;
 use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome, TaskState};
 use beatmesh_node::queue::{Claimant, Swept, Taking};
 
-use super::state::{Phase, StoreState};
+use super::guards::Guard;
+use super::state::{Phase, Row, StoreState};
 use crate::history::Event;
 
 impl StoreState {
@@ -37,6 +38,8 @@ impl StoreState {
             task.attempts += 1;
             task.node = Some(who.node.clone());
             task.started_at = Some(now);
+            let (attempt, node) = (task.attempts, who.node.clone());
+            self.history.record(Event::Claimed { task: task.id, attempt, node });
             Claimed {
                 id: task.id,
                 attempt: Attempt(task.attempts),
@@ -75,7 +78,8 @@ impl StoreState {
     ) -> Completion {
         let now = self.now;
         let row = self.tasks.get_mut(&id);
-        let current = row.filter(|row| row.phase == Phase::Leased && row.record.attempts == attempt.0);
+        let holds = |row: &&mut Row| row.phase == Phase::Leased && row.record.attempts == attempt.0;
+        let current = row.filter(|row| holds(row) || !self.guards.has(Guard::AttemptToken));
         let Some(row) = current else { return Completion::Stale };
         let task = &mut row.record;
         (task.output, task.output_type, task.error) = (None, None, None);

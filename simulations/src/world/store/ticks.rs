@@ -8,6 +8,7 @@ use beatmesh_node::queue::tick::{
     EARLIEST_MS, ScheduleState, SkipReason, TickCommit, TickDecision, TickOutcome, TickRecord, Verdict,
 };
 
+use super::guards::Guard;
 use super::state::{Phase, StoreState};
 use super::tasks::schedule_of;
 use crate::history::Event;
@@ -20,16 +21,19 @@ impl StoreState {
             return TickOutcome::Moved(state);
         };
         let is_current = state.as_ref().is_some_and(|state| {
-            state.enabled
-                && state.revision == commit.revision
-                && (state.cursor == commit.expected_cursor || !self.guards.cursor_compare)
+            let may_tick = state.enabled || !self.guards.has(Guard::EnabledCheck);
+            // A store that overlooks a pause has nothing to compare with while it lasts.
+            let compares = self.guards.has(Guard::RevisionCompare) && state.enabled == may_tick;
+            may_tick
+                && (state.revision == commit.revision || !compares)
+                && (state.cursor == commit.expected_cursor || !self.guards.has(Guard::CursorCompare))
         });
         if !is_current || first.from <= commit.expected_cursor {
             self.refuse(commit, last.due, "moved");
             return TickOutcome::Moved(state);
         }
         // All due times must have come; the last is the latest.
-        if last.due.millis_since(self.now) > EARLIEST_MS {
+        if last.due.millis_since(self.now) > EARLIEST_MS && self.guards.has(Guard::StoreClock) {
             self.refuse(commit, last.due, "too early");
             return TickOutcome::TooEarly { store_now: self.now };
         }
@@ -85,6 +89,7 @@ impl StoreState {
             skipped: skipped.clone(),
             task,
             node: node.to_owned(),
+            store_now: self.now,
         });
         let (committed_at, node) = (self.now, node.to_owned());
         let record = TickRecord { due, from, count, revision, skipped, task, committed_at, node };

@@ -1,0 +1,125 @@
+//! `run`: seeds on all cores, for a range or for a time.
+
+use std::num::NonZeroUsize;
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use beatmesh_simulations::measures::Measures;
+use beatmesh_simulations::runner;
+use beatmesh_simulations::scenarios::Scenario;
+use clap::Args;
+use serde_json::json;
+
+use super::commit::commit;
+use super::progress::Progress;
+use super::{Which, at_once, failure, seeds};
+
+/// Failures shown in full; of later ones only the replay command.
+const IN_FULL: u64 = 5;
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    which: Which,
+    /// From the first to before the last
+    #[arg(long, default_value = "0..20", value_parser = seeds, value_name = "A..B", conflicts_with = "minutes")]
+    seeds: Range<u64>,
+    /// Takes seeds that nobody has seen until so many minutes are over, shared by all scenarios
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Trials at a time; one for each core if not given
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// One line of JSON for each failure and each scenario
+    #[arg(long)]
+    json: bool,
+}
+
+/// The seeds of one scenario.
+struct Span {
+    seeds: Range<u64>,
+    deadline: Option<Instant>,
+}
+
+impl Run {
+    pub fn play(self) -> Result<bool, String> {
+        let scenarios = self.which.scenarios()?;
+        let minutes = match self.minutes {
+            Some(minutes) if !(minutes.is_finite() && minutes > 0.0) => {
+                return Err(format!("--minutes {minutes}: write a number above 0"));
+            }
+            minutes => minutes,
+        };
+        if !self.json {
+            println!("commit {}", commit());
+        }
+        let each = minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0) / scenarios.len() as u32);
+        let fresh = fresh_seed();
+        let mut all_well = true;
+        for scenario in &scenarios {
+            let span = match each {
+                None => Span { seeds: self.seeds.clone(), deadline: None },
+                Some(each) => Span { seeds: fresh..u64::MAX, deadline: Some(Instant::now() + each) },
+            };
+            all_well &= self.play_one(scenario, span);
+        }
+        Ok(all_well)
+    }
+
+    /// Answers whether all seeds were well.
+    fn play_one(&self, scenario: &Scenario, span: Span) -> bool {
+        let Span { seeds, deadline } = span;
+        let (first, began) = (seeds.start, Instant::now());
+        let total = deadline.is_none().then_some(seeds.end - first);
+        let (mut count, mut failed, mut measures) = (0_u64, 0_u64, Measures::default());
+        let mut progress = Progress::new(scenario.name, total, deadline);
+        if deadline.is_some() && !self.json {
+            println!("{}: seeds from {first}", scenario.name);
+        }
+        let in_time = seeds.take_while(|_| deadline.is_none_or(|deadline| Instant::now() < deadline));
+        let trial = |seed: &u64| self.which.trial(scenario, *seed, |_| {});
+        runner::play(in_time, at_once(self.jobs), trial, |seed, outcome| {
+            count += 1;
+            measures.join(&outcome.measures);
+            let has_failed = !outcome.violations.is_empty();
+            if has_failed {
+                failed += 1;
+                progress.clear();
+                match (self.json, failed <= IN_FULL) {
+                    (true, _) => println!("{}", failure::json(scenario, &outcome, &self.which)),
+                    (false, true) => failure::print(scenario, &outcome, &self.which),
+                    (false, false) => println!("{}", failure::replay(scenario, seed, &self.which)),
+                }
+            }
+            progress.step(has_failed);
+            ControlFlow::Continue(())
+        });
+        progress.clear();
+        let took = began.elapsed().as_secs_f64();
+        let per_minute = count as f64 * 60.0 / took;
+        if self.json {
+            let summary = json!({
+                "kind": "scenario",
+                "scenario": scenario.name,
+                "commit": commit(),
+                "first_seed": first,
+                "seeds": count,
+                "failed": failed,
+                "seconds": took,
+                "seeds_per_minute": per_minute,
+            });
+            println!("{summary}");
+        } else {
+            let name = scenario.name;
+            println!("{name}: {failed} of {count} seeds failed; {took:.1} s, {per_minute:.0} seeds a minute");
+            print!("{measures}");
+        }
+        failed == 0
+    }
+}
+
+/// A seed that nobody has taken: the time, short enough to type.
+fn fresh_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64 % 1_000_000_000_000
+}

@@ -1,0 +1,41 @@
+//! T4: after an edit is acknowledged no tick of the old revision commits, and none at all while the schedule
+//! is paused or deleted. Judged in the store's order, from the moment when the store took the edit: that is
+//! before anybody was told.
+
+use std::collections::BTreeMap;
+
+use beatmesh_node::catalogue::name::ScheduleName;
+
+use super::{Evidence, Property, Violation};
+use crate::history::Event;
+
+/// This file's property.
+pub const PROPERTY: Property = Property { name: "T4 an edit ends the revision before it", check };
+
+fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut standing: BTreeMap<&ScheduleName, (u64, bool)> = BTreeMap::new();
+    for record in evidence.history {
+        match &record.event {
+            Event::Fenced { schedule, revision, enabled, .. } => {
+                standing.insert(schedule, (*revision, *enabled));
+            }
+            // What an edit itself gives up stands under the revision that it ends.
+            Event::TickCommitted { schedule, revision, due, node, .. } if !node.is_empty() => {
+                let (current, enabled) = standing.get(schedule).copied().unwrap_or_default();
+                if current != *revision || !enabled {
+                    let state = if enabled { "in force" } else { "fenced off" };
+                    violations.push(Violation::at(
+                        record.at,
+                        format!(
+                            "{schedule} due at {} was decided by {node} under revision {revision}; {current} was {state}",
+                            due.0
+                        ),
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}
