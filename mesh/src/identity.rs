@@ -32,6 +32,19 @@ pub enum IdentityError {
     },
 }
 
+/// Why a process is not the node that it says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Another process has the node's id, at the address where the node was last seen.
+    Elsewhere,
+    /// A later generation of the node was seen in the mesh: another process has begun it, or the disk lost
+    /// this node's count while its clock was set back.
+    Outdated {
+        /// The generation that was seen.
+        later: Generation,
+    },
+}
+
 /// Begins a new generation in `data_dir` and makes it durable.
 ///
 /// # Errors
@@ -41,19 +54,37 @@ pub fn next_generation(
     clock: &dyn Clock,
     data_dir: &Path,
 ) -> Result<Generation, IdentityError> {
+    let wall = u64::try_from(clock.wall().0).unwrap_or(0);
+    let next = last(files, data_dir)?.saturating_add(1).max(wall);
+    write(files, data_dir, next)?;
+    Ok(Generation(next))
+}
+
+/// Makes durable that `later` was begun, wherever that was: the next start goes beyond it.
+///
+/// # Errors
+/// [`IdentityError`] names the file.
+pub fn outgrow(files: &dyn Files, data_dir: &Path, later: Generation) -> Result<(), IdentityError> {
+    if last(files, data_dir)? < later.0 { write(files, data_dir, later.0) } else { Ok(()) }
+}
+
+/// 0 when none was ever begun here.
+fn last(files: &dyn Files, data_dir: &Path) -> Result<u64, IdentityError> {
     let path = data_dir.join(FILE);
-    let io = |reason| IdentityError::Io { path: path.display().to_string(), reason };
-    let last = match files.read(&path, 64).map_err(io)? {
-        None => 0,
+    let shown = || path.display().to_string();
+    match files.read(&path, 64).map_err(|reason| IdentityError::Io { path: shown(), reason })? {
+        None => Ok(0),
         Some(bytes) => std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| text.trim().parse::<u64>().ok())
-            .ok_or_else(|| IdentityError::Malformed { path: path.display().to_string() })?,
-    };
-    let wall = u64::try_from(clock.wall().0).unwrap_or(0);
-    let next = last.saturating_add(1).max(wall);
-    files.write_durable(&path, format!("{next}\n").as_bytes()).map_err(io)?;
-    Ok(Generation(next))
+            .ok_or_else(|| IdentityError::Malformed { path: shown() }),
+    }
+}
+
+fn write(files: &dyn Files, data_dir: &Path, generation: u64) -> Result<(), IdentityError> {
+    let path = data_dir.join(FILE);
+    let io = |reason| IdentityError::Io { path: path.display().to_string(), reason };
+    files.write_durable(&path, format!("{generation}\n").as_bytes()).map_err(io)
 }
 
 #[cfg(test)]
@@ -84,6 +115,9 @@ mod tests {
         assert_eq!(next(2_000), 2_000);
         assert_eq!(next(500), 2_001);
         assert_eq!(next(-5), 2_002);
+        outgrow(&SystemFiles, &dir, Generation(9_000)).unwrap();
+        outgrow(&SystemFiles, &dir, Generation(8_000)).unwrap();
+        assert_eq!(next(3_000), 9_001, "beyond what was seen elsewhere");
         std::fs::write(dir.join(FILE), "garbage").unwrap();
         assert!(matches!(
             next_generation(&SystemFiles, &Fixed(1), &dir),

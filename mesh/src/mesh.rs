@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::env::{Env, OnExit};
 use crate::gossip::Gossip;
 use crate::id::{Generation, Incarnation, MeshName, NodeId, ProcessId};
+use crate::identity::Taken;
 use crate::member::{Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, TICK, View};
 use crate::transport::channel::{Channel, ChannelError};
@@ -134,15 +135,14 @@ impl Mesh {
         let answer = self.transport.dial(addr).await;
         let taken = matches!(answer, Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))));
         if taken {
-            self.transport.identity_taken.cancel();
+            self.transport.take_identity(Taken::Elsewhere);
         }
         taken
     }
 
-    /// Resolves when another process has this node's identity: it had it before, or it has begun a later
-    /// generation of it meanwhile. Either way this one is not a member and cannot become one.
-    pub async fn identity_taken(&self) {
-        self.transport.identity_taken.cancelled().await;
+    /// Resolves when this process is not a member and cannot become one, because its identity is another's.
+    pub async fn identity_taken(&self) -> Taken {
+        *self.transport.taken.wait().await
     }
 
     /// Changes facts of this node: directly to all linked members, through gossip to the others.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::id::Generation;
+use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::member::Liveness;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 use beatmesh_mesh::transport::Inbox;
@@ -195,7 +196,7 @@ async fn a_second_process_with_the_same_id_finds_out() {
     let clone = join(Who { generation: 2, ..who("a") }, "127.0.0.1:0").await.unwrap();
     assert!(clone.mesh.challenge(old.mesh.advertise()).await);
     let found = tokio::time::timeout(Duration::from_secs(5), clone.mesh.identity_taken()).await;
-    assert!(found.is_ok(), "the clone did not learn that its id is taken");
+    assert_eq!(found, Ok(Taken::Elsewhere), "the clone did not learn that its id is taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +208,7 @@ async fn a_process_whose_next_generation_is_in_the_mesh_finds_out() {
     let old = join(who("b"), "127.0.0.1:0").await.unwrap();
     old.mesh.introduce(a.mesh.advertise());
     let found = tokio::time::timeout(Duration::from_secs(5), old.mesh.identity_taken()).await;
-    assert!(found.is_ok(), "the old process did not learn that it is the past");
+    assert_eq!(found, Ok(Taken::Outdated { later: Generation(2) }));
     assert_eq!(a.mesh.view().members[&"b".parse().unwrap()].generation, Generation(2));
 }
 

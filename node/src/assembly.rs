@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::{Env, OnExit};
 use beatmesh_mesh::id::{Generation, MeshName, NodeId};
+use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::member::fact;
 use beatmesh_mesh::seeds::SeedList;
 use beatmesh_mesh::{JoinError, Mesh, MeshConfig};
@@ -129,7 +130,7 @@ pub struct Node {
     /// Calls of other nodes that run here.
     remote_calls: TaskTracker,
     /// Kept from other nodes as long as this one runs.
-    _data_dir: DataDir,
+    data_dir: DataDir,
 }
 
 impl Node {
@@ -199,7 +200,7 @@ impl Node {
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
             remote_calls,
-            _data_dir: data_dir,
+            data_dir,
             env,
         };
         node.spawn_loops(settings, &parts, &catalogue, &bell);
@@ -309,6 +310,28 @@ impl Node {
     #[must_use]
     pub fn mesh(&self) -> &Arc<Mesh> {
         &self.mesh
+    }
+
+    /// Resolves when another process has this node's identity, with what to tell people. The next start on
+    /// this data directory begins a generation beyond any that was seen.
+    pub async fn identity_taken(&self) -> String {
+        let name = &self.id;
+        match self.mesh.identity_taken().await {
+            Taken::Elsewhere => format!(
+                "another process runs under the name `{name}` in this mesh; give each node a name of its own (--name)"
+            ),
+            Taken::Outdated { later } => {
+                let kept = self.data_dir.outgrow(&*self.env.files, later);
+                let next = kept.map_or_else(
+                    |error| format!("it cannot be kept for the next start: {error}"),
+                    |()| "it is kept, so a restart joins".to_owned(),
+                );
+                format!(
+                    "generation {later} of `{name}` was seen in the mesh, which is later than this one ({}): another process runs under this name, or the data directory has lost its last write while the clock was set back; {next}",
+                    self.generation
+                )
+            }
+        }
     }
 
     /// Stops in stages: out of the ring, no new work, running work to its end, goodbye. `budget` is for

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use beatmesh_mesh::env::{Clock, FileLock, Files};
 use beatmesh_mesh::id::Generation;
-use beatmesh_mesh::identity::{IdentityError, next_generation};
+use beatmesh_mesh::identity::{IdentityError, next_generation, outgrow};
 
 /// Locked by the node that runs here; its bytes mean nothing.
 const LOCK: &str = "lock";
@@ -64,6 +64,14 @@ impl DataDir {
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.path.join(LOCK)
+    }
+
+    /// Makes durable that a later generation of this node was seen: the next start goes beyond it.
+    ///
+    /// # Errors
+    /// [`IdentityError`] names the file.
+    pub fn outgrow(&self, files: &dyn Files, later: Generation) -> Result<(), IdentityError> {
+        outgrow(files, &self.path, later)
     }
 
     /// The node's generation, durable.

@@ -46,16 +46,12 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
         Err(StartError::Asked) => return Ok(()),
         started => started?,
     };
-    let mesh = node.mesh().clone();
     let outcome = tokio::select! {
         () = signals.asked() => Ok(()),
         // Asked while it started.
         () = ending.stopping.cancelled() => Ok(()),
         () = ending.fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
-        () = mesh.identity_taken() => Err(StartError::Stopped(format!(
-            "another process runs under the name `{}` in this mesh; give each node a name of its own (--name)",
-            mesh.view().me
-        ))),
+        why = node.identity_taken() => Err(StartError::Stopped(why)),
     };
     ending.stopping.cancel();
     let stopping = async {

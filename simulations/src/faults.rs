@@ -31,6 +31,11 @@ pub enum FaultKind {
     Crash(Target),
     /// As a crash, and each file is again what it was before it was last written: a disk that lies.
     PowerCut(Target),
+    /// As a crash, and the node comes back at another address.
+    Move(Target),
+    /// As a crash, and at the next start this operation on files, counted from 0, fails. Then the start fails,
+    /// and the machine starts the process once more.
+    Disk(Target, u8),
     /// The process is stopped and later goes on: nothing of it runs, time passes.
     Pause(Target),
     /// The node is asked to stop and says goodbye; healed by a new start.
@@ -43,6 +48,11 @@ pub enum FaultKind {
     ClockJump(Target, i64),
     /// The wall clock gains so many milliseconds in each second; healed by a step to where it would be.
     ClockDrift(Target, i64),
+    /// The store's own clock is wrong by so many milliseconds more; healed by a step back.
+    StoreClock(i64),
+    /// At the end the store forgets all that it has taken since the beginning: a replica that had not heard of
+    /// it takes over, or a backup is put back.
+    StoreForgets,
 }
 
 impl FaultKind {
@@ -52,12 +62,14 @@ impl FaultKind {
         match self {
             Self::Crash(_) => "crash",
             Self::PowerCut(_) => "power_cut",
+            Self::Move(_) => "move",
+            Self::Disk(..) => "disk",
             Self::Pause(_) => "pause",
             Self::Leave(_) => "leave",
             Self::Network(_, Harm::Cut | Harm::Flapping(_)) => "partition",
             Self::Network(..) => "network",
-            Self::Store(..) => "store",
-            Self::ClockJump(..) | Self::ClockDrift(..) => "clock",
+            Self::Store(..) | Self::StoreForgets => "store",
+            Self::ClockJump(..) | Self::ClockDrift(..) | Self::StoreClock(_) => "clock",
         }
     }
 }
@@ -75,6 +87,10 @@ impl fmt::Display for FaultKind {
             Self::PowerCut(target) => {
                 write!(f, "cut the power of {target}, whose disk loses its last writes")
             }
+            Self::Move(target) => write!(f, "crash {target}, which comes back at another address"),
+            Self::Disk(target, number) => {
+                write!(f, "crash {target}, and file operation {number} of its next start fails")
+            }
             Self::Pause(target) => write!(f, "pause {target}"),
             Self::Leave(target) => write!(f, "ask {target} to stop"),
             Self::Network(links, harm) => write!(f, "{links}: {harm}"),
@@ -83,6 +99,8 @@ impl fmt::Display for FaultKind {
             Self::ClockDrift(target, gain_ms) => {
                 write!(f, "wall clock of {target} gains {gain_ms} ms in each second")
             }
+            Self::StoreClock(by_ms) => write!(f, "the store's clock jumps by {by_ms} ms"),
+            Self::StoreForgets => f.write_str("what the store takes from here on is lost at the end"),
         }
     }
 }

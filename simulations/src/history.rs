@@ -54,7 +54,7 @@ pub enum Event {
     NodeDown {
         /// Which one.
         node: String,
-        /// `crash`, `power_cut` or `leave`.
+        /// The fault's kind; or why it ended by itself: `start_failed`, `identity_taken`, `killed`.
         how: &'static str,
     },
     /// A node's process was stopped; nothing of it runs.
@@ -99,6 +99,8 @@ pub enum Event {
         cron: Option<String>,
         /// Due times up to here are owed to nobody.
         cursor: UnixMs,
+        /// The store's clock, by which it judged.
+        store_now: UnixMs,
     },
     /// The store took a decision about a due time, or a run of them.
     TickCommitted {
@@ -132,10 +134,22 @@ pub enum Event {
         /// Who asked.
         node: String,
     },
+    /// The store took a task that it did not have.
+    Stored {
+        /// The task.
+        task: TaskId,
+    },
     /// A client was told that its task is stored.
     Acknowledged {
         /// The task.
         task: TaskId,
+        /// Whether each execution takes its node down.
+        deadly: bool,
+    },
+    /// The store has lost what it took since a fault began.
+    StoreForgot {
+        /// The fault's place in the plan.
+        number: usize,
     },
     /// A worker was given a task.
     Claimed {

@@ -17,6 +17,7 @@
 //! included, on any thread of any process of one build; [`repeat`] holds it to that.
 
 pub mod core;
+pub mod epochs;
 pub mod faults;
 pub mod history;
 pub mod measures;

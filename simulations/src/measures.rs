@@ -71,8 +71,8 @@ impl Measures {
     pub fn of(records: &[Record], crashes: &[UnixMs]) -> Self {
         let mut measures = Self::default();
         for record in records {
-            let Event::TickCommitted { due, skipped: None, .. } = &record.event else { continue };
-            let late = record.at.millis_since(*due);
+            let Event::TickCommitted { due, skipped: None, store_now, .. } = &record.event else { continue };
+            let late = store_now.millis_since(*due);
             measures.lateness.add(late);
             if crashes.iter().any(|crash| due >= crash && *due < crash.plus(AFTER_CRASH)) {
                 measures.lateness_after_crash.add(late);

@@ -13,6 +13,7 @@ use beatmesh_mesh::env::UnixMs;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use crate::epochs::Remembered;
 use crate::faults::Fault;
 use crate::history::{EPOCH, Record};
 use crate::measures::Measures;
@@ -85,7 +86,9 @@ fn run_here(
     let mut dice = StdRng::seed_from_u64(seed);
     let mut script = script(&mut dice);
     edit(&mut script);
-    let world = World::new(seed, script.nodes, guards, &mut dice);
+    let world = World::new(seed, script.nodes, script.functions_ms.clone(), guards, &mut dice);
+    let mut fire_all = workload::prepare(&mut world.store.state(), script.schedules);
+    fire_all.push(workload::SCHEDULE.parse().expect("the schedule's name is one"));
     let mut stage = Stage::new(&world, seed, &script, dice);
     let ended = panics::catch(|| stage.play());
     let effects = stage.effects();
@@ -106,10 +109,16 @@ fn run_here(
     world.failures.all().into_iter().for_each(fault_of_run);
 
     let history = world.history.records();
-    let every_second = [workload::SCHEDULE.parse().expect("the schedule's name is one")];
+    let remembered = Remembered::of(&history);
     let settled = EPOCH.plus(script.settled);
     let store = world.store.state();
-    let evidence = Evidence { history: &history, store: &store, settled, every_second: &every_second };
+    let evidence = Evidence {
+        history: &remembered.history,
+        forgotten: &remembered.forgotten,
+        store: &store,
+        settled,
+        fire_all: &fire_all,
+    };
     // After a run that broke off, what is missing at the end says nothing.
     if violations.is_empty() {
         violations.extend(properties::check(&evidence));

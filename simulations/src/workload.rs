@@ -5,7 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use beatmesh_node::catalogue::function::Function;
+use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::catalogue::schedule::Schedule;
 use beatmesh_node::queue::task::TaskId;
+use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -13,6 +17,8 @@ use serde_json::json;
 
 use crate::history::{Event, History};
 use crate::world::client::send;
+use crate::world::functions::POISON;
+use crate::world::store::state::StoreState;
 
 /// The schedule that every run has: due each second, and no due time may be skipped.
 pub const SCHEDULE: &str = "every-second";
@@ -29,6 +35,9 @@ const FUNCTION: &str = "work";
 /// All nodes are up and in the ring within this, or something is wrong.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
+/// A definition that a node could not store is put in again after this.
+const PUT_AGAIN: Duration = Duration::from_millis(100);
+
 /// Milliseconds between two tasks.
 const PACE_MS: std::ops::Range<u64> = 100..600;
 
@@ -36,7 +45,33 @@ const PACE_MS: std::ops::Range<u64> = 100..600;
 /// crash of the Beat.
 const EDIT_PACE_MS: std::ops::Range<u64> = 50..700;
 
-/// Acts as the users until `until`, counted from the world's start.
+/// Puts so many schedules in before anybody runs, all of them due at every full minute; answers their names.
+pub fn prepare(store: &mut StoreState, schedules: usize) -> Vec<ScheduleName> {
+    let definition = json!({ "cron": "0 * * * * *", "function": FUNCTION, "misfire": "fire_all" });
+    let definition: Schedule = serde_json::from_value(definition).expect("it is a schedule");
+    let names = (0..schedules).map(|number| format!("minutely-{number:05}"));
+    let names: Vec<ScheduleName> = names.map(|name| name.parse().expect("it is a name")).collect();
+    if !names.is_empty() {
+        store.prepare(FUNCTION.parse().expect("it is a name"), function(), names.iter().cloned(), &definition);
+    }
+    names
+}
+
+fn function() -> Function {
+    let definition = json!({ "runtime": "process", "command": ["scripted"] });
+    serde_json::from_value(definition).expect("it is a function")
+}
+
+/// What users are to do, by the time since the world's start.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// Until then they go on.
+    pub until: Duration,
+    /// When one of them enqueues a task that takes down every node that runs it.
+    pub poison_at: Option<Duration>,
+}
+
+/// Acts as the users.
 ///
 /// # Errors
 /// The mesh does not come up, or refuses what is right.
@@ -44,8 +79,9 @@ pub async fn run(
     nodes: Vec<String>,
     mut dice: StdRng,
     history: History,
-    until: Duration,
+    order: Order,
 ) -> anyhow::Result<()> {
+    let until = order.until;
     let nodes: Vec<IpAddr> = nodes.iter().map(|name| turmoil::lookup(name.as_str())).collect();
     let started = tokio::time::timeout(READY_WITHIN, async {
         for node in &nodes {
@@ -57,7 +93,7 @@ pub async fn run(
     started.await.context("the nodes did not become ready in time")?;
     let pick = |dice: &mut StdRng| nodes[dice.random_range(0..nodes.len())];
 
-    let function = json!({ "runtime": "process", "command": ["scripted"] });
+    let function = serde_json::to_value(function())?;
     put(pick(&mut dice), &format!("/v1/functions/{FUNCTION}"), &function).await?;
     let schedule = json!({ "cron": "* * * * * *", "function": FUNCTION, "misfire": "fire_all" });
     put(pick(&mut dice), &format!("/v1/schedules/{SCHEDULE}"), &schedule).await?;
@@ -71,11 +107,18 @@ pub async fn run(
         while is_before(until) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(PACE_MS))).await;
             count += 1;
-            enqueue(&nodes, &mut dice, &history, count).await?;
+            let first = dice.random_range(0..nodes.len());
+            enqueue(&nodes, first, &history, &format!("task-{count}"), Bytes::from_static(b"{}")).await?;
         }
         anyhow::Ok(())
     };
-    tokio::try_join!(enqueueing, editing, editing_too).map(drop)
+    let poisoning = async {
+        let Some(at) = order.poison_at else { return Ok(()) };
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        tokio::time::sleep(at.saturating_sub(now)).await;
+        enqueue(&nodes, 0, &history, "poison", Bytes::from_static(POISON)).await
+    };
+    tokio::try_join!(enqueueing, editing, editing_too, poisoning).map(drop)
 }
 
 fn is_before(until: Duration) -> bool {
@@ -119,24 +162,34 @@ async fn edit_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> 
     Ok(())
 }
 
+/// Puts a definition in, again and again while the node says that it does not know: the same definition
+/// twice is one.
 async fn put(node: IpAddr, path: &str, definition: &serde_json::Value) -> anyhow::Result<()> {
-    let (status, answer) = send(node, Method::PUT, path, &[], definition.to_string()).await?;
-    if status != StatusCode::OK {
-        bail!("PUT {path}: {status}: {answer}");
+    loop {
+        match send(node, Method::PUT, path, &[], definition.to_string()).await? {
+            (StatusCode::OK, _) => return Ok(()),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => tokio::time::sleep(PUT_AGAIN).await,
+            (status, answer) => bail!("PUT {path}: {status}: {answer}"),
+        }
     }
-    Ok(())
 }
 
 /// Enqueues one task, at other nodes when one does not answer: the key makes it the same task.
-async fn enqueue(nodes: &[IpAddr], dice: &mut StdRng, history: &History, count: u64) -> anyhow::Result<()> {
-    let (path, key) = (format!("/v1/functions/{FUNCTION}/tasks"), format!("task-{count}"));
-    let first = dice.random_range(0..nodes.len());
+async fn enqueue(
+    nodes: &[IpAddr],
+    first: usize,
+    history: &History,
+    key: &str,
+    input: Bytes,
+) -> anyhow::Result<()> {
+    let path = format!("/v1/functions/{FUNCTION}/tasks");
+    let deadly = input == POISON;
     for node in nodes.iter().cycle().skip(first).take(nodes.len()) {
-        match send(*node, Method::POST, &path, &[("Idempotency-Key", &key)], "{}").await {
+        match send(*node, Method::POST, &path, &[("Idempotency-Key", key)], input.clone()).await {
             Ok((StatusCode::ACCEPTED, answer)) => {
                 let id = answer["task_id"].as_str().context("202 without a task id")?;
                 let task: TaskId = id.parse().map_err(anyhow::Error::msg)?;
-                history.record(Event::Acknowledged { task });
+                history.record(Event::Acknowledged { task, deadly });
                 return Ok(());
             }
             // A node in trouble, and it says so.

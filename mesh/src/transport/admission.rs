@@ -13,6 +13,7 @@ use super::quic::is_tls_alert;
 use super::refusals::Topic;
 use super::{CLOSE_OUTDATED, CLOSE_REFUSED, LinkEvent, Transport, serve, tls};
 use crate::env::OnExit;
+use crate::identity::Taken;
 use crate::wire::message::{Hello, Refusal};
 
 /// A peer that has not finished the TLS handshake by then counts as not there. Two retransmissions at
@@ -55,9 +56,9 @@ impl Transport {
                 tracing::debug!(peer = %addr, %error, "no link to a peer");
             }
             Err(error) => {
-                // A later generation of this node is in the mesh: this process is its past.
-                if matches!(error, LinkError::RefusedByPeer(Refusal::OldGeneration(_))) {
-                    self.identity_taken.cancel();
+                // A later generation of this node was seen in the mesh: this process is its past.
+                if let LinkError::RefusedByPeer(Refusal::OldGeneration(later)) = error {
+                    self.take_identity(Taken::Outdated { later: *later });
                 }
                 self.refusals.tell(addr, error.into(), &error.to_string());
             }
@@ -191,6 +192,11 @@ impl Transport {
                 connection.close(CLOSE_REFUSED, b"refused");
             }
         }
+    }
+
+    /// The first reason counts.
+    pub(crate) fn take_identity(&self, taken: Taken) {
+        let _ = self.taken.set(taken);
     }
 
     /// A handshake that broke because a process ended is no stranger's.

@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::env::{Clock, Env, OnExit, Spawner};
 use crate::id::{Generation, NodeId, ProcessId};
+use crate::identity::Taken;
 use crate::member::Facts;
 use crate::wire::message::{Goodbye, Hello, Open, kind};
 use crate::wire::{self, to_payload};
@@ -83,8 +84,8 @@ pub(crate) struct Transport {
     gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     inbox: Arc<dyn Inbox>,
     pub(crate) closing: CancellationToken,
-    /// Another process has this node's identity.
-    pub(crate) identity_taken: CancellationToken,
+    /// Set once this process is known not to be this node.
+    pub(crate) taken: SetOnce<Taken>,
     handshakes: Arc<AtomicUsize>,
 }
 
@@ -128,7 +129,7 @@ impl Transport {
             gossip: deliveries.gossip,
             inbox: deliveries.inbox,
             closing: CancellationToken::new(),
-            identity_taken: CancellationToken::new(),
+            taken: SetOnce::new(),
             handshakes: Arc::default(),
         });
         let accepting = transport.clone().accept_all();

@@ -40,6 +40,8 @@ pub fn group(dice: &mut StdRng, nodes: usize, count: usize) -> Group {
 enum Dish {
     Crash,
     PowerCut,
+    Move,
+    Disk,
     Pause,
     Leave,
     Pair,
@@ -55,11 +57,15 @@ enum Dish {
     Store,
     ClockJump,
     ClockDrift,
+    StoreClock,
+    StoreForgets,
 }
 
-const MENU: [Dish; 17] = [
+const MENU: [Dish; 21] = [
     Dish::Crash,
     Dish::PowerCut,
+    Dish::Move,
+    Dish::Disk,
     Dish::Pause,
     Dish::Leave,
     Dish::Pair,
@@ -75,6 +81,8 @@ const MENU: [Dish; 17] = [
     Dish::Store,
     Dish::ClockJump,
     Dish::ClockDrift,
+    Dish::StoreClock,
+    Dish::StoreForgets,
 ];
 
 /// A plan for so many nodes: each kind is in it with the same chance, which is drawn first.
@@ -110,6 +118,10 @@ impl Dish {
         let (lasts, kind) = match self {
             Self::Crash => (200..8_000, FaultKind::Crash(process()?)),
             Self::PowerCut => (200..8_000, FaultKind::PowerCut(process()?)),
+            Self::Move => (200..8_000, FaultKind::Move(process()?)),
+            Self::Disk => (200..8_000, FaultKind::Disk(process()?, dice.random_range(0..4))),
+            Self::StoreClock => (500..12_000, FaultKind::StoreClock(dice.random_range(-8_000..8_000))),
+            Self::StoreForgets => (50..5_000, FaultKind::StoreForgets),
             Self::Pause => (300..12_000, FaultKind::Pause(process()?)),
             Self::Leave => (4_000..10_000, FaultKind::Leave(process()?)),
             Self::Store => {

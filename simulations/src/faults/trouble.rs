@@ -20,6 +20,9 @@ pub enum Trouble {
     /// So many requests in a hundred are answered with an error at once. Half of them were refused, half
     /// were carried out, and the answer does not tell which: `Unknown`.
     Failing(u8),
+    /// This request alone, counted from 0, is answered with an error; the flag says whether it was carried out
+    /// all the same.
+    Once(u16, bool),
 }
 
 impl fmt::Display for Trouble {
@@ -30,6 +33,9 @@ impl fmt::Display for Trouble {
             Self::Refusing => f.write_str("refuses"),
             Self::Slow(by) => write!(f, "slower by {by:?}"),
             Self::Mute => f.write_str("answers are lost"),
+            Self::Once(number, done) => {
+                write!(f, "request {number} is {} and ends in an error", if *done { "carried out" } else { "refused" })
+            }
             Self::Failing(percent) => write!(f, "{percent} % of requests end in an error"),
         }
     }

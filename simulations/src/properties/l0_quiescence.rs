@@ -1,5 +1,6 @@
 //! L0: once all faults are healed and time has passed, work is done: every task that was acknowledged, and
-//! every due time that must be fired, was executed and ended well. No budget here: how fast it went is
+//! every due time that must be fired, was executed and ended well. A task that takes its nodes down is put
+//! aside. No budget here: how fast it went is
 //! measured.
 
 use std::collections::BTreeSet;
@@ -15,13 +16,16 @@ pub const PROPERTY: Property = Property { name: "L0 after healing everything is 
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut wrong = Vec::new();
     let mut owed: BTreeSet<TaskId> = BTreeSet::new();
+    let mut deadly_ones: BTreeSet<TaskId> = BTreeSet::new();
     let mut executed: BTreeSet<TaskId> = BTreeSet::new();
     for record in evidence.history.iter() {
         match &record.event {
-            Event::Acknowledged { task } if record.at <= evidence.settled => drop(owed.insert(*task)),
+            Event::Acknowledged { task, deadly } if record.at <= evidence.settled => {
+                if *deadly { &mut deadly_ones } else { &mut owed }.insert(*task);
+            }
             Event::Executed { task, .. } => drop(executed.insert(*task)),
             Event::TickCommitted { schedule, due, skipped, task, .. }
-                if *due <= evidence.settled && evidence.every_second.contains(schedule) =>
+                if *due <= evidence.settled && evidence.fire_all.contains(schedule) =>
             {
                 owed.extend(task);
                 if let Some(reason) = skipped {
@@ -33,10 +37,20 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     }
     for task in owed {
         let state = evidence.store.task(task).map(|record| record.state);
+        if state.is_none() && evidence.forgotten.contains_key(&task) {
+            continue;
+        }
         // Tasks that are in no store are Q1's and T2's.
         if !executed.contains(&task) || state.is_some_and(|state| state != TaskState::Done) {
             let ran = if executed.contains(&task) { "executed" } else { "never executed" };
             wrong.push(format!("task {task} was {ran} and is {}", state.map_or("lost", TaskState::as_str)));
+        }
+    }
+    for task in deadly_ones {
+        let state = evidence.store.task(task).map(|record| record.state);
+        if state != Some(TaskState::Dead) {
+            let state = state.map_or("lost", TaskState::as_str);
+            wrong.push(format!("task {task} takes down whoever runs it; it is {state} and not put aside"));
         }
     }
     wrong.into_iter().map(Violation::at_the_end).collect()

@@ -1,7 +1,10 @@
 //! M2: no resurrection. A node's generations grow with each start; no observer sees a member's generation
 //! go back within one life of the observer; a generation that has left does not come back.
+//!
+//! A disk that lost what it had promised to keep can make a node begin an old generation, when its clock was set
+//! back as well. Nobody can prevent that; no other node may take it for a member, and it ends by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Evidence, Property, Violation};
 use crate::history::Event;
@@ -12,16 +15,19 @@ pub const PROPERTY: Property = Property { name: "M2 generations never go back", 
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut started: BTreeMap<&str, u64> = BTreeMap::new();
+    // By their disks, since their last start.
+    let mut lied_to: BTreeSet<&str> = BTreeSet::new();
     let mut seen: BTreeMap<(&str, u64, &str), (u64, &str)> = BTreeMap::new();
     for record in evidence.history {
         match &record.event {
             Event::NodeReady { node, generation, .. } => {
-                let before = started.insert(node, *generation);
+                let before = started.insert(node, *generation).filter(|_| !lied_to.remove(node.as_str()));
                 if let Some(before) = before.filter(|before| before >= generation) {
                     let what = format!("{node} started with generation {generation} after {before}");
                     violations.push(Violation::at(record.at, what));
                 }
             }
+            Event::NodeDown { node, how: "power_cut" } => drop(lied_to.insert(node)),
             Event::MemberSeen { observer, life, member, generation, liveness } => {
                 let before = seen.insert((observer, *life, member), (*generation, liveness));
                 let Some((old, standing)) = before else { continue };

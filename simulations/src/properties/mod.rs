@@ -12,22 +12,27 @@ pub mod t2_cursor;
 pub mod t3_not_early;
 pub mod t4_edits_hold;
 
+use std::collections::BTreeMap;
+
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::queue::task::TaskId;
 
 use crate::history::Record;
 use crate::world::store::state::StoreState;
 
 /// What a finished run left behind.
 pub struct Evidence<'a> {
-    /// What happened, in order.
+    /// What happened, in order, without what the store has forgotten.
     pub history: &'a [Record],
+    /// Tasks that the store had taken and has forgotten, and when it did.
+    pub forgotten: &'a BTreeMap<TaskId, UnixMs>,
     /// What the store holds.
     pub store: &'a StoreState,
     /// What was due or acknowledged by then must be done.
     pub settled: UnixMs,
-    /// Schedules that are due at every whole second and whose due times must all be fired.
-    pub every_second: &'a [ScheduleName],
+    /// Schedules whose due times must all be fired.
+    pub fire_all: &'a [ScheduleName],
 }
 
 /// A promise that was broken.

@@ -78,7 +78,13 @@ mod tests {
         let history: Vec<_> = records.collect();
         let store = StoreHost::new(History::default(), Guards::default(), std::time::Duration::ZERO);
         let store = store.state();
-        let evidence = Evidence { history: &history, store: &store, settled: UnixMs(0), every_second: &[] };
+        let evidence = Evidence {
+            history: &history,
+            forgotten: &BTreeMap::new(),
+            store: &store,
+            settled: UnixMs(0),
+            fire_all: &[],
+        };
         check(&evidence).len()
     }
 

@@ -26,11 +26,10 @@ fn script(dice: &mut StdRng) -> Script {
     let mut faults = vec![fault(dice, 500..8_000, FaultKind::Crash(Target::BeatOwner)), partition(dice)];
     faults.extend(store_trouble(dice));
     Script {
-        nodes: NODES,
-        faults,
         work_until: Duration::from_secs(25),
         settled: Duration::from_secs(40),
         length: Duration::from_secs(46),
+        ..Script::around(NODES, faults)
     }
 }
 

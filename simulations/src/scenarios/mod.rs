@@ -1,5 +1,7 @@
 //! Scenarios: one file each, named by their story.
 
+mod address_changes;
+mod away_longer_than_remembered;
 mod beat_owner_crashes;
 mod beat_owner_gone_for_ever;
 mod beat_owner_paused;
@@ -10,17 +12,23 @@ mod everybody_isolated;
 mod joins_and_leaves;
 mod lossy_network;
 mod majority_without_store;
+mod many_schedules_at_once;
 mod messages_late_and_twice;
 mod minority_without_store;
 mod observer_paused;
+mod one_error_at_a_time;
 mod one_way_and_flapping;
 mod partial_partition;
+mod poison_task;
 mod rolling_restart;
 mod split_brain;
+mod store_clock_steps;
 mod store_errors;
+mod store_forgets;
 mod swarm;
 mod worker_paused_past_its_lease;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -51,7 +59,16 @@ pub struct Script {
     pub settled: Duration,
     /// The end.
     pub length: Duration,
+    /// How long executions take, in milliseconds.
+    pub functions_ms: Range<u64>,
+    /// Schedules that are there from the start, all due at every full minute.
+    pub schedules: usize,
+    /// When a user enqueues a task that takes down every node that runs it.
+    pub poison_at: Option<Duration>,
 }
+
+/// Most functions are short.
+const FUNCTIONS_MS: Range<u64> = 2..60;
 
 /// After the last fault, users go on for this long.
 const WORK_AFTER: Duration = Duration::from_secs(3);
@@ -68,12 +85,14 @@ impl Script {
     fn around(nodes: usize, faults: Vec<Fault>) -> Self {
         let healed = faults.iter().map(|fault| fault.at + fault.lasts).max().unwrap_or_default();
         let settled = healed + SETTLED_AFTER;
-        Self { nodes, faults, work_until: healed + WORK_AFTER, settled, length: settled + LAST_WORK }
+        let (work_until, length) = (healed + WORK_AFTER, settled + LAST_WORK);
+        let (functions_ms, schedules, poison_at) = (FUNCTIONS_MS, 0, None);
+        Self { nodes, faults, work_until, settled, length, functions_ms, schedules, poison_at }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 20] = [
+pub const ALL: [Scenario; 27] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -93,6 +112,13 @@ pub const ALL: [Scenario; 20] = [
     joins_and_leaves::SCENARIO,
     rolling_restart::SCENARIO,
     store_errors::SCENARIO,
+    store_clock_steps::SCENARIO,
+    store_forgets::SCENARIO,
+    one_error_at_a_time::SCENARIO,
+    address_changes::SCENARIO,
+    poison_task::SCENARIO,
+    many_schedules_at_once::SCENARIO,
+    away_longer_than_remembered::SCENARIO,
     swarm::SCENARIO,
 ];
 

@@ -29,5 +29,6 @@ fn script(dice: &mut StdRng) -> Script {
         Fault { at, lasts, kind: FaultKind::Pause(Target::Node(worker)) }
     });
     let stops = stops.collect();
-    Script::around(NODES, stops)
+    // Some run when their node stops, and come to their end when it goes on.
+    Script { functions_ms: 2..2_000, ..Script::around(NODES, stops) }
 }

@@ -1,8 +1,9 @@
 //! Faults as they begin and end: the one place that knows what each kind does to the world.
 
-use crate::faults::{Fault, FaultKind, Group, Links, Target};
+use crate::faults::{Fault, FaultKind, Group, Links, Target, Trouble};
 use crate::history::Event;
 use crate::world::clock::ClockError;
+use crate::world::node::Ended;
 
 use super::stage::{Running, Stage};
 
@@ -15,7 +16,9 @@ impl Stage<'_> {
         self.tell(number, |fault, number, kind, nodes| Event::FaultBegan { fault, number, kind, nodes });
         let now = self.sim.elapsed();
         match fault.kind {
-            FaultKind::Crash(_) | FaultKind::PowerCut(_) => self.crash(number),
+            FaultKind::Crash(_) | FaultKind::PowerCut(_) | FaultKind::Move(_) | FaultKind::Disk(..) => {
+                self.crash(number);
+            }
             FaultKind::Leave(_) => {
                 let up = Group::of(&met.nodes().filter(|node| self.is_up(*node)).collect::<Vec<_>>());
                 self.faults[number].taken = up;
@@ -31,6 +34,10 @@ impl Stage<'_> {
             FaultKind::Store(_, trouble) => {
                 met.nodes().for_each(|node| self.world.nodes[node].line.begin(number, trouble));
             }
+            FaultKind::StoreClock(off_ms) => self.world.store.state().misset(number, off_ms),
+            // Of two at once the first one counts.
+            FaultKind::StoreForgets if self.backup.is_some() => self.faults[number].hindered = true,
+            FaultKind::StoreForgets => self.backup = Some((number, self.world.store.state().clone())),
             FaultKind::ClockJump(_, by_ms) => self.misset(met, number, ClockError::Jump(by_ms)),
             FaultKind::ClockDrift(_, gain_ms) => self.misset(met, number, ClockError::Drift(gain_ms)),
         }
@@ -39,7 +46,11 @@ impl Stage<'_> {
     pub(super) fn end(&mut self, number: usize) {
         let Running { fault: Fault { kind, .. }, met, hindered, .. } = self.faults[number];
         let took_effect = match kind {
-            FaultKind::Crash(_) | FaultKind::PowerCut(_) | FaultKind::Leave(_) => self.restart(number),
+            FaultKind::Crash(_)
+            | FaultKind::PowerCut(_)
+            | FaultKind::Move(_)
+            | FaultKind::Disk(..)
+            | FaultKind::Leave(_) => self.restart(number),
             FaultKind::Pause(_) => {
                 let mut stopped = 0;
                 for node in met.nodes() {
@@ -54,10 +65,13 @@ impl Stage<'_> {
                 let harmed = self.world.weather.end(number);
                 harmed > 0 || hindered || !self.all_run(met)
             }
-            FaultKind::Store(..) => {
-                let ended = met.nodes().map(|node| self.world.nodes[node].line.end(number));
-                ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
+            FaultKind::Store(_, trouble) => {
+                let ended: u64 = met.nodes().map(|node| self.world.nodes[node].line.end(number)).sum();
+                let may_miss = !matches!(trouble, Trouble::Once(..)) && (hindered || !self.all_run(met));
+                ended > 0 || may_miss
             }
+            FaultKind::StoreClock(_) => self.world.store.state().set_right(number) > 0,
+            FaultKind::StoreForgets => self.forget(number) || hindered,
             FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
                 ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
@@ -95,12 +109,66 @@ impl Stage<'_> {
                 self.effects.beat_crashes.push(self.world.history.now());
             }
             self.end_process(node, fault.kind.as_str());
-            if matches!(fault.kind, FaultKind::PowerCut(_)) {
-                self.world.nodes[node].disk.lose_last_writes();
+            match fault.kind {
+                FaultKind::PowerCut(_) => drop(self.world.nodes[node].disk.lose_last_writes()),
+                FaultKind::Move(_) => self.world.nodes[node].change_address(),
+                _ => {}
             }
         }
         self.faults[number].taken = Group::of(&taken);
-        self.faults[number].took_effect = !taken.is_empty();
+        // That of a disk comes when the process starts again.
+        self.faults[number].took_effect = !taken.is_empty() && !matches!(fault.kind, FaultKind::Disk(..));
+    }
+
+    /// The store is again what it was when the fault began; answers whether that is a difference.
+    fn forget(&mut self, number: usize) -> bool {
+        let Some((_, earlier)) = self.backup.take_if(|(fault, _)| *fault == number) else { return false };
+        self.world.store.state().go_back_to(earlier);
+        self.world.history.record(Event::StoreForgot { number });
+        true
+    }
+
+    /// Processes that have ended by themselves are started again by their machines, if a fault explains the
+    /// end.
+    ///
+    /// # Errors
+    /// Nothing explains it.
+    pub(super) fn restart_those_that_ended(&mut self) -> Result<(), String> {
+        for node in 0..self.world.nodes.len() {
+            let Some(ended) = self.world.nodes[node].take_ended() else { continue };
+            if !self.explain(node, &ended) {
+                return Err(format!("node {} has ended: {ended}", self.world.nodes[node].name));
+            }
+            self.end_process(node, ended.as_str());
+            self.start_later(node);
+        }
+        Ok(())
+    }
+
+    /// Whether a fault that met the node explains its end.
+    fn explain(&mut self, node: usize, ended: &Ended) -> bool {
+        let explains = |kind| match kind {
+            FaultKind::Disk(..) => matches!(ended, Ended::StartFailed(_)),
+            // The count of its starts may be what the disk has lost.
+            FaultKind::PowerCut(_) => matches!(ended, Ended::IdentityTaken(_)),
+            _ => false,
+        };
+        let mut is_explained = *ended == Ended::Killed;
+        for running in &mut self.faults {
+            if running.met.has(node) && explains(running.fault.kind) {
+                (running.took_effect, is_explained) = (true, true);
+            }
+        }
+        is_explained
+    }
+
+    /// The machine starts its process again.
+    pub(super) fn start(&mut self, node: usize) {
+        let name = self.world.nodes[node].name.clone();
+        if !self.sim.is_host_running(name.as_str()) {
+            self.world.weather.set_down(node, false);
+            self.sim.bounce(name.as_str());
+        }
     }
 
     /// Starts what this fault took down; answers whether that was anything.
@@ -115,8 +183,10 @@ impl Stage<'_> {
                 // It takes longer to leave than it was given: whoever asked has no more patience.
                 self.end_process(node, "crash");
             }
-            self.world.weather.set_down(node, false);
-            self.sim.bounce(name.as_str());
+            if let FaultKind::Disk(_, operations) = fault.kind {
+                self.world.nodes[node].disk.fail_after(operations);
+            }
+            self.start(node);
         }
         took_effect
     }
@@ -160,6 +230,8 @@ impl Stage<'_> {
         match kind {
             FaultKind::Crash(target)
             | FaultKind::PowerCut(target)
+            | FaultKind::Move(target)
+            | FaultKind::Disk(target, _)
             | FaultKind::Pause(target)
             | FaultKind::Leave(target)
             | FaultKind::Store(target, _)
@@ -168,7 +240,7 @@ impl Stage<'_> {
             | FaultKind::Network(Links::Of(target), _) => self.nodes(target),
             FaultKind::Network(Links::Between(a, b) | Links::OneWay(a, b), _) => Group::of(&[a, b]),
             FaultKind::Network(Links::Across(side) | Links::Bridged(side, _), _) => side,
-            FaultKind::Network(Links::All, _) => all(),
+            FaultKind::Network(Links::All, _) | FaultKind::StoreClock(_) | FaultKind::StoreForgets => all(),
         }
     }
 

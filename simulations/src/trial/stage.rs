@@ -11,6 +11,7 @@ use crate::faults::{Fault, FaultKind, Group};
 use crate::history::EPOCH;
 use crate::scenarios::Script;
 use crate::workload;
+use crate::world::store::state::StoreState;
 use crate::world::{CLIENT, STORE, World};
 
 /// Latency of the simulated network, one way: a data centre with a tail.
@@ -18,6 +19,9 @@ const LATENCY: (Duration, Duration) = (Duration::from_micros(200), Duration::fro
 
 /// turmoil's buffers, in packets; its defaults of 64 would lose bursts that kernels hold.
 const BUFFER: usize = 4_096;
+
+/// A machine starts a process that has ended by itself again after this, as service managers do.
+const START_AGAIN: Duration = Duration::from_secs(1);
 
 /// A run in progress.
 pub(super) struct Stage<'a> {
@@ -28,13 +32,17 @@ pub(super) struct Stage<'a> {
     agenda: BTreeMap<(Duration, usize), Turn>,
     pub(super) faults: Vec<Running>,
     pub(super) effects: Effects,
+    /// What a store that will forget goes back to, with the number of the fault.
+    pub(super) backup: Option<(usize, StoreState)>,
 }
 
-/// A fault's beginning or end.
+/// A fault's beginning or end, and what follows from it.
 #[derive(Clone, Copy)]
 enum Turn {
     Begins(usize),
     Ends(usize),
+    /// A machine starts its process again.
+    Starts(usize),
 }
 
 /// A fault with what it met.
@@ -75,8 +83,9 @@ impl<'a> Stage<'a> {
             world.weather.locate(sim.lookup(node.name.as_str()), index);
         }
         let names = world.nodes.iter().map(|node| node.name.clone()).collect();
-        let (history, until) = (world.history.clone(), script.work_until);
-        let users = workload::run(names, StdRng::seed_from_u64(dice.random()), history, until);
+        let order = workload::Order { until: script.work_until, poison_at: script.poison_at };
+        let (history, dice) = (world.history.clone(), StdRng::seed_from_u64(dice.random()));
+        let users = workload::run(names, dice, history, order);
         sim.client(CLIENT, async move { users.await.map_err(|error| format!("{error:#}").into()) });
 
         let mut agenda = BTreeMap::new();
@@ -93,7 +102,13 @@ impl<'a> Stage<'a> {
         };
         let faults = script.faults.iter().map(running).collect();
         let (world, length) = (world.clone(), script.length);
-        Self { world, sim, length, agenda, faults, effects: Effects::default() }
+        Self { world, sim, length, agenda, faults, effects: Effects::default(), backup: None }
+    }
+
+    /// A process has ended by itself: its machine starts it again in a while.
+    pub(super) fn start_later(&mut self, node: usize) {
+        let (at, after_all_faults) = (self.sim.elapsed() + START_AGAIN, 2 * self.faults.len() + node);
+        self.agenda.insert((at, after_all_faults), Turn::Starts(node));
     }
 
     /// Plays to the end, or until something breaks.
@@ -108,12 +123,14 @@ impl<'a> Stage<'a> {
                 match turn {
                     Turn::Begins(index) => self.begin(index),
                     Turn::Ends(index) => self.end(index),
+                    Turn::Starts(node) => self.start(node),
                 }
             }
             finished = self.sim.step().map_err(|error| error.to_string())?;
             self.world.history.set_time(self.sim.elapsed());
             self.world.nodes.iter().for_each(|node| node.observe(&self.world));
             self.end_those_that_left();
+            self.restart_those_that_ended()?;
             if let Some(failure) = self.world.failures.all().first() {
                 return Err(failure.clone());
             }

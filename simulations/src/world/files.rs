@@ -18,6 +18,8 @@ struct Contents {
     /// What each file was before it was last written: `None` when it was not there.
     before: BTreeMap<PathBuf, Option<Vec<u8>>>,
     locked: BTreeSet<PathBuf>,
+    /// So many operations go well, the next one fails.
+    fails_after: Option<u8>,
 }
 
 impl Disk {
@@ -34,6 +36,20 @@ impl Disk {
             }
         }
         count
+    }
+
+    /// After so many more operations one fails.
+    pub fn fail_after(&self, operations: u8) {
+        self.0.lock().fails_after = Some(operations);
+    }
+
+    /// # Errors
+    /// It is the operation that fails.
+    fn operate(&self) -> io::Result<()> {
+        let mut contents = self.0.lock();
+        let left = contents.fails_after;
+        contents.fails_after = left.and_then(|left| left.checked_sub(1));
+        if left == Some(0) { Err(io::Error::other("the disk has failed")) } else { Ok(()) }
     }
 }
 
@@ -53,6 +69,7 @@ impl Drop for DiskLock {
 
 impl Files for Disk {
     fn read(&self, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        self.operate()?;
         let bytes = self.0.lock().files.get(path).cloned();
         match bytes {
             Some(bytes) if bytes.len() > limit => Err(io::ErrorKind::FileTooLarge.into()),
@@ -61,6 +78,7 @@ impl Files for Disk {
     }
 
     fn write_durable(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.operate()?;
         let mut contents = self.0.lock();
         let before = contents.files.insert(path.to_owned(), bytes.to_vec());
         contents.before.insert(path.to_owned(), before);
@@ -68,10 +86,11 @@ impl Files for Disk {
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+        self.operate()
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
+        self.operate()?;
         let fresh = self.0.lock().locked.insert(path.to_owned());
         let lock = || Box::new(DiskLock { disk: self.clone(), path: path.to_owned() }) as Box<dyn FileLock>;
         Ok(fresh.then(lock))

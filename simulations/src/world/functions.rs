@@ -1,5 +1,7 @@
 //! Functions as scripts: they take a while, answer, and leave a trace in the history.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,22 +14,31 @@ use tokio::sync::mpsc;
 
 use crate::history::{Event, History};
 
-/// How long one execution takes, in milliseconds.
-const TAKES_MS: std::ops::Range<u64> = 2..60;
+/// The input of an execution that takes its node down with it.
+pub const POISON: &[u8] = b"{\"poison\":true}";
 
 /// Runs every function of one node by the same script. Dropping an execution ends it: then its end is not
 /// in the history, only its beginning.
 pub struct ScriptedFunctions {
     node: String,
     history: History,
+    takes_ms: Range<u64>,
+    /// Told when an execution brings the process to its end.
+    kill: Arc<dyn Fn() + Send + Sync>,
     dice: Mutex<StdRng>,
 }
 
 impl ScriptedFunctions {
-    /// For this node.
+    /// For this node. An execution takes some of `takes_ms` milliseconds; `kill` ends the process.
     #[must_use]
-    pub fn new(node: &str, history: History, dice: StdRng) -> Self {
-        Self { node: node.to_owned(), history, dice: Mutex::new(dice) }
+    pub fn new(
+        node: &str,
+        history: History,
+        takes_ms: Range<u64>,
+        kill: Arc<dyn Fn() + Send + Sync>,
+        dice: StdRng,
+    ) -> Self {
+        Self { node: node.to_owned(), history, takes_ms, kill, dice: Mutex::new(dice) }
     }
 }
 
@@ -36,7 +47,11 @@ impl Functions for ScriptedFunctions {
     async fn run(&self, execution: Execution, output: mpsc::Sender<Bytes>) -> Ended {
         let (task, attempt, node) = (execution.task, execution.attempt.0, self.node.clone());
         self.history.record(Event::Began { task, attempt, node: node.clone() });
-        let takes = self.dice.lock().random_range(TAKES_MS);
+        if execution.input == POISON {
+            (self.kill)();
+            return std::future::pending().await;
+        }
+        let takes = self.dice.lock().random_range(self.takes_ms.clone());
         tokio::time::sleep(Duration::from_millis(takes)).await;
         // An error means that nobody listens any more; the script has no reason to care.
         let _ = output.send(Bytes::from_static(b"done")).await;

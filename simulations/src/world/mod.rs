@@ -26,6 +26,7 @@ pub mod spawner;
 pub mod store;
 pub mod weather;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ impl Failures {
 pub struct World {
     /// What is checked in this run.
     pub guards: Guards,
+    /// How long executions take, in milliseconds.
+    pub functions_ms: Range<u64>,
     /// What happened.
     pub history: History,
     /// What must not happen.
@@ -89,7 +92,13 @@ impl World {
     /// A world of `count` nodes that have not started. Names decide who owns which key, so they come
     /// from the dice as well.
     #[must_use]
-    pub fn new(seed: u64, count: usize, guards: Guards, dice: &mut StdRng) -> Self {
+    pub fn new(
+        seed: u64,
+        count: usize,
+        functions_ms: Range<u64>,
+        guards: Guards,
+        dice: &mut StdRng,
+    ) -> Self {
         let history = History::default();
         let store = Arc::new(StoreHost::new(history.clone(), guards, KEEP));
         let nodes = (0..count).map(|index| {
@@ -98,6 +107,7 @@ impl World {
             Arc::new(SimNode::new(seed, index, name, skew, dice.random()))
         });
         let nodes = nodes.collect();
-        Self { guards, history, failures: Failures::default(), weather: Weather::default(), store, nodes }
+        let (failures, weather) = (Failures::default(), Weather::default());
+        Self { guards, functions_ms, history, failures, weather, store, nodes }
     }
 }

@@ -1,8 +1,9 @@
 //! One simulated machine with a node on it: what survives a crash, and how each life begins.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::View;
@@ -67,6 +68,8 @@ pub struct SimNode {
     seed: u64,
     index: usize,
     lives: AtomicU64,
+    /// How often it has changed its address.
+    moves: AtomicU16,
     process: Mutex<Process>,
     seen: Mutex<Option<Seen>>,
 }
@@ -80,6 +83,41 @@ struct Process {
     asked: Arc<Notify>,
     /// It has stopped by itself, as asked.
     has_left: Arc<AtomicBool>,
+    /// It has ended by itself, unasked.
+    ended: Arc<Mutex<Option<Ended>>>,
+}
+
+/// Why a process ended that nobody had asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its start failed, in words.
+    StartFailed(String),
+    /// It is not the node that it said it was, in words.
+    IdentityTaken(String),
+    /// A function took it down.
+    Killed,
+}
+
+impl Ended {
+    /// As in the history.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::StartFailed(_) => "start_failed",
+            Self::IdentityTaken(_) => "identity_taken",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartFailed(why) => write!(f, "its start failed: {why}"),
+            Self::IdentityTaken(why) => f.write_str(why),
+            Self::Killed => f.write_str("a function took it down"),
+        }
+    }
 }
 
 /// What a living node believes, for an observer outside.
@@ -102,29 +140,39 @@ impl SimNode {
             seed,
             index,
             lives: AtomicU64::new(0),
+            moves: AtomicU16::new(0),
             process: Mutex::default(),
             seen: Mutex::default(),
         }
     }
 
-    /// Runs one life of the node on the current host: the software of that host. Ends only in failure; a
-    /// node that was asked to stop says so and waits for the end of its process.
+    /// Runs one life of the node on the current host: the software of that host. A node that has ended says
+    /// why and waits for the end of its process.
     ///
     /// # Errors
-    /// The node does not start, or finds its identity taken.
+    /// None; turmoil wants the type.
     pub async fn live(self: Arc<Self>, world: World) -> turmoil::Result {
         let process = self.process.lock().clone();
-        process.gate.clone().through(Box::pin(self.life(world, process))).await
+        let life = async {
+            let ended = self.life(world, &process).await;
+            *process.ended.lock() = Some(ended.unwrap_or_else(|error| Ended::StartFailed(error.to_string())));
+            std::future::pending().await
+        };
+        process.gate.clone().through(Box::pin(life)).await
     }
 
-    async fn life(self: Arc<Self>, world: World, process: Process) -> turmoil::Result {
+    async fn life(&self, world: World, process: &Process) -> Result<Ended, Box<dyn std::error::Error>> {
         // turmoil knows the host's time only inside its first step.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let life = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
         let host = turmoil::lookup(self.name.as_str());
         let entropy = Arc::new(SimEntropy::new(self.seed, self.index, life));
         let dyn_entropy: &dyn beatmesh_mesh::env::Entropy = &*entropy;
-        let functions = ScriptedFunctions::new(&self.name, world.history.clone(), dyn_entropy.rng());
+        let ended = process.ended.clone();
+        let kill = Arc::new(move || drop(ended.lock().replace(Ended::Killed)));
+        let (history, takes_ms, dice_of_life) =
+            (world.history.clone(), world.functions_ms.clone(), dyn_entropy.rng());
+        let functions = ScriptedFunctions::new(&self.name, history, takes_ms, kill, dice_of_life);
         let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
         let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone(), process.gate.clone()));
         let chance = dice(self.seed, self.index, life, *b"weather1");
@@ -158,10 +206,9 @@ impl SimNode {
         let generation = views.borrow().myself().generation.0;
         world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });
         *self.seen.lock() = Some(Seen { views, told: None });
-        let mesh = node.mesh().clone();
         tokio::select! {
             biased;
-            () = mesh.identity_taken() => Err(format!("node {}: its identity is taken", self.name).into()),
+            why = node.identity_taken() => Ok(Ended::IdentityTaken(why)),
             () = process.asked.notified() => {
                 spawner.stop();
                 node.stop(STOP_WITHIN).await;
@@ -190,11 +237,12 @@ impl SimNode {
         }
     }
 
-    fn settings(&self, host: IpAddr) -> turmoil::Result<Settings> {
+    fn settings(&self, host: IpAddr) -> Result<Settings, Box<dyn std::error::Error>> {
         let mut settings = Settings::new(self.name.parse()?, format!("/{}", self.name).into());
         settings.listen.http = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT));
-        settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], MESH_PORT));
-        settings.listen.advertise = Some(SocketAddr::new(host, MESH_PORT));
+        let port = MESH_PORT + self.moves.load(Ordering::Relaxed);
+        settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], port));
+        settings.listen.advertise = Some(SocketAddr::new(host, port));
         settings.queue.max_lost_leases = MAX_LOST_LEASES;
         Ok(settings)
     }
@@ -221,6 +269,17 @@ impl SimNode {
     /// Asks the process to stop.
     pub fn ask_to_leave(&self) {
         self.process.lock().asked.notify_one();
+    }
+
+    /// From its next start on it has another address.
+    pub fn change_address(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the process has ended by itself, if it has; told once.
+    #[must_use]
+    pub fn take_ended(&self) -> Option<Ended> {
+        self.process.lock().ended.lock().take()
     }
 
     /// Whether it has stopped as asked.

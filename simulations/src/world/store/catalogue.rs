@@ -14,6 +14,21 @@ use super::state::StoreState;
 use crate::history::Event;
 
 impl StoreState {
+    /// Definitions that are there before anybody runs.
+    pub fn prepare(
+        &mut self,
+        function: FunctionName,
+        definition: Function,
+        schedules: impl Iterator<Item = ScheduleName>,
+        schedule: &Schedule,
+    ) {
+        self.put_function(function, definition, None).expect("nothing stands in the way of a new function");
+        for name in schedules {
+            let put = self.put_schedule(name, schedule.clone(), None);
+            put.expect("nothing stands in the way of a new schedule");
+        }
+    }
+
     pub(super) fn put_function(
         &mut self,
         name: FunctionName,
@@ -123,6 +138,7 @@ impl StoreState {
             enabled: state.enabled,
             cron: edit.after.map(|after| after.definition.cron.clone()),
             cursor: state.cursor,
+            store_now: self.now,
         });
         self.schedules.insert(state.schedule.clone(), state);
     }

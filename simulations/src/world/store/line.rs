@@ -16,9 +16,18 @@ const ONE_WAY_MICROS: std::ops::Range<u64> = 300..3_000;
 pub struct Line(Mutex<Inner>);
 
 struct Inner {
-    /// By the number of the fault, each with the requests that met it. The last one rules.
-    troubles: BTreeMap<usize, (Trouble, u64)>,
+    /// By the number of the fault. The last one rules.
+    troubles: BTreeMap<usize, Met>,
     dice: StdRng,
+}
+
+/// A trouble and the requests since it began.
+struct Met {
+    trouble: Trouble,
+    /// That were made.
+    made: u64,
+    /// That it touched.
+    met: u64,
 }
 
 /// What becomes of one request.
@@ -42,31 +51,38 @@ impl Line {
 
     /// A fault begins.
     pub fn begin(&self, fault: usize, trouble: Trouble) {
-        self.0.lock().troubles.insert(fault, (trouble, 0));
+        self.0.lock().troubles.insert(fault, Met { trouble, made: 0, met: 0 });
     }
 
     /// It ends; answers how many requests met it.
     pub fn end(&self, fault: usize) -> u64 {
-        self.0.lock().troubles.remove(&fault).map_or(0, |(_, met)| met)
+        self.0.lock().troubles.remove(&fault).map_or(0, |trouble| trouble.met)
     }
 
     /// A request leaves the node.
     pub(super) fn there(&self) -> Way {
         let mut line = self.0.lock();
         let way = line.draw();
+        let number = line.troubles.last_entry().map_or(0, |mut last| {
+            last.get_mut().made += 1;
+            last.get().made - 1
+        });
         let (outcome, is_met) = match line.trouble() {
             Trouble::None => (Way::Arrives(way), false),
             Trouble::Mute => (Way::Arrives(way), true),
             Trouble::Slow(by) => (Way::Arrives(way + by), true),
             Trouble::Cut => (Way::Silence, true),
             Trouble::Refusing => (Way::Refused, true),
+            Trouble::Once(wanted, _) if number != u64::from(wanted) => (Way::Arrives(way), false),
+            Trouble::Once(_, true) => (Way::Botched(way), true),
+            Trouble::Once(_, false) => (Way::Refused, true),
             Trouble::Failing(percent) => match line.dice.random_range(0..200) {
                 drawn if drawn < u16::from(percent) => (Way::Refused, true),
                 drawn if drawn < 2 * u16::from(percent) => (Way::Botched(way), true),
                 _ => (Way::Arrives(way), false),
             },
         };
-        line.troubles.values_mut().for_each(|(_, met)| *met += u64::from(is_met));
+        line.troubles.values_mut().for_each(|trouble| trouble.met += u64::from(is_met));
         outcome
     }
 
@@ -80,7 +96,7 @@ impl Line {
 
 impl Inner {
     fn trouble(&self) -> Trouble {
-        self.troubles.last_key_value().map_or(Trouble::None, |(_, (trouble, _))| *trouble)
+        self.troubles.last_key_value().map_or(Trouble::None, |(_, last)| last.trouble)
     }
 
     fn draw(&mut self) -> Duration {

@@ -16,9 +16,11 @@ use super::guards::Guards;
 use crate::history::{EPOCH, History};
 
 /// The tables. The methods that change them, one request each, stand beside this file by subject.
+#[derive(Clone)]
 pub struct StoreState {
     /// The store's clock when the present request arrived.
     pub(super) now: UnixMs,
+    clock: StoreClock,
     pub(super) history: History,
     pub(super) guards: Guards,
     /// How long ended things are kept.
@@ -44,7 +46,17 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// How wrong the store's clock is.
+#[derive(Clone)]
+struct StoreClock {
+    /// True time when it was last looked at.
+    looked: UnixMs,
+    /// In milliseconds, by the number of the fault, and how many requests came meanwhile.
+    off: BTreeMap<usize, (i64, u64)>,
+}
+
 /// A task with what only its worker wants to see.
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) record: TaskRecord,
     pub(super) phase: Phase,
@@ -59,6 +71,7 @@ impl StoreState {
     pub(super) fn new(history: History, guards: Guards, keep: Duration) -> Self {
         Self {
             now: EPOCH,
+            clock: StoreClock { looked: EPOCH, off: BTreeMap::new() },
             history,
             guards,
             keep,
@@ -70,10 +83,29 @@ impl StoreState {
         }
     }
 
-    /// The store's clock is right. It never steps back, though two hosts within one step of turmoil may
-    /// run in any order.
+    /// The store's clock is right but for what faults do to it. Nothing else makes it step back, though two
+    /// hosts within one step of turmoil may run in any order.
     pub(super) fn look_at_clock(&mut self) {
-        self.now = self.now.max(self.history.now());
+        let clock = &mut self.clock;
+        clock.looked = clock.looked.max(self.history.now());
+        clock.off.values_mut().for_each(|(_, requests)| *requests += 1);
+        self.now = UnixMs(clock.looked.0 + clock.off.values().map(|(off_ms, _)| off_ms).sum::<i64>());
+    }
+
+    /// From here on the clock is wrong by so much more.
+    pub fn misset(&mut self, fault: usize, off_ms: i64) {
+        self.clock.off.insert(fault, (off_ms, 0));
+    }
+
+    /// The clock is set right; answers how many requests came while it was wrong.
+    pub fn set_right(&mut self, fault: usize) -> u64 {
+        self.clock.off.remove(&fault).map_or(0, |(_, requests)| requests)
+    }
+
+    /// Everything is again as it was then, but for the clock.
+    pub fn go_back_to(&mut self, earlier: Self) {
+        let (now, clock) = (self.now, self.clock.clone());
+        *self = Self { now, clock, ..earlier };
     }
 
     /// Where a schedule stands.

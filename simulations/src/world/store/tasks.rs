@@ -7,10 +7,15 @@ use beatmesh_node::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState}
 use beatmesh_node::queue::{Claimant, TaskFilter};
 
 use super::state::{Phase, Row, StoreState};
+use crate::history::Event;
 
 impl StoreState {
     /// The same id again is the same request again: it changes nothing.
     pub(super) fn insert(&mut self, task: NewTask) {
+        if self.tasks.contains_key(&task.id) {
+            return;
+        }
+        self.history.record(Event::Stored { task: task.id });
         let ready_at = self.now.plus(task.delay);
         let (phase, state) = if task.delay.is_zero() {
             (Phase::Ready, TaskState::Ready)
@@ -41,7 +46,7 @@ impl StoreState {
         };
         let (input, content_type, reply_to) = (task.input, task.content_type, task.reply_to);
         let row = Row { record, phase, wake_at: ready_at, input, content_type, reply_to };
-        self.tasks.entry(task.id).or_insert(row);
+        self.tasks.insert(row.record.id, row);
     }
 
     pub(super) fn list(&self, filter: &TaskFilter) -> Vec<TaskRecord> {

@@ -1,0 +1,81 @@
+//! What a history is worth after the store has forgotten a part of it. Promises about what a store took hold
+//! within one epoch of it: what it forgot was never taken.
+
+use std::collections::BTreeMap;
+
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::queue::task::TaskId;
+
+use crate::history::{Event, Record};
+
+/// A history without what a store has forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// What happened elsewhere, and what the store still knows.
+    pub history: Vec<Record>,
+    /// Tasks that it had taken, and when it forgot them.
+    pub forgotten: BTreeMap<TaskId, UnixMs>,
+}
+
+impl Remembered {
+    /// Of a whole run.
+    #[must_use]
+    pub fn of(history: &[Record]) -> Self {
+        let mut kept: Vec<Record> = Vec::with_capacity(history.len());
+        let mut forgotten = BTreeMap::new();
+        for record in history {
+            if let Event::StoreForgot { number: which } = record.event {
+                let is_its_beginning =
+                    |record: &Record| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
+                let begin = kept.iter().rposition(is_its_beginning).unwrap_or(kept.len());
+                let after = kept.split_off(begin);
+                let (lost, others): (Vec<_>, Vec<_>) =
+                    after.into_iter().partition(|record| is_the_stores(&record.event));
+                kept.extend(others);
+                let tasks = lost.into_iter().filter_map(|lost| match lost.event {
+                    Event::Stored { task } => Some((task, record.at)),
+                    _ => None,
+                });
+                forgotten.extend(tasks);
+            }
+            kept.push(record.clone());
+        }
+        Self { history: kept, forgotten }
+    }
+}
+
+/// Whether the store is where this happened.
+fn is_the_stores(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Fenced { .. }
+            | Event::TickCommitted { .. }
+            | Event::TickRefused { .. }
+            | Event::Stored { .. }
+            | Event::Claimed { .. }
+            | Event::Completed { .. }
+            | Event::LeaseLost { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_took_between_a_faults_beginning_and_its_forgetting_was_never_taken() {
+        let task = |number: u8| format!("00000000-0000-0000-0000-00000000000{number}").parse::<TaskId>().unwrap();
+        let stored = |number| Event::Stored { task: task(number) };
+        let told = |number| Event::Acknowledged { task: task(number), deadly: false };
+        let (fault, nodes) = ("planted".to_owned(), Vec::new());
+        let began = Event::FaultBegan { fault, number: 3, kind: "store", nodes };
+        let forgot = Event::StoreForgot { number: 3 };
+        let events = [stored(1), began.clone(), stored(2), told(2), forgot.clone(), stored(4)];
+        let history: Vec<_> =
+            events.into_iter().zip(1..).map(|(event, at)| Record { at: UnixMs(at), event }).collect();
+        let remembered = Remembered::of(&history);
+        let events: Vec<_> = remembered.history.into_iter().map(|record| record.event).collect();
+        assert_eq!(events, [stored(1), began, told(2), forgot, stored(4)]);
+        assert_eq!(remembered.forgotten, BTreeMap::from([(task(2), UnixMs(5))]));
+    }
+}
