@@ -63,6 +63,9 @@ pub struct Script {
     pub functions_ms: Range<u64>,
     /// Schedules that are there from the start, all due at every full minute.
     pub schedules: usize,
+    /// Whether each fault must take effect; otherwise one of them must. Where many overlap, one may leave
+    /// nothing for another.
+    pub each_fault_counts: bool,
     /// When a user enqueues a task that takes down every node that runs it.
     pub poison_at: Option<Duration>,
 }
@@ -87,7 +90,17 @@ impl Script {
         let settled = healed + SETTLED_AFTER;
         let (work_until, length) = (healed + WORK_AFTER, settled + LAST_WORK);
         let (functions_ms, schedules, poison_at) = (FUNCTIONS_MS, 0, None);
-        Self { nodes, faults, work_until, settled, length, functions_ms, schedules, poison_at }
+        Self {
+            nodes,
+            faults,
+            work_until,
+            settled,
+            length,
+            functions_ms,
+            schedules,
+            each_fault_counts: true,
+            poison_at,
+        }
     }
 }
 
