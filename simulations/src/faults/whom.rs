@@ -32,6 +32,18 @@ impl Group {
         Self((1 << count) - 1)
     }
 
+    /// These and this one.
+    #[must_use]
+    pub fn with(self, node: usize) -> Self {
+        Self(self.0 | 1 << node)
+    }
+
+    /// These but this one.
+    #[must_use]
+    pub fn without(self, node: usize) -> Self {
+        Self(self.0 & !(1 << node))
+    }
+
     /// Whether the node is one of them.
     #[must_use]
     pub fn has(self, node: usize) -> bool {

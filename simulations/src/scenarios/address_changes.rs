@@ -17,12 +17,14 @@ pub const SCENARIO: Scenario = Scenario {
 
 const NODES: usize = 5;
 
-/// When all of it happens, in milliseconds.
-const WINDOW: Window = 6_000..24_000;
+/// When each of them happens, in milliseconds: one after the other, because the Beat may be any of them.
+const WINDOWS: [Window; 3] = [6_000..12_000, 12_000..18_000, 18_000..24_000];
 
 fn script(dice: &mut StdRng) -> Script {
     let node = dice.random_range(0..NODES);
     let targets = [Target::BeatOwner, Target::Node(node), Target::Node((node + 1) % NODES)];
-    let moves = targets.map(|target| within(dice, &WINDOW, 100..6_000, FaultKind::Move(target)));
-    Script::around(NODES, moves.to_vec())
+    let moves = targets.into_iter().zip(&WINDOWS);
+    let moves = moves.map(|(target, window)| within(dice, window, 100..5_500, FaultKind::Move(target)));
+    let moves = moves.collect();
+    Script::around(NODES, moves)
 }

@@ -18,20 +18,21 @@ pub const SCENARIO: Scenario = Scenario {
 
 const NODES: usize = 5;
 
-const CRASHES: usize = 15;
+/// As many generations in less than a minute.
+const CRASHES: usize = 100;
 
 fn script(dice: &mut StdRng) -> Script {
     let target = Target::Node(dice.random_range(0..NODES));
     let mut at = Duration::from_millis(dice.random_range(6_000..8_000));
     let mut faults = Vec::new();
     for _ in 0..CRASHES {
-        let lasts = Duration::from_millis(dice.random_range(20..400));
+        let lasts = Duration::from_millis(dice.random_range(20..200));
         let kind = match dice.random_range(0..4) {
             0 => FaultKind::PowerCut(target),
             _ => FaultKind::Crash(target),
         };
         faults.push(Fault { at, lasts, kind });
-        at += lasts + Duration::from_millis(dice.random_range(20..1_500));
+        at += lasts + Duration::from_millis(dice.random_range(20..600));
     }
     Script::around(NODES, faults)
 }

@@ -115,9 +115,12 @@ impl Stage<'_> {
                 _ => {}
             }
         }
+        // A process that has just ended by itself cannot be ended.
+        let has_gone = met.nodes().any(|node| self.starting.has(node));
         self.faults[number].taken = Group::of(&taken);
         // That of a disk comes when the process starts again.
-        self.faults[number].took_effect = !taken.is_empty() && !matches!(fault.kind, FaultKind::Disk(..));
+        let is_done = !taken.is_empty() && !matches!(fault.kind, FaultKind::Disk(..));
+        self.faults[number].took_effect = is_done || has_gone;
     }
 
     /// The store is again what it was when the fault began; answers whether that is a difference.
@@ -164,6 +167,7 @@ impl Stage<'_> {
 
     /// The machine starts its process again.
     pub(super) fn start(&mut self, node: usize) {
+        self.starting = self.starting.without(node);
         let name = self.world.nodes[node].name.clone();
         if !self.sim.is_host_running(name.as_str()) {
             self.world.weather.set_down(node, false);

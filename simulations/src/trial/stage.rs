@@ -32,6 +32,8 @@ pub(super) struct Stage<'a> {
     agenda: BTreeMap<(Duration, usize), Turn>,
     pub(super) faults: Vec<Running>,
     pub(super) effects: Effects,
+    /// Nodes whose processes have ended by themselves and will be started again.
+    pub(super) starting: Group,
     /// What a store that will forget goes back to, with the number of the fault.
     pub(super) backup: Option<(usize, StoreState)>,
 }
@@ -102,13 +104,14 @@ impl<'a> Stage<'a> {
         };
         let faults = script.faults.iter().map(running).collect();
         let (world, length) = (world.clone(), script.length);
-        Self { world, sim, length, agenda, faults, effects: Effects::default(), backup: None }
+        Self { world, sim, length, agenda, faults, effects: Effects::default(), starting: Group::default(), backup: None }
     }
 
     /// A process has ended by itself: its machine starts it again in a while.
     pub(super) fn start_later(&mut self, node: usize) {
         let (at, after_all_faults) = (self.sim.elapsed() + START_AGAIN, 2 * self.faults.len() + node);
         self.agenda.insert((at, after_all_faults), Turn::Starts(node));
+        self.starting = self.starting.with(node);
     }
 
     /// Plays to the end, or until something breaks.

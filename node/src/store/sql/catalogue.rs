@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::any::AnyRow;
 
+use super::guards::Guard;
 use super::ticks::{self, Line};
 use super::{SqlStore, Tx, big, error, json, number, open, parsed};
 use crate::beat::fence::{Edit, Fence};
@@ -242,7 +243,9 @@ async fn write_schedule(
 async fn fence(tx: &mut Tx<'_>, edit: Edit<'_>) -> sqlx::Result<()> {
     let standing = ticks::standing(tx, edit.schedule).await?;
     let Fence { given_up, state } = edit.fence(standing.as_ref(), tx.now);
-    if let (Some(run), Some(standing)) = (given_up, standing) {
+    if let (Some(run), Some(standing)) = (given_up, standing)
+        && tx.guards.has(Guard::EditsLeaveLines)
+    {
         ticks::record(tx, &Line::given_up(&standing, &run)).await?;
     }
     sqlx::query("DELETE FROM schedule_states WHERE schedule = ?")

@@ -11,12 +11,15 @@ mod catalogue;
 mod claim;
 mod error;
 mod file;
+mod guards;
 mod lease;
 mod nodes;
 mod open;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod tasks;
+#[cfg(test)]
+mod teeth;
 mod ticks;
 mod writer;
 
@@ -31,8 +34,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use crate::queue::StoreError;
 use file::Home;
+use guards::Guards;
 pub use open::OpenError;
-use open::Opened;
 use writer::Writer;
 
 /// How long finished things are kept.
@@ -61,8 +64,18 @@ impl SqlStore {
     /// # Errors
     /// [`OpenError`] names the database, never its password.
     pub async fn open(env: &Env, url: &str, retention: Retention) -> Result<Self, OpenError> {
-        let Opened { store_id: id, home, writer, options, readers } = open::open(env, url).await?;
-        let writer = Writer::start(env, writer, options, home.clone(), id.clone());
+        Self::open_guarded(env, url, retention, Guards::default()).await
+    }
+
+    async fn open_guarded(
+        env: &Env,
+        url: &str,
+        retention: Retention,
+        guards: Guards,
+    ) -> Result<Self, OpenError> {
+        let opened = open::open(env, url).await?;
+        let (id, home, readers) = (opened.store_id.clone(), opened.home.clone(), opened.readers.clone());
+        let writer = Writer::start(env, opened, guards);
         Ok(Self { id, home, readers, writer, turn: Arc::default(), retention })
     }
 
@@ -95,6 +108,8 @@ struct Tx<'c> {
     connection: &'c mut AnyConnection,
     /// The store's clock when the transaction began.
     now: UnixMs,
+    /// What is checked.
+    guards: Guards,
     /// Whether tasks whose time has come were made ready in this transaction: once is enough.
     promoted: bool,
 }

@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::file::{Home, Sight};
+use super::guards::Guards;
+use super::open::Opened;
 use super::{CLOCK, Tx, error, open};
 use crate::queue::StoreError;
 
@@ -83,20 +85,16 @@ impl<T, F> Change<T> for F where
 }
 
 impl Writer {
-    /// Starts to write on `connection`; `options` replace it, as long as they lead to `store_id`.
-    pub(super) fn start(
-        env: &Env,
-        connection: AnyConnection,
-        options: AnyConnectOptions,
-        home: Arc<Home>,
-        store_id: String,
-    ) -> Self {
+    /// Starts to write on the store's connection, which is replaced as long as its options lead to the same
+    /// store.
+    pub(super) fn start(env: &Env, opened: Opened, guards: Guards) -> Self {
+        let Opened { store_id, home, writer: connection, options, .. } = opened;
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (tell, ended) = watch::channel(false);
         let (clock, closing) = (env.clock.clone(), CancellationToken::new());
         let (contended, left) = (None, clock.now());
         let (connection, clock_too) = (Some(connection), clock.clone());
-        let desk = Desk { connection, options, home, store_id, clock: clock_too, contended, left };
+        let desk = Desk { connection, options, home, store_id, guards, clock: clock_too, contended, left };
         let writing = desk.write_all(waiting, closing.clone(), tell);
         env.spawner.spawn("sql writer", OnExit::StopNode, Box::pin(writing));
         Self { jobs, clock, closing, ended }
@@ -174,6 +172,7 @@ struct Desk {
     options: AnyConnectOptions,
     home: Arc<Home>,
     store_id: String,
+    guards: Guards,
     clock: Arc<dyn Clock>,
     /// When another process last held the lock that this one wanted, if that was lately.
     contended: Option<Instant>,
@@ -272,7 +271,7 @@ impl Desk {
         let outcome = match begin(&mut connection, &*self.clock).await {
             Ok(waited) => {
                 self.note_contention(waited);
-                let committed = commit_on(&mut connection, &*self.clock, jobs).await;
+                let committed = commit_on(&mut connection, &*self.clock, self.guards, jobs).await;
                 committed.and_then(|ran| self.confirm(ran))
             }
             Err(error) => Err(Failed::Begin(error::before_commit(error))),
@@ -330,6 +329,7 @@ impl Desk {
 async fn commit_on(
     connection: &mut AnyConnection,
     clock: &dyn Clock,
+    guards: Guards,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<usize, Failed> {
     let begin = |error| Failed::Begin(error::before_commit(error));
@@ -337,7 +337,7 @@ async fn commit_on(
     let store_clock = format!("SELECT {CLOCK}");
     let row = sqlx::query(AssertSqlSafe(store_clock)).fetch_one(&mut *connection).await.map_err(begin)?;
     let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut *connection, now, promoted: false };
+    let mut tx = Tx { connection: &mut *connection, now, guards, promoted: false };
     let mut ran = 0;
     for job in jobs {
         // A fault in one change must not end the writer, and with it the node.
