@@ -25,8 +25,7 @@ impl Remembered {
         let mut forgotten = BTreeMap::new();
         for record in history {
             if let Event::StoreForgot { number: which } = record.event {
-                let is_its_beginning =
-                    |record: &Record| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
+                let is_its_beginning = |record: &Record| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
                 let begin = kept.iter().rposition(is_its_beginning).unwrap_or(kept.len());
                 let after = kept.split_off(begin);
                 let (lost, others): (Vec<_>, Vec<_>) =
@@ -64,7 +63,8 @@ mod tests {
 
     #[test]
     fn what_a_store_took_between_a_faults_beginning_and_its_forgetting_was_never_taken() {
-        let task = |number: u8| format!("00000000-0000-0000-0000-00000000000{number}").parse::<TaskId>().unwrap();
+        let task =
+            |number: u8| format!("00000000-0000-0000-0000-00000000000{number}").parse::<TaskId>().unwrap();
         let stored = |number| Event::Stored { task: task(number) };
         let told = |number| Event::Acknowledged { task: task(number), deadly: false };
         let (fault, nodes) = ("planted".to_owned(), Vec::new());

@@ -52,7 +52,12 @@ pub fn prepare(store: &mut StoreState, schedules: usize) -> Vec<ScheduleName> {
     let names = (0..schedules).map(|number| format!("minutely-{number:05}"));
     let names: Vec<ScheduleName> = names.map(|name| name.parse().expect("it is a name")).collect();
     if !names.is_empty() {
-        store.prepare(FUNCTION.parse().expect("it is a name"), function(), names.iter().cloned(), &definition);
+        store.prepare(
+            FUNCTION.parse().expect("it is a name"),
+            function(),
+            names.iter().cloned(),
+            &definition,
+        );
     }
     names
 }
@@ -75,12 +80,7 @@ pub struct Order {
 ///
 /// # Errors
 /// The mesh does not come up, or refuses what is right.
-pub async fn run(
-    nodes: Vec<String>,
-    mut dice: StdRng,
-    history: History,
-    order: Order,
-) -> anyhow::Result<()> {
+pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: Order) -> anyhow::Result<()> {
     let until = order.until;
     let nodes: Vec<IpAddr> = nodes.iter().map(|name| turmoil::lookup(name.as_str())).collect();
     let started = tokio::time::timeout(READY_WITHIN, async {

@@ -34,7 +34,11 @@ impl fmt::Display for Trouble {
             Self::Slow(by) => write!(f, "slower by {by:?}"),
             Self::Mute => f.write_str("answers are lost"),
             Self::Once(number, done) => {
-                write!(f, "request {number} is {} and ends in an error", if *done { "carried out" } else { "refused" })
+                write!(
+                    f,
+                    "request {number} is {} and ends in an error",
+                    if *done { "carried out" } else { "refused" }
+                )
             }
             Self::Failing(percent) => write!(f, "{percent} % of requests end in an error"),
         }

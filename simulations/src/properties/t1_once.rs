@@ -66,7 +66,8 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             continue;
         };
         let of_schedule = terms.get(schedule).map_or(&[][..], Vec::as_slice);
-        let period_ms = of_schedule.iter().find(|terms| terms.revisions.contains(revision)).map(|t| t.period_ms);
+        let period_ms =
+            of_schedule.iter().find(|terms| terms.revisions.contains(revision)).map(|t| t.period_ms);
         let run: Vec<_> =
             (from.0..=due.0).step_by(period_ms.unwrap_or(SECOND_MS) as usize).map(UnixMs).collect();
         if period_ms.is_none() || run.last() != Some(due) || run.len() != *count as usize {
@@ -110,12 +111,14 @@ fn terms_of(history: &[Record]) -> Result<BTreeMap<&ScheduleName, Vec<Terms>>, V
             Event::Fenced { schedule, revision, enabled, cron, store_now, .. } => {
                 let period_ms = match cron {
                     Some(cron) => period_ms(cron).ok_or_else(|| {
-                        Violation::at(record.at, format!("{schedule}: `{cron}` cannot be counted by this check"))
+                        Violation::at(
+                            record.at,
+                            format!("{schedule}: `{cron}` cannot be counted by this check"),
+                        )
                     })?,
                     None => SECOND_MS,
                 };
-                let (terms, clock) =
-                    (all.entry(schedule).or_default(), clocks.entry(schedule).or_default());
+                let (terms, clock) = (all.entry(schedule).or_default(), clocks.entry(schedule).or_default());
                 clock.show(*store_now);
                 match terms.last_mut() {
                     Some(last) if last.is_enabled && *enabled && last.period_ms == period_ms => {
@@ -161,7 +164,15 @@ impl Clock {
     fn begin(&mut self, revision: u64, now: UnixMs, is_enabled: bool, period_ms: i64) -> Terms {
         self.latest = now;
         let (until, latest) = (UnixMs(i64::MAX), UnixMs(i64::MAX));
-        Terms { revisions: vec![revision], began: now, from: self.settled, until, latest, is_enabled, period_ms }
+        Terms {
+            revisions: vec![revision],
+            began: now,
+            from: self.settled,
+            until,
+            latest,
+            is_enabled,
+            period_ms,
+        }
     }
 }
 

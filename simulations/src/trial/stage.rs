@@ -104,7 +104,16 @@ impl<'a> Stage<'a> {
         };
         let faults = script.faults.iter().map(running).collect();
         let (world, length) = (world.clone(), script.length);
-        Self { world, sim, length, agenda, faults, effects: Effects::default(), starting: Group::default(), backup: None }
+        Self {
+            world,
+            sim,
+            length,
+            agenda,
+            faults,
+            effects: Effects::default(),
+            starting: Group::default(),
+            backup: None,
+        }
     }
 
     /// A process has ended by itself: its machine starts it again in a while.

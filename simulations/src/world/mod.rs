@@ -92,13 +92,7 @@ impl World {
     /// A world of `count` nodes that have not started. Names decide who owns which key, so they come
     /// from the dice as well.
     #[must_use]
-    pub fn new(
-        seed: u64,
-        count: usize,
-        functions_ms: Range<u64>,
-        guards: Guards,
-        dice: &mut StdRng,
-    ) -> Self {
+    pub fn new(seed: u64, count: usize, functions_ms: Range<u64>, guards: Guards, dice: &mut StdRng) -> Self {
         let history = History::default();
         let store = Arc::new(StoreHost::new(history.clone(), guards, KEEP));
         let nodes = (0..count).map(|index| {

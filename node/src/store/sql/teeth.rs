@@ -43,7 +43,10 @@ impl Subject for Guarded {
     }
 }
 
-/// Tells all stories at once; answers which of them turned red.
+/// The files of stories that guards concern. Of the others each would take longer than all of these.
+const CONCERNED: [&str; 6] = ["completions", "fences", "given_up", "leases", "owners", "ticks"];
+
+/// Tells stories at once, because they wait more than they work; answers which of them turned red.
 async fn told_without(guard: Guard) -> Vec<&'static str> {
     let subject = Guarded { guards: Guards::without(guard), scratches: Mutex::default() };
     let red = Mutex::new(Vec::new());
@@ -52,6 +55,9 @@ async fn told_without(guard: Guard) -> Vec<&'static str> {
             futures_util::future::join_all([$({
                 let (subject, red) = (&subject, &red);
                 async move {
+                    if !CONCERNED.contains(&stringify!($file)) {
+                        return;
+                    }
                     let story = tokio::time::timeout(DEADLINE, conformance::$file::$story(subject));
                     let is_green = matches!(std::panic::AssertUnwindSafe(story).catch_unwind().await, Ok(Ok(())));
                     if !is_green {
