@@ -11,8 +11,8 @@ use crate::world::store::guards::{Guard, Guards};
 /// What noticed that a guard was missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bite {
-    /// The first property that broke.
-    pub property: &'static str,
+    /// The properties that broke, the first one first.
+    pub properties: Vec<&'static str>,
     /// In this scenario.
     pub scenario: &'static str,
     /// At this seed.
@@ -28,17 +28,23 @@ pub fn bite(guard: Guard, scenarios: &[Scenario], seeds: Range<u64>, at_once: No
     let plays = seeds.flat_map(|seed| scenarios.iter().map(move |scenario| (seed, scenario)));
     let (mut runs, mut found) = (0, None);
     let without = |(seed, scenario): &(u64, &Scenario)| broken(scenario, *seed, Guards::without(guard));
-    runner::play(plays, at_once, without, |(seed, scenario), property| {
+    runner::play(plays, at_once, without, |(seed, scenario), properties| {
         runs += 1;
-        let property = property.filter(|_| broken(scenario, seed, Guards::default()).is_none());
-        found = property.map(|property| Bite { property, scenario: scenario.name, seed, runs });
+        if !properties.is_empty() && broken(scenario, seed, Guards::default()).is_empty() {
+            found = Some(Bite { properties, scenario: scenario.name, seed, runs });
+        }
         if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     found
 }
 
-/// The first property that breaks. A run in which nothing was at stake notices nothing.
-fn broken(scenario: &Scenario, seed: u64, guards: Guards) -> Option<&'static str> {
-    let violations = trial::run(scenario, seed, guards).violations;
-    violations.into_iter().map(|violation| violation.property).find(|property| *property != VACUOUS)
+/// The properties that break. A run in which nothing was at stake notices nothing.
+fn broken(scenario: &Scenario, seed: u64, guards: Guards) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for violation in trial::run(scenario, seed, guards).violations {
+        if violation.property != VACUOUS && !names.contains(&violation.property) {
+            names.push(violation.property);
+        }
+    }
+    names
 }

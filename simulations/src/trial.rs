@@ -41,6 +41,8 @@ pub struct Outcome {
     pub seed: u64,
     /// Its faults.
     pub faults: Vec<Fault>,
+    /// How much time was simulated.
+    pub length: Duration,
     /// What was wrong; nothing in a good run.
     pub violations: Vec<Violation>,
     /// What happened.
@@ -133,8 +135,9 @@ fn run_here(
         let what = "no tick was fired".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
-    let (faults, packets, hash) = (script.faults, world.history.packets(), world.history.hash());
-    Outcome { seed, faults, violations, history, packets, hash, measures }
+    let (packets, hash) = (world.history.packets(), world.history.hash());
+    let Script { faults, length, .. } = script;
+    Outcome { seed, faults, length, violations, history, packets, hash, measures }
 }
 
 /// What the faults did.

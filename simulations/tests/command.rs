@@ -10,6 +10,9 @@ fn command(arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Where any scenario will do.
+const ONE: [&str; 2] = ["--scenario", "beat_owner_crashes"];
+
 #[test]
 fn it_lists_scenarios_and_guards() {
     let (code, out, _) = command(&["list"]);
@@ -20,6 +23,8 @@ fn it_lists_scenarios_and_guards() {
 fn what_it_does_not_know_is_answered_with_the_nearest_name_and_exit_code_2() {
     let (code, _, error) = command(&["run", "--scenario", "beat_owner_crashed"]);
     assert!(code == Some(2) && error.contains("did you mean `beat_owner_crashes`?"), "{error}");
+    let (code, _, error) = command(&["run", "--property", "views"]);
+    assert!(code == Some(2) && error.contains("did you mean `"), "{error}");
     let (code, _, error) = command(&["replay", "--seed", "1", "--without", "cursor"]);
     assert!(code == Some(2) && error.contains("did you mean `cursor_compare`?"), "{error}");
     for wrong in [
@@ -29,6 +34,7 @@ fn what_it_does_not_know_is_answered_with_the_nearest_name_and_exit_code_2() {
         &["run", "--minutes", "1", "--seeds", "0..1"],
         &["replay", "--seed", "1", "--only", "first"],
         &["teeth", "--guard", "cursor"],
+        &["run", "--property", "T0"],
     ] {
         let (code, _, error) = command(wrong);
         assert_eq!(code, Some(2), "{wrong:?}: {error}");
@@ -37,16 +43,19 @@ fn what_it_does_not_know_is_answered_with_the_nearest_name_and_exit_code_2() {
 
 #[test]
 fn a_green_run_says_the_commit_its_speed_and_what_it_measured() {
-    let (code, out, _) = command(&["run", "--seeds", "0..1", "--nodes", "4"]);
+    let (code, out, _) = command(&[&["run", "--seeds", "0..1", "--nodes", "4"][..], &ONE].concat());
     assert!(code == Some(0) && out.contains("0 of 1 seeds failed") && out.contains("p99="), "{out}");
-    assert!(out.starts_with("commit ") && out.contains("seeds a minute"), "{out}");
+    assert!(out.starts_with("commit ") && out.contains("simulated seconds a minute"), "{out}");
 }
 
 #[test]
 fn a_red_run_says_property_seed_events_and_the_command_that_plays_it_again() {
-    let (code, out, _) = command(&["run", "--seeds", "0..2", "--without", "edits_leave_lines"]);
+    let run = [&["run", "--seeds", "0..2", "--without", "edits_leave_lines"][..], &ONE].concat();
+    let (code, out, _) = command(&run);
     assert!(code == Some(1) && out.contains("T1") && out.contains("replay --scenario"), "{out}");
-    let (code, out, _) = command(&["run", "--seeds", "0..2", "--without", "edits_leave_lines", "--json"]);
+    let (code, out, _) = command(&[&run[..], &["--property", "Q1"]].concat());
+    assert!(code == Some(0) && !out.contains("T1"), "judged by another promise: {out}");
+    let (code, out, _) = command(&[&run[..], &["--json"]].concat());
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert_eq!(code, Some(1), "{out}");
     assert_eq!(lines.first().unwrap()["kind"], "failure");
@@ -57,7 +66,7 @@ fn a_red_run_says_property_seed_events_and_the_command_that_plays_it_again() {
 
 #[test]
 fn a_time_is_filled_with_seeds_that_nobody_has_seen() {
-    let (code, out, _) = command(&["run", "--minutes", "0.01", "--json"]);
+    let (code, out, _) = command(&[&["run", "--minutes", "0.01", "--json"][..], &ONE].concat());
     let summary: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert!(code == Some(0) && summary["seeds"].as_u64() >= Some(1), "{out}");
 }
@@ -74,9 +83,11 @@ fn a_failing_plan_is_shrunk_to_what_it_needs_and_can_be_played_again() {
 
 #[test]
 fn a_guard_that_nothing_misses_is_a_failure() {
-    let (code, out, _) = command(&["teeth", "--guard", "edits_leave_lines", "--seeds", "0..6"]);
+    let (code, out, _) =
+        command(&[&["teeth", "--guard", "edits_leave_lines", "--seeds", "0..6"][..], &ONE].concat());
     assert!(code == Some(0) && out.contains("T1"), "{out}");
-    // One seed in two bites; at this one the run is green without the guard.
-    let (code, out, _) = command(&["teeth", "--guard", "attempt_token", "--seeds", "0..1"]);
+    // Nobody is stopped for longer than a lease there.
+    let (code, out, _) =
+        command(&[&["teeth", "--guard", "attempt_token", "--seeds", "0..1"][..], &ONE].concat());
     assert!(code == Some(1) && out.contains("NOTHING"), "{out}");
 }

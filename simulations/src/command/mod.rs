@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use beatmesh_simulations::core;
+use beatmesh_simulations::properties;
 use beatmesh_simulations::report;
 use beatmesh_simulations::runner;
 use beatmesh_simulations::scenarios::{self, Scenario, Script};
@@ -78,6 +79,9 @@ struct Which {
     /// Switches one of the checks off: the run must fail
     #[arg(long, value_name = "GUARD")]
     without: Option<Guard>,
+    /// Judges only by this promise, for example T1; may be given more than once
+    #[arg(long = "property", value_name = "ID", value_parser = property)]
+    properties: Vec<&'static str>,
 }
 
 impl Cli {
@@ -90,9 +94,11 @@ impl Cli {
             Command::List => {
                 scenarios::ALL
                     .iter()
-                    .for_each(|scenario| println!("{:24} {}", scenario.name, scenario.story));
+                    .for_each(|scenario| println!("{:28} {}", scenario.name, scenario.story));
                 println!();
-                Guard::ALL.iter().for_each(|guard| println!("{:24} {}", guard.as_str(), guard.story()));
+                properties::ALL.iter().for_each(|property| println!("{}", property.name));
+                println!();
+                Guard::ALL.iter().for_each(|guard| println!("{:28} {}", guard.as_str(), guard.story()));
                 Ok(true)
             }
             Command::Run(run) => run.play(),
@@ -134,18 +140,27 @@ impl Which {
         edit: impl FnOnce(&mut Script) + Send + 'static,
     ) -> Outcome {
         let nodes = self.nodes.map(usize::from);
-        trial::run_edited(scenario, seed, self.guards(), move |script| {
+        let mut outcome = trial::run_edited(scenario, seed, self.guards(), move |script| {
             // Faults speak of nodes by number: those of the script must be there.
             script.nodes = script.nodes.max(nodes.unwrap_or(0));
             edit(script);
-        })
+        });
+        if !self.properties.is_empty() {
+            // A run that broke off, or that proves nothing, keeps none of them.
+            let is_promise = |name| properties::ALL.iter().any(|promise| promise.name == name);
+            let is_judged = |name| self.properties.contains(&name) || !is_promise(name);
+            outcome.violations.retain(|violation| is_judged(violation.property));
+        }
+        outcome
     }
 
     /// The options that make another run play as this one.
     fn options(&self) -> String {
         let nodes = self.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         let without = self.without.map_or_else(String::new, |guard| format!(" --without {}", guard.as_str()));
-        nodes + &without
+        let properties =
+            self.properties.iter().map(|property| format!(" --property {}", properties::id(property)));
+        nodes + &without + &properties.collect::<String>()
     }
 }
 
@@ -165,4 +180,10 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (first, end) = text.split_once("..").ok_or("write A..B, for example 0..100")?;
     let seeds = parse(first)?..parse(end)?;
     if seeds.is_empty() { Err("there is no seed in it".to_owned()) } else { Ok(seeds) }
+}
+
+/// A promise by its id, or by its whole name.
+fn property(text: &str) -> Result<&'static str, String> {
+    properties::find(text)
+        .map_err(|nearest| format!("there is no promise `{text}`; did you mean `{nearest}`?"))
 }

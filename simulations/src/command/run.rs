@@ -8,7 +8,7 @@ use beatmesh_simulations::measures::Measures;
 use beatmesh_simulations::runner;
 use beatmesh_simulations::scenarios::Scenario;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::commit::commit;
 use super::progress::Progress;
@@ -35,6 +35,55 @@ pub struct Run {
     json: bool,
 }
 
+/// What seeds brought, of one scenario or of all.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    failed: u64,
+    simulated: Duration,
+    took: Duration,
+    measures: Measures,
+}
+
+impl Tally {
+    fn join(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.failed += other.failed;
+        self.simulated += other.simulated;
+        self.took += other.took;
+        self.measures.join(&other.measures);
+    }
+
+    fn per_minute(&self) -> f64 {
+        self.seeds as f64 * 60.0 / self.took.as_secs_f64()
+    }
+
+    fn print(&self, name: &str) {
+        let Self { seeds, failed, .. } = self;
+        println!(
+            "{name}: {failed} of {seeds} seeds failed; {:.1} s, {:.0} seeds of {:.0} simulated seconds a minute",
+            self.took.as_secs_f64(),
+            self.per_minute(),
+            self.simulated.as_secs_f64() / (*seeds).max(1) as f64,
+        );
+        print!("{}", self.measures);
+    }
+
+    fn json(&self, scenario: &str, first: u64) -> Value {
+        json!({
+            "kind": "scenario",
+            "scenario": scenario,
+            "commit": commit(),
+            "first_seed": first,
+            "seeds": self.seeds,
+            "failed": self.failed,
+            "seconds": self.took.as_secs_f64(),
+            "simulated_seconds": self.simulated.as_secs_f64(),
+            "seeds_per_minute": self.per_minute(),
+        })
+    }
+}
+
 /// The seeds of one scenario.
 struct Span {
     seeds: Range<u64>,
@@ -55,23 +104,25 @@ impl Run {
         }
         let each = minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0) / scenarios.len() as u32);
         let fresh = fresh_seed();
-        let mut all_well = true;
+        let mut all = Tally::default();
         for scenario in &scenarios {
             let span = match each {
                 None => Span { seeds: self.seeds.clone(), deadline: None },
                 Some(each) => Span { seeds: fresh..u64::MAX, deadline: Some(Instant::now() + each) },
             };
-            all_well &= self.play_one(scenario, span);
+            all.join(&self.play_one(scenario, span));
         }
-        Ok(all_well)
+        if scenarios.len() > 1 && !self.json {
+            all.print(&format!("all {} scenarios", scenarios.len()));
+        }
+        Ok(all.failed == 0)
     }
 
-    /// Answers whether all seeds were well.
-    fn play_one(&self, scenario: &Scenario, span: Span) -> bool {
+    fn play_one(&self, scenario: &Scenario, span: Span) -> Tally {
         let Span { seeds, deadline } = span;
         let (first, began) = (seeds.start, Instant::now());
         let total = deadline.is_none().then_some(seeds.end - first);
-        let (mut count, mut failed, mut measures) = (0_u64, 0_u64, Measures::default());
+        let mut tally = Tally::default();
         let mut progress = Progress::new(scenario.name, total, deadline);
         if deadline.is_some() && !self.json {
             println!("{}: seeds from {first}", scenario.name);
@@ -79,13 +130,14 @@ impl Run {
         let in_time = seeds.take_while(|_| deadline.is_none_or(|deadline| Instant::now() < deadline));
         let trial = |seed: &u64| self.which.trial(scenario, *seed, |_| {});
         runner::play(in_time, at_once(self.jobs), trial, |seed, outcome| {
-            count += 1;
-            measures.join(&outcome.measures);
+            tally.seeds += 1;
+            tally.simulated += outcome.length;
+            tally.measures.join(&outcome.measures);
             let has_failed = !outcome.violations.is_empty();
             if has_failed {
-                failed += 1;
+                tally.failed += 1;
                 progress.clear();
-                match (self.json, failed <= IN_FULL) {
+                match (self.json, tally.failed <= IN_FULL) {
                     (true, _) => println!("{}", failure::json(scenario, &outcome, &self.which)),
                     (false, true) => failure::print(scenario, &outcome, &self.which),
                     (false, false) => println!("{}", failure::replay(scenario, seed, &self.which)),
@@ -95,26 +147,13 @@ impl Run {
             ControlFlow::Continue(())
         });
         progress.clear();
-        let took = began.elapsed().as_secs_f64();
-        let per_minute = count as f64 * 60.0 / took;
+        tally.took = began.elapsed();
         if self.json {
-            let summary = json!({
-                "kind": "scenario",
-                "scenario": scenario.name,
-                "commit": commit(),
-                "first_seed": first,
-                "seeds": count,
-                "failed": failed,
-                "seconds": took,
-                "seeds_per_minute": per_minute,
-            });
-            println!("{summary}");
+            println!("{}", tally.json(scenario.name, first));
         } else {
-            let name = scenario.name;
-            println!("{name}: {failed} of {count} seeds failed; {took:.1} s, {per_minute:.0} seeds a minute");
-            print!("{measures}");
+            tally.print(scenario.name);
         }
-        failed == 0
+        tally
     }
 }
 

@@ -36,8 +36,9 @@ impl Teeth {
         for guard in guards {
             let name = guard.as_str();
             match bite(guard, &scenarios, self.seeds.clone(), at_once(self.jobs)) {
-                Some(Bite { property, scenario, seed, runs }) => {
-                    println!("{name:22} {property:45} {runs:>5}  {scenario}, seed {seed}");
+                Some(Bite { properties, scenario, seed, runs }) => {
+                    let caught_by = properties.join("; ");
+                    println!("{name:22} {caught_by:45} {runs:>5}  {scenario}, seed {seed}");
                 }
                 None => {
                     let runs = (self.seeds.end - self.seeds.start) * scenarios.len() as u64;

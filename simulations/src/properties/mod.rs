@@ -83,6 +83,26 @@ pub const ALL: [Property; 10] = [
     l5_views_agree::PROPERTY,
 ];
 
+/// The id of a promise: the first word of its name.
+#[must_use]
+pub fn id(name: &str) -> &str {
+    name.split(' ').next().unwrap_or(name)
+}
+
+/// The name of the promise with this id or name.
+///
+/// # Errors
+/// The name to try instead.
+pub fn find(text: &str) -> Result<&'static str, &'static str> {
+    let names = || ALL.iter().map(|property| property.name);
+    let known = names().find(|name| *name == text || id(name).eq_ignore_ascii_case(text));
+    let nearness = |name: &&str| {
+        let [of_id, of_name] = [id(name), name].map(|known| (strsim::jaro(known, text) * 1e6) as u64);
+        of_id.max(of_name)
+    };
+    known.ok_or_else(|| names().max_by_key(nearness).expect("there is a promise"))
+}
+
 /// Everything that is wrong with a run.
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Vec<Violation> {

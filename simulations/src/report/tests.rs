@@ -54,6 +54,7 @@ fn outcome() -> Outcome {
     Outcome {
         seed: 7,
         faults: Vec::new(),
+        length: std::time::Duration::from_secs(60),
         violations: vec![violation],
         history,
         packets: Vec::new(),

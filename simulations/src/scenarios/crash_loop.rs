@@ -1,4 +1,4 @@
-//! One node crashes again and again, also while it starts. Fault 8 of the catalogue, shorter: each start is a new
+//! One node crashes again and again, also while it starts. Fault 8 of the catalogue: each start is a new
 //! generation, and none may be taken for an earlier one.
 
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::faults::{Fault, FaultKind, Target};
 /// This file's scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "crash_loop",
-    story: "5 nodes; one of them crashes 15 times, sometimes before it has started",
+    story: "5 nodes; one of them crashes 100 times, sometimes before it has started",
     script,
 };
 
 const NODES: usize = 5;
 
-/// As many generations in less than a minute.
+/// All of them within a minute.
 const CRASHES: usize = 100;
 
 fn script(dice: &mut StdRng) -> Script {
