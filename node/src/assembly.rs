@@ -30,7 +30,7 @@ use crate::gateway::{BodyBudget, Gateway};
 use crate::inbox::NodeInbox;
 use crate::notice::Notice;
 use crate::queue::task::TaskId;
-use crate::queue::{Claimant, TaskQueue};
+use crate::queue::{Claimant, TaskQueue, suspect_from};
 use crate::roles;
 use crate::router::Router;
 use crate::store::CatalogueStore;
@@ -425,7 +425,10 @@ fn task_runner(
         queue: parts.queue.clone(),
         supervisor: Arc::new(supervisor),
         // From all queues: whatever is accepted into one is run.
-        claimant: Claimant::new(me.to_string()),
+        claimant: Claimant {
+            suspect_from: suspect_from(settings.queue.max_lost_leases),
+            ..Claimant::new(me.to_string())
+        },
         input_limit: settings.limits.input.0,
         result_limit: settings.queue.result_limit.0,
         ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),

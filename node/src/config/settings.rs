@@ -88,7 +88,8 @@ pub struct QueueSettings {
     /// `lease`: how long a task stays with a worker that says nothing. Default `10s`, so that the
     /// tasks of a dead worker start again within seconds; a worker renews every third of it.
     pub lease: Span,
-    /// `max_lost_leases`: after so many lost workers a task is put aside as dead. Default 5.
+    /// `max_lost_leases`: after so many lost workers a task is put aside as dead. Default 5. Once it has
+    /// lost more than half of them, it runs on a node with no other such task.
     pub max_lost_leases: u32,
     /// `result_limit`: a larger output of a task is not kept. Default `1MiB`: results live in the
     /// store, and a row of the store is not a place for files.

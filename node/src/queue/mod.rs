@@ -63,6 +63,19 @@ pub struct Claimant {
     /// Of the inputs, in bytes: a claim ends before they are longer together, but never before its first
     /// task.
     pub input_bytes: u64,
+    /// A task that has lost so many leases is a suspect: perhaps it is what takes down its workers.
+    pub suspect_from: u32,
+    /// Whether it takes a suspect, of which a claim never brings more than one: of several that run on one
+    /// node, the one that takes it down would spend the others' leases together with its own.
+    pub takes_suspect: bool,
+}
+
+/// From how many lost leases on a task is a suspect, when it may lose `max_lost_leases`: it has lost more
+/// than half of them. Not from the first on, for a node that is killed makes no suspects of what it ran;
+/// and early enough that an innocent task has several left with which to run apart from a guilty one.
+#[must_use]
+pub fn suspect_from(max_lost_leases: u32) -> u32 {
+    max_lost_leases / 2 + 1
 }
 
 /// Functions that a store need not even look at for a claimant; the tasks of further ones are seen and
@@ -70,10 +83,23 @@ pub struct Claimant {
 pub const MOST_LEFT_OUT: usize = 128;
 
 impl Claimant {
-    /// It takes whatever there is, from all queues.
+    /// It takes whatever there is, from all queues, and suspects nothing.
     #[must_use]
     pub fn new(node: impl Into<String>) -> Self {
-        Self { node: node.into(), queues: Vec::new(), at_most: BTreeMap::new(), input_bytes: u64::MAX }
+        Self {
+            node: node.into(),
+            queues: Vec::new(),
+            at_most: BTreeMap::new(),
+            input_bytes: u64::MAX,
+            suspect_from: u32::MAX,
+            takes_suspect: true,
+        }
+    }
+
+    /// Whether a task that has lost so many leases is a suspect.
+    #[must_use]
+    pub fn suspects(&self, lost_leases: u32) -> bool {
+        lost_leases >= self.suspect_from
     }
 
     /// The functions of which it takes none, at most [`MOST_LEFT_OUT`] of them.
@@ -89,20 +115,27 @@ pub struct Taking<'a> {
     left: u32,
     taken: BTreeMap<FunctionName, u32>,
     input_bytes: u64,
+    takes_suspect: bool,
 }
 
 impl<'a> Taking<'a> {
     /// At most so many.
     #[must_use]
     pub fn new(who: &'a Claimant, most: u32) -> Self {
-        Self { who, left: most, taken: BTreeMap::new(), input_bytes: 0 }
+        let takes_suspect = who.takes_suspect;
+        Self { who, left: most, taken: BTreeMap::new(), input_bytes: 0, takes_suspect }
     }
 
-    /// Whether the next candidate, of this function and with an input of so many bytes, is taken; `None`
-    /// when the claim ends before it.
-    pub fn next(&mut self, function: &FunctionName, input_bytes: u64) -> Option<bool> {
+    /// Whether the next candidate, of this function, with an input of so many bytes and after so many lost
+    /// leases, is taken; `None` when the claim ends before it.
+    pub fn next(&mut self, function: &FunctionName, input_bytes: u64, lost_leases: u32) -> Option<bool> {
         if self.left == 0 {
             return None;
+        }
+        // First of all: what is left out must use up nothing of its function's room.
+        let suspect = self.who.suspects(lost_leases);
+        if suspect && !self.takes_suspect {
+            return Some(false);
         }
         if let Some(most) = self.who.at_most.get(function) {
             let taken = self.taken.entry(function.clone()).or_default();
@@ -118,6 +151,7 @@ impl<'a> Taking<'a> {
             return None;
         }
         (self.input_bytes, self.left) = (sum, self.left - 1);
+        self.takes_suspect &= !suspect;
         Some(true)
     }
 }
@@ -194,4 +228,17 @@ pub trait TaskQueue: Send + Sync + 'static {
         until: UnixMs,
         limit: u32,
     ) -> Result<Vec<TickRecord>, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspect_has_lost_more_than_half_of_the_leases_it_may_lose() {
+        for (max_lost_leases, from) in [(0, 1), (1, 1), (2, 2), (5, 3), (6, 4), (u32::MAX, 1 << 31)] {
+            assert_eq!(suspect_from(max_lost_leases), from, "of {max_lost_leases}");
+        }
+        assert!(!Claimant::new("n").suspects(1_000), "unless it is told, a claimant suspects nothing");
+    }
 }

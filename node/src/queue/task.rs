@@ -235,6 +235,8 @@ pub struct Claimed {
     pub function: FunctionName,
     /// Failures so far.
     pub failures: u32,
+    /// Executions so far whose lease ran out.
+    pub lost_leases: u32,
     /// Further attempts allowed after a failed one, in all.
     pub retries: u32,
     /// Handed to the function as it is.

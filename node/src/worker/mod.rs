@@ -5,6 +5,7 @@ mod inputs;
 pub mod runtime;
 pub mod slots;
 pub mod supervisor;
+mod suspects;
 pub mod tasks;
 
 use std::sync::Arc;

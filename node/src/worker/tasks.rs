@@ -1,8 +1,9 @@
 //! Takes tasks from the queue and runs them.
 //!
-//! Claims no more than there are free slots on the node and of each function, and no more input than there
-//! is memory for; sleeps until there is work (a notice from another node, the next task's time, a slot of a
-//! function that was full, or a slow poll); records each end exactly once under its attempt's token.
+//! Claims no more than there are free slots on the node and of each function, no more input than there is
+//! memory for, and no second task that may be what takes nodes down; sleeps until there is work (a notice
+//! from another node, the next task's time, a slot of a function that was full, the end of a suspect, or a
+//! slow poll); records each end exactly once under its attempt's token.
 //!
 //! A claimed task never waits for a slot: it would keep a lease, a slot of the node and its place in memory
 //! from tasks that could run.
@@ -25,6 +26,7 @@ use super::inputs::{InputMemory, InputRoom};
 use super::runtime::Execution;
 use super::slots::Slot;
 use super::supervisor::Supervisor;
+use super::suspects::{SuspectInHand, SuspectPlace};
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::FunctionName;
 use crate::problem::Problem;
@@ -94,6 +96,7 @@ pub struct TaskRunner {
     pub(crate) bell: Arc<Notify>,
     pub(crate) dice: Mutex<StdRng>,
     in_hand: Arc<Semaphore>,
+    suspect: Arc<SuspectPlace>,
     inputs: InputMemory,
     running: TaskTracker,
     /// Cancelled when running tasks have to end now.
@@ -138,6 +141,7 @@ impl TaskRunner {
             claimant: parts.claimant,
             result_limit: parts.result_limit,
             ends: parts.ends,
+            suspect: SuspectPlace::new(parts.bell.clone()),
             bell: parts.bell,
             dice,
             in_hand,
@@ -219,6 +223,7 @@ impl TaskRunner {
     async fn claim(self: &Arc<Self>, room: Room, mut inputs: InputRoom) -> Result<Claims, StoreError> {
         let known = self.worker.catalogue.current();
         let mut who = self.claimant.clone();
+        who.takes_suspect = self.suspect.is_free();
         who.at_most = self.worker.slots.room_for_tasks(known.functions.values(), MOST_AT_ONCE);
         // A cheap reading first: taking the write lock to find nothing would disturb the others.
         let Some(next_in) = self.queue.next_ready(&who).await? else {
@@ -245,12 +250,14 @@ impl TaskRunner {
         for (mut task, Room { slot, in_hand }) in claimed.into_iter().zip(rooms) {
             let lost = self.supervisor.hold(task.id, task.attempt, asked);
             task.input = inputs.hold(task.input);
+            let suspect = if who.suspects(task.lost_leases) { self.suspect.take() } else { None };
             // Taken here, so that the next claim sees it taken.
             let place = match known.functions.get(&task.function) {
                 Some(function) => self.place(slot, function.clone()),
                 None => Place::Unknown(slot),
             };
-            let running = self.running.track_future(self.clone().run_one(task, place, in_hand, lost));
+            let running =
+                self.running.track_future(self.clone().run_one(task, place, (in_hand, suspect), lost));
             self.env.spawner.spawn("task", OnExit::Fine, Box::pin(running));
         }
         Ok(Claims::Begun)
@@ -267,7 +274,7 @@ impl TaskRunner {
         self: Arc<Self>,
         mut task: Claimed,
         place: Place,
-        _in_hand: OwnedSemaphorePermit,
+        _in_hand: (OwnedSemaphorePermit, Option<SuspectInHand>),
         lost: CancellationToken,
     ) {
         let (id, attempt) = (task.id, task.attempt);

@@ -45,8 +45,8 @@ pub(super) async fn claim(
     best.sort();
     let mut taking = Taking::new(who, most);
     let mut ids = Vec::new();
-    for Candidate { id, function, input_bytes, .. } in best {
-        match taking.next(&function, input_bytes) {
+    for Candidate { id, function, input_bytes, lost_leases, .. } in best {
+        match taking.next(&function, input_bytes, lost_leases) {
             Some(true) => ids.push(id),
             Some(false) => {}
             None => break,
@@ -113,10 +113,12 @@ struct Candidate {
     id: String,
     function: FunctionName,
     input_bytes: u64,
+    lost_leases: u32,
 }
 
 /// A queue's best tasks. One queue at a time: over several at once no index gives the order, and a long
-/// queue would be sorted for each claim. What is left out is passed over within the index.
+/// queue would be sorted for each claim. Functions that are left out are passed over within the index;
+/// suspects are few.
 async fn ready(
     tx: &mut Tx<'_>,
     who: &Claimant,
@@ -125,9 +127,11 @@ async fn ready(
 ) -> sqlx::Result<Vec<Candidate>> {
     let left_out = filled(who.left_out().map(FunctionName::as_str));
     let query = format!(
-        "SELECT urgency, wake_at, id, function, LENGTH(input) AS input_bytes FROM tasks WHERE phase = ? \
-         AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} ORDER BY urgency, wake_at LIMIT ?",
+        "SELECT urgency, wake_at, id, function, LENGTH(input) AS input_bytes, lost_leases FROM tasks \
+         WHERE phase = ? AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} {} \
+         ORDER BY urgency, wake_at LIMIT ?",
         not_in(&left_out),
+        without_suspects(who),
     );
     let mut query = sqlx::query(AssertSqlSafe(query)).bind(phase::READY).bind(queue.as_str()).bind(tx.now.0);
     for function in left_out {
@@ -141,6 +145,7 @@ async fn ready(
             id: row.try_get("id")?,
             function: parsed(row, "function")?,
             input_bytes: number(row, "input_bytes")?,
+            lost_leases: number(row, "lost_leases")?,
         })
     };
     Ok(rows.iter().filter_map(|row| readable(row, candidate(row))).collect())
@@ -173,6 +178,11 @@ fn not_in(functions: &[&str]) -> String {
     }
 }
 
+/// Suspects that the claimant does not take must not fill up its row of candidates, nor keep it awake.
+fn without_suspects(who: &Claimant) -> String {
+    if who.takes_suspect { String::new() } else { format!("AND lost_leases < {}", who.suspect_from) }
+}
+
 /// Leases these tasks, all of them ready, and reads what their workers need, in the order given.
 async fn lease_all(
     tx: &mut Tx<'_>,
@@ -196,7 +206,7 @@ async fn lease_all(
     }
     update.execute(&mut *tx.connection).await?;
     let select = format!(
-        "SELECT id, attempt, failures, retries, function, origin, reply_to, content_type, input \
+        "SELECT id, attempt, failures, lost_leases, retries, function, origin, reply_to, content_type, input \
          FROM tasks WHERE id IN ({marks})"
     );
     let mut select = sqlx::query(AssertSqlSafe(select));
@@ -221,6 +231,7 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
         attempt: Attempt(number(row, "attempt")?),
         function: parsed(row, "function")?,
         failures: number(row, "failures")?,
+        lost_leases: number(row, "lost_leases")?,
         retries: number(row, "retries")?,
         input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
         content_type: row.try_get("content_type")?,
@@ -237,7 +248,7 @@ impl SqlStore {
             count => format!("AND queue IN ({})", marks(count)),
         };
         let left_out = filled(who.left_out().map(FunctionName::as_str));
-        let wanted = format!("{of_queues} {}", not_in(&left_out));
+        let wanted = format!("{of_queues} {} {}", not_in(&left_out), without_suspects(who));
         // Each part ends at the first row that it finds in its index.
         let query = format!(
             "SELECT clock.now AS now, CASE WHEN EXISTS (SELECT 1 FROM tasks WHERE phase = {} \

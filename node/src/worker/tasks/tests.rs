@@ -285,3 +285,37 @@ async fn a_node_has_no_more_inputs_in_hand_than_it_has_memory_for() {
         bench.becomes(id, TaskState::Done).await;
     }
 }
+
+#[tokio::test]
+async fn a_worker_runs_one_suspect_at_a_time_and_the_next_as_soon_as_its_end_is_recorded() {
+    let bench = Bench::new(LEASE).await;
+    let suspects =
+        [bench.enqueue(1, |_| {}).await, bench.enqueue(2, |_| {}).await, bench.enqueue(3, |_| {}).await];
+    // Another worker had them all and was lost.
+    let lease = Duration::from_millis(1);
+    assert_eq!(bench.store.inner.claim(&Claimant::new("lost"), 8, lease).await.unwrap().len(), 3);
+    bench.store_clock_passes(lease).await;
+    assert_eq!(bench.store.sweep(5).await.unwrap().returned.len(), 3);
+
+    bench.functions.held.store(true, Ordering::SeqCst);
+    bench.store.completions_held.store(true, Ordering::SeqCst);
+    let behind = bench.enqueue(4, |_| {}).await;
+    bench.start();
+    eventually("a suspect and another run", || bench.functions.running.load(Ordering::SeqCst) == 2).await;
+    bench.becomes(behind, TaskState::Leased).await;
+    let before = bench.store.claims.load(Ordering::SeqCst);
+    bench.looks(2).await;
+    assert_eq!(bench.store.claims.load(Ordering::SeqCst), before, "those that wait cause no claims in vain");
+    bench.functions.held.store(false, Ordering::SeqCst);
+    bench.becomes(suspects[0], TaskState::Done).await;
+    bench.looks(2).await;
+    assert_eq!(bench.task(suspects[1]).await.state, TaskState::Ready, "this node has not heard of the end");
+
+    let begun = bench.env.clock.now();
+    bench.store.completions_held.store(false, Ordering::SeqCst);
+    bench.becomes(suspects[2], TaskState::Done).await;
+    assert!(bench.env.clock.now() - begun < POLL / 2, "the bell rings, not the slow poll");
+    let tasks = [bench.task(suspects[0]).await, bench.task(suspects[1]).await, bench.task(suspects[2]).await];
+    assert!(tasks.windows(2).all(|two| two[0].finished_at <= two[1].started_at), "{tasks:?}");
+    assert!(tasks.iter().all(|task| task.attempts == 2), "none was claimed in vain: {tasks:?}");
+}

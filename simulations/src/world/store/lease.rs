@@ -28,7 +28,8 @@ impl StoreState {
         ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));
         let mut taking = Taking::new(who, most);
         let taken = ready.into_iter().map_while(|row| {
-            let taken = taking.next(&row.record.function, row.input.len() as u64)?;
+            let (task, input_bytes) = (&row.record, row.input.len() as u64);
+            let taken = taking.next(&task.function, input_bytes, task.lost_leases)?;
             Some(taken.then_some(row))
         });
         let claim = taken.flatten().map(|row| {
@@ -45,6 +46,7 @@ impl StoreState {
                 attempt: Attempt(task.attempts),
                 function: task.function.clone(),
                 failures: task.failures,
+                lost_leases: task.lost_leases,
                 retries: task.retries,
                 input: row.input.clone(),
                 content_type: row.content_type.clone(),

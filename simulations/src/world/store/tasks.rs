@@ -91,6 +91,7 @@ impl StoreState {
             matches!(row.phase, Phase::Waiting | Phase::Ready)
                 && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
                 && !who.left_out().any(|function| *function == row.record.function)
+                && (who.takes_suspect || !who.suspects(row.record.lost_leases))
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)
         };
         self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()

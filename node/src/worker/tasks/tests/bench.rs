@@ -275,7 +275,7 @@ impl Bench {
             worker: worker.clone(),
             queue: store.clone(),
             supervisor: supervisor.clone(),
-            claimant: Claimant { queues: vec![QueueName::default()], ..Claimant::new("n") },
+            claimant: Claimant { queues: vec![QueueName::default()], suspect_from: 1, ..Claimant::new("n") },
             input_limit: INPUT_LIMIT,
             result_limit: 1_000,
             ends: told.clone(),
