@@ -8,6 +8,7 @@ mod beat_owner_paused;
 mod bridge;
 mod clocks_jump;
 mod crash_loop;
+mod disk_and_clock_go_back;
 mod everybody_isolated;
 mod joins_and_leaves;
 mod lossy_network;
@@ -105,7 +106,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 27] = [
+pub const ALL: [Scenario; 28] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -121,6 +122,7 @@ pub const ALL: [Scenario; 27] = [
     messages_late_and_twice::SCENARIO,
     everybody_isolated::SCENARIO,
     clocks_jump::SCENARIO,
+    disk_and_clock_go_back::SCENARIO,
     worker_paused_past_its_lease::SCENARIO,
     joins_and_leaves::SCENARIO,
     rolling_restart::SCENARIO,

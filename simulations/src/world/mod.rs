@@ -6,7 +6,7 @@
 //! | `entropy` | `Entropy`: drawn from seed, node and life |
 //! | `network`, `weather` | `Network`: quinn over simulated UDP, HTTP over simulated TCP; faults of the network |
 //! | `files` | `Files`: a disk in memory that outlives its node |
-//! | `forgetful` | `Files` without the guard that generations are durable |
+//! | `forgetful` | `Files` without the guards of a node's generation |
 //! | `spawner`, `gate` | `Spawner`: onto the host's runtime; a panic fails the run; a stopped process waits |
 //! | `functions` | `Functions`: scripted executions |
 //! | `store` | `CatalogueStore`, `TaskQueue`, `SeedList`: one store on a host of its own |

@@ -230,10 +230,11 @@ impl SimNode {
     }
 
     fn files(&self, world: &World) -> Arc<dyn Files> {
-        if world.guards.has(Guard::GenerationPersisted) {
-            Arc::new(self.disk.clone())
-        } else {
-            Arc::new(Forgetful(self.disk.clone()))
+        let disk = self.disk.clone();
+        match world.guards {
+            guards if !guards.has(Guard::GenerationPersisted) => Arc::new(Forgetful::after(disk, 0)),
+            guards if !guards.has(Guard::GenerationOutgrown) => Arc::new(Forgetful::after(disk, 1)),
+            _ => Arc::new(disk),
         }
     }
 

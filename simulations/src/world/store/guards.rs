@@ -42,11 +42,13 @@ pub enum Guard {
     AttemptToken,
     /// A generation is on the disk before the node says a word.
     GenerationPersisted,
+    /// A node that learns that a later generation of it was seen keeps that for its next start.
+    GenerationOutgrown,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -54,6 +56,7 @@ impl Guard {
         Self::EditsLeaveLines,
         Self::AttemptToken,
         Self::GenerationPersisted,
+        Self::GenerationOutgrown,
     ];
 
     /// The name on the command line.
@@ -67,6 +70,7 @@ impl Guard {
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
             Self::GenerationPersisted => "generation_persisted",
+            Self::GenerationOutgrown => "generation_outgrown",
         }
     }
 
@@ -81,6 +85,7 @@ impl Guard {
             Self::EditsLeaveLines => "without: due times that an edit takes away vanish",
             Self::AttemptToken => "without: a completion counts whoever holds the lease",
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
+            Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
         }
     }
 }
