@@ -22,6 +22,7 @@ pub mod faults;
 pub mod history;
 pub mod measures;
 pub mod properties;
+pub mod regressions;
 pub mod repeat;
 pub mod report;
 pub mod runner;

@@ -23,16 +23,6 @@ fn a_few_seeds_keep_every_promise() {
     }
 }
 
-/// 166, 179, 180, 251: a node that started while the store refused it answered 404 for functions that it
-/// had never heard of, and failed their tasks for good.
-#[test]
-fn seeds_that_once_failed_keep_every_promise() {
-    for seed in [166, 179, 180, 251] {
-        let outcome = run(seed, Guards::default());
-        assert_eq!(outcome.violations, [], "seed {seed}");
-    }
-}
-
 /// The seeds in which the store is slow for the Beat catch it most often; one in two seeds was measured.
 #[test]
 fn without_the_cursor_comparison_t1_turns_red() {

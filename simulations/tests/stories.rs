@@ -1,6 +1,7 @@
 //! Every scenario at a fixed seed, and what a swarm of faults leaves undecided: nothing.
 
 use beatmesh_simulations::history::Event;
+use beatmesh_simulations::regressions::{self, Regression};
 use beatmesh_simulations::scenarios::{self, Scenario};
 use beatmesh_simulations::trial;
 use beatmesh_simulations::world::store::guards::Guards;
@@ -11,6 +12,15 @@ fn keeps_every_promise(scenario: &Scenario) {
     let began = |event: &Event| matches!(event, Event::FaultBegan { .. });
     let count = outcome.history.iter().filter(|record| began(&record.event)).count();
     assert_eq!(count, outcome.faults.len(), "{}: each fault begins once", scenario.name);
+}
+
+#[test]
+fn what_seeds_have_found_stays_mended() {
+    for Regression { scenario, seed, found } in regressions::ALL {
+        let scenario = scenarios::find(scenario).expect("it is a scenario's name");
+        let outcome = trial::run(&scenario, seed, Guards::default());
+        assert_eq!(outcome.violations, [], "seed {seed} of {}: {found}", scenario.name);
+    }
 }
 
 /// Two tests for two processors.

@@ -40,6 +40,9 @@ pub enum Guard {
     EditsLeaveLines,
     /// A completion counts only from the attempt that holds the lease.
     AttemptToken,
+    /// A worker holds one suspect at a time, so that a task that takes nodes down spends no other task's
+    /// leases.
+    SuspectsApart,
     /// A generation is on the disk before the node says a word.
     GenerationPersisted,
     /// A node that learns that a later generation of it was seen keeps that for its next start.
@@ -48,13 +51,14 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
         Self::StoreClock,
         Self::EditsLeaveLines,
         Self::AttemptToken,
+        Self::SuspectsApart,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
     ];
@@ -69,6 +73,7 @@ impl Guard {
             Self::StoreClock => "store_clock",
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
+            Self::SuspectsApart => "suspects_apart",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
         }
@@ -84,6 +89,9 @@ impl Guard {
             Self::StoreClock => "without: the store takes commits of due times that are to come",
             Self::EditsLeaveLines => "without: due times that an edit takes away vanish",
             Self::AttemptToken => "without: a completion counts whoever holds the lease",
+            Self::SuspectsApart => {
+                "without: a worker takes any number of tasks that lost most of their leases"
+            }
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
         }

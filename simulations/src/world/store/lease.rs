@@ -12,6 +12,10 @@ use crate::history::Event;
 impl StoreState {
     pub(super) fn claim(&mut self, who: &Claimant, most: u32, lease: Duration) -> Vec<Claimed> {
         let now = self.now;
+        let mut who = who.clone();
+        if !self.guards.has(Guard::SuspectsApart) {
+            who.suspect_from = u32::MAX;
+        }
         for row in self.tasks.values_mut() {
             if row.phase == Phase::Waiting && row.wake_at <= now {
                 (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
@@ -26,7 +30,7 @@ impl StoreState {
             .filter(|row| row.record.expires_at.is_none_or(|expires| expires > now))
             .collect();
         ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));
-        let mut taking = Taking::new(who, most);
+        let mut taking = Taking::new(&who, most);
         let taken = ready.into_iter().map_while(|row| {
             let (task, input_bytes) = (&row.record, row.input.len() as u64);
             let taken = taking.next(&task.function, input_bytes, task.lost_leases)?;
