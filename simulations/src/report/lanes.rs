@@ -1,6 +1,7 @@
-//! The picture of one run: a lane per node, with what was wrong, whom the node held for the Beat, and the
-//! ticks that it asked for; below them how late each tick was.
+//! The picture of one run: a lane for what was wrong for all nodes, and a lane per node, with what was wrong
+//! for it, whom it held for the Beat, and the ticks that it asked for; below them how late each tick was.
 
+use super::bars::{self, Bar};
 use super::markup::{Svg, nice_step, spoken, width_of};
 use super::story::{Fate, Spell, Story, Tick, seconds};
 use crate::properties::Violation;
@@ -18,7 +19,10 @@ const STRIP: f64 = 16.0;
 const DOTS: f64 = 12.0;
 const PAD: f64 = 7.0;
 
-/// Schedules with a row of dots of their own; others share these rows.
+/// From the top of a line of text to where its letters stand.
+const BASELINE: f64 = 13.0;
+
+/// Rows of dots; schedules beyond them share the last one.
 const MOST_ROWS: usize = 3;
 
 /// The panel of lateness, and the line of numbers below it.
@@ -34,13 +38,7 @@ const LATE: f64 = 0.1;
 /// Draws a run.
 pub(super) fn draw(story: &Story, violations: &[Violation], label: &str) -> String {
     let scale = Scale { per_second: (WIDTH - LEFT - RIGHT) / story.end };
-    let rows = story.schedules.len().clamp(1, MOST_ROWS);
-    let edits = story.ticks.iter().any(|tick| tick.node.is_none());
-    let mut lanes: Vec<_> =
-        (0..story.nodes.len()).map(|node| Lane::of_node(story, node, rows, scale)).collect();
-    if edits {
-        lanes.push(Lane { node: None, name: "edits".to_owned(), bars: Vec::new(), bar_rows: 0, rows });
-    }
+    let lanes = Lane::all_of(story, scale);
     let lanes_end = TOP + lanes.iter().map(Lane::height).sum::<f64>();
     let panel_top = lanes_end + 34.0;
     let mut svg = Svg::new(WIDTH, panel_top + PANEL + AXIS);
@@ -74,64 +72,103 @@ impl Scale {
     }
 }
 
-/// One node, or what no node did.
-struct Lane {
-    node: Option<usize>,
-    name: String,
-    bars: Vec<Bar>,
+/// How many rows of dots a lane has.
+pub(super) fn rows(story: &Story) -> usize {
+    story.schedules.len().clamp(1, MOST_ROWS)
+}
+
+/// Whose lane it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// What is wrong for every node. On each lane it would hide what is wrong for one.
+    All,
+    Node(usize),
+    /// What no node did.
+    Edits,
+}
+
+struct Lane<'a> {
+    whose: Whose,
+    name: &'a str,
+    /// Faults at their places.
+    bars: Vec<(Bar, &'a Spell)>,
     bar_rows: usize,
-    rows: usize,
+    dot_rows: usize,
 }
 
-/// A fault on a lane, at its place.
-struct Bar {
-    class: &'static str,
-    row: usize,
-    from: f64,
-    until: f64,
-    label: String,
-    label_x: f64,
-    told: String,
-}
+impl<'a> Lane<'a> {
+    /// From the top; those that are nobody's only where something is on them.
+    fn all_of(story: &'a Story, scale: Scale) -> Vec<Self> {
+        let (shared, own): (Vec<_>, Vec<_>) = story.faults.iter().partition(|spell| story.meets_all(spell));
+        let mut lanes = Vec::new();
+        if !shared.is_empty() {
+            lanes.push(Self::new(Whose::All, "all", shared, 0, scale));
+        }
+        for (node, name) in story.nodes.iter().enumerate() {
+            let here = own.iter().copied().filter(|spell| spell.nodes.contains(&node)).collect();
+            lanes.push(Self::new(Whose::Node(node), name, here, rows(story), scale));
+        }
+        if story.ticks.iter().any(|tick| tick.node.is_none()) {
+            lanes.push(Self::new(Whose::Edits, "edits", Vec::new(), rows(story), scale));
+        }
+        lanes
+    }
 
-impl Lane {
-    fn of_node(story: &Story, node: usize, rows: usize, scale: Scale) -> Self {
-        let name = story.nodes[node].clone();
-        let mut ends: Vec<f64> = Vec::new();
-        let here = story.faults.iter().filter(|spell| spell.nodes.contains(&node));
-        let bars: Vec<_> = here.map(|spell| place(spell, &name, &mut ends, scale)).collect();
-        Self { node: Some(node), name, bars, bar_rows: ends.len().max(1), rows }
+    fn new(whose: Whose, name: &'a str, faults: Vec<&'a Spell>, dot_rows: usize, scale: Scale) -> Self {
+        let span = |spell: &'a Spell| ((scale.x(spell.from), scale.x(spell.until)), spell.label.as_str());
+        let wanted: Vec<_> = faults.iter().map(|spell| span(spell)).collect();
+        let bars = bars::place(&wanted, (LEFT, WIDTH - RIGHT));
+        let bar_rows = bars::rows(&bars);
+        Self { whose, name, bars: bars.into_iter().zip(faults).collect(), bar_rows, dot_rows }
+    }
+
+    fn node(&self) -> Option<usize> {
+        if let Whose::Node(node) = self.whose { Some(node) } else { None }
     }
 
     fn height(&self) -> f64 {
-        let strip = if self.node.is_some() { STRIP + 4.0 } else { 0.0 };
-        2.0 * PAD + self.bar_rows as f64 * (BAR + 2.0) + strip + self.rows as f64 * DOTS
+        let strip = if self.node().is_some() { STRIP + 4.0 } else { 0.0 };
+        2.0 * PAD + self.bar_rows as f64 * (BAR + 2.0) + strip + self.dot_rows as f64 * DOTS
     }
 
     fn draw(&self, svg: &mut Svg, story: &Story, top: f64, scale: Scale) {
-        svg.text("name", (10.0, top + self.height() / 2.0 + 4.0), &self.name);
-        let gaps = story.downs.iter().filter(|(node, ..)| Some(*node) == self.node);
+        // At the top, where reading a lane begins; in the middle of a high one it would name no bar.
+        svg.text("name", (10.0, top + PAD + BASELINE), self.name);
+        let gaps = story.downs.iter().filter(|(node, ..)| Some(*node) == self.node());
         for (_, from, until) in gaps {
             let area = (scale.x(*from), top + 1.0, (until - from) * scale.per_second, self.height() - 2.0);
             svg.rect("down", area, &format!("{} is not up from {from:.2} s to {until:.2} s", self.name));
         }
         let top = top + PAD;
-        for bar in &self.bars {
-            let y = top + bar.row as f64 * (BAR + 2.0);
-            svg.rect(bar.class, (bar.from, y, (bar.until - bar.from).max(3.0), BAR), &bar.told);
-            svg.text("small", (bar.label_x, y + 13.0), &bar.label);
-        }
+        self.draw_faults(svg, top);
         let top = top + self.bar_rows as f64 * (BAR + 2.0);
         self.draw_beliefs(svg, story, top, scale);
-        let top = if self.node.is_some() { top + STRIP + 4.0 } else { top };
-        for tick in story.ticks.iter().filter(|tick| tick.node == self.node) {
-            let y = top + DOTS * ((tick.schedule % self.rows) as f64 + 0.5);
-            draw_tick(svg, story, tick, y, scale);
+        let top = if self.node().is_some() { top + STRIP + 4.0 } else { top };
+        if self.whose != Whose::All {
+            self.draw_ticks(svg, story, top, scale);
+        }
+    }
+
+    fn draw_faults(&self, svg: &mut Svg, top: f64) {
+        for (Bar { row, span: (from, until), label }, spell) in &self.bars {
+            let y = top + *row as f64 * (BAR + 2.0);
+            let told = format!("{} ({:.2} s to {:.2} s)", spell.words, spell.from, spell.until);
+            svg.rect(spell.kind.class(), (*from, y, until - from, BAR), &told);
+            if let Some(label) = label {
+                svg.text("small", (label.x, y + BASELINE), &label.text);
+            }
+        }
+    }
+
+    fn draw_ticks(&self, svg: &mut Svg, story: &Story, top: f64, scale: Scale) {
+        for tick in story.ticks.iter().filter(|tick| tick.node == self.node()) {
+            let row = tick.schedule.min(self.dot_rows - 1);
+            draw_tick(svg, story, tick, top + DOTS * (row as f64 + 0.5), scale);
         }
     }
 
     fn draw_beliefs(&self, svg: &mut Svg, story: &Story, top: f64, scale: Scale) {
-        for belief in story.beliefs.iter().filter(|belief| Some(belief.node) == self.node) {
+        for belief in story.beliefs.iter().filter(|belief| Some(belief.node) == self.node()) {
             let (x, width) = (scale.x(belief.from), (belief.until - belief.from) * scale.per_second);
             let beat = &story.nodes[belief.beat];
             let itself = belief.beat == belief.node;
@@ -154,27 +191,6 @@ impl Lane {
 
 /// Colours of nodes in the style sheet.
 pub(super) const COLOURS: usize = 10;
-
-/// Finds a row in which neither the bar nor its label meets another one.
-fn place(spell: &Spell, lane: &str, ends: &mut Vec<f64>, scale: Scale) -> Bar {
-    let label = spell.words.replace(&format!(" of {lane}"), "").replace(&format!(" for {lane}"), "");
-    let (from, until) = (scale.x(spell.from), scale.x(spell.until));
-    let (wide, space) = (width_of(&label), until - from);
-    let (begins, label_x, ends_at) = if wide + 8.0 <= space {
-        (from, from + 5.0, until)
-    } else if until + 5.0 + wide <= WIDTH {
-        (from, until + 5.0, until + 5.0 + wide)
-    } else {
-        (from - 5.0 - wide, from - 5.0 - wide, until)
-    };
-    let row = ends.iter().position(|end| end + 4.0 <= begins).unwrap_or(ends.len());
-    match ends.get_mut(row) {
-        Some(end) => *end = ends_at,
-        None => ends.push(ends_at),
-    }
-    let told = format!("{} ({:.2} s to {:.2} s)", spell.words, spell.from, spell.until);
-    Bar { class: spell.kind.class(), row, from, until, label, label_x, told }
-}
 
 fn draw_tick(svg: &mut Svg, story: &Story, tick: &Tick, y: f64, scale: Scale) {
     let (x, late) = (scale.x(tick.at), tick.at - tick.due);

@@ -111,9 +111,23 @@ fn title(told: &str) -> String {
     if told.is_empty() { String::new() } else { format!("<title>{}</title>", escape(told)) }
 }
 
-/// How wide a text of the pictures' small size is, about; too wide rather than too narrow.
+/// A character of the pictures' small size, about; too wide rather than too narrow.
+const CHARACTER: f64 = 6.7;
+
+/// How wide a text of the pictures' small size is.
 pub(super) fn width_of(text: &str) -> f64 {
-    text.chars().count() as f64 * 6.7
+    text.chars().count() as f64 * CHARACTER
+}
+
+/// A text, or as much of its beginning as is not wider than this.
+pub(super) fn shortened(text: &str, wide: f64) -> String {
+    if width_of(text) <= wide {
+        return text.to_owned();
+    }
+    // One character is for the ellipsis; a negative width casts to none.
+    let fit = ((wide / CHARACTER) as usize).saturating_sub(1);
+    let kept: String = text.chars().take(fit).collect();
+    format!("{}…", kept.trim_end())
 }
 
 /// Steps of an axis: about `most` of them, each 1, 2 or 5 times a power of ten.
@@ -145,6 +159,14 @@ mod tests {
         svg.rect("t", (0.0, 0.0, 1.0, 1.0), "</title>");
         let picture = svg.finish("\"");
         assert!(!picture.contains("<script>") && picture.contains("&lt;/title&gt;"), "{picture}");
+    }
+
+    #[test]
+    fn a_text_is_cut_only_where_it_is_too_wide() {
+        let text = "cut the power of node 3";
+        assert_eq!(shortened(text, width_of(text)), text);
+        assert_eq!(shortened(text, width_of("cut the p")), "cut the…");
+        assert_eq!(shortened(text, -20.0), "…");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Outcome ──> chapter ──> table, curves ──┐
-//!        ╲──> story ────> lanes ──────────┴──> a page of HTML with inline SVG
+//!        ╲──> story ────> lanes, bars ────┴──> a page of HTML with inline SVG
 //! ```
 //!
 //! Pure: outcomes in, text out. Only `command` runs seeds and writes files.
 
+mod bars;
 mod chapter;
 pub mod command;
 mod curves;
@@ -92,12 +93,15 @@ fn run(outcome: &Outcome) -> String {
         1 => "1 violation".to_owned(),
         more => format!("{more} violations"),
     };
+    let faults = match story.faults.len() {
+        1 => "1 fault".to_owned(),
+        other => format!("{other} faults"),
+    };
     let caption = format!(
-        "Seed {}: {} nodes, {:.0} s, {} faults, {} ticks asked for; {verdict}",
+        "Seed {}: {} nodes, {:.0} s, {faults}, {} ticks asked for; {verdict}",
         outcome.seed,
         story.nodes.len(),
         story.end,
-        story.faults.len(),
         story.ticks.len()
     );
     let drawn = lanes::draw(&story, &outcome.violations, &caption);
@@ -146,9 +150,20 @@ fn legend(story: &Story, failed: bool) -> String {
     ];
     out.push_str("</ul>\n<ul class=\"legend\">\n<li class=\"what\">ticks</li>\n");
     marks.iter().for_each(|(mark, says)| out.push_str(&format!("<li>{mark}{says}</li>\n")));
-    let rows: Vec<_> = story.schedules.iter().map(|schedule| escape(schedule)).collect();
-    out.push_str(&format!("<li>rows, from the top: {}</li>\n</ul>\n", rows.join(", ")));
+    out.push_str(&format!("<li>{}</li>\n</ul>\n", escape(&rows(story))));
     out
+}
+
+/// The rows of dots by name; a run may have a thousand schedules, most of them in the last row.
+fn rows(story: &Story) -> String {
+    let named = lanes::rows(story).min(story.schedules.len());
+    let names = story.schedules[..named].join(", ");
+    let others = match story.schedules.len() - named {
+        0 => String::new(),
+        1 => " and 1 other".to_owned(),
+        more => format!(" and {more} others"),
+    };
+    format!("rows, from the top: {names}{others}")
 }
 
 /// The numbers to see first.

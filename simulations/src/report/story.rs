@@ -34,6 +34,8 @@ pub(super) struct Spell {
     pub(super) kind: SpellKind,
     /// In words, as the history has it.
     pub(super) words: String,
+    /// The words without the nodes' names at their end: beside a lane's name they only repeat it.
+    pub(super) label: String,
     /// The nodes concerned.
     pub(super) nodes: Vec<usize>,
 }
@@ -114,6 +116,11 @@ impl Story {
         story
     }
 
+    /// Whether a fault meets every node. Of a single node it is the node's own.
+    pub(super) fn meets_all(&self, spell: &Spell) -> bool {
+        self.nodes.len() > 1 && spell.nodes.len() == self.nodes.len()
+    }
+
     fn lane(&self, node: &str) -> Option<usize> {
         self.nodes.iter().position(|name| name == node)
     }
@@ -148,11 +155,13 @@ impl Story {
         for record in history {
             match &record.event {
                 Event::FaultBegan { fault, number, kind, nodes } => {
+                    let names = format!(" ({})", nodes.join(", "));
                     let spell = Spell {
                         from: seconds(record.at),
                         until: self.end,
                         kind: SpellKind::of(kind),
                         words: fault.clone(),
+                        label: fault.strip_suffix(&names).unwrap_or(fault).to_owned(),
                         nodes: nodes.iter().filter_map(|node| self.lane(node)).collect(),
                     };
                     open.insert(*number, spell);
@@ -218,7 +227,7 @@ impl SpellKind {
     /// By the fault's kind, as the history has it.
     fn of(kind: &str) -> Self {
         match kind {
-            "crash" | "power_cut" | "leave" => Self::Crash,
+            "crash" | "power_cut" | "move" | "disk" | "leave" => Self::Crash,
             "pause" => Self::Pause,
             "partition" | "network" => Self::Network,
             "store" => Self::Store,
@@ -269,7 +278,8 @@ mod tests {
     }
 
     fn fault(began: bool, number: usize, kind: &'static str, nodes: &[&str]) -> Event {
-        let (fault, nodes) = (kind.to_owned(), nodes.iter().map(|node| (*node).to_owned()).collect());
+        let fault = format!("{kind} ({})", nodes.join(", "));
+        let nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
         if began {
             Event::FaultBegan { fault, number, kind, nodes }
         } else {
@@ -292,6 +302,7 @@ mod tests {
         assert_eq!(story.downs, [(0, 0.0, 0.1), (1, 0.0, 0.1), (0, 1.0, 3.5)]);
         let crash = &story.faults[0];
         assert_eq!((crash.from, crash.until, crash.kind), (1.0, 3.0, SpellKind::Crash));
+        assert_eq!((crash.words.as_str(), crash.label.as_str()), ("crash (n1-a)", "crash"));
         assert_eq!(crash.nodes, [0]);
         let beliefs: Vec<_> = story.beliefs.iter().map(|b| (b.node, b.from, b.until, b.beat)).collect();
         assert_eq!(beliefs, [(0, 0.2, 1.0, 1), (0, 4.0, 4.0, 0)]);
@@ -311,5 +322,20 @@ mod tests {
         let spans: Vec<_> = story.faults.iter().map(|spell| (spell.kind, spell.until)).collect();
         let expected = [(SpellKind::Store, 5.0), (SpellKind::Crash, 5.0), (SpellKind::Network, 4.0)];
         assert_eq!(spans, expected, "what never ended lasts to the end");
+        let meet_all: Vec<_> = story.faults.iter().map(|spell| story.meets_all(spell)).collect();
+        assert_eq!(meet_all, [false, false, true]);
+    }
+
+    #[test]
+    fn a_fault_of_the_only_node_is_its_own() {
+        let story = Story::of(&[at(0, ready("a")), at(1_000, fault(true, 0, "crash", &["a"]))]);
+        assert!(!story.meets_all(&story.faults[0]));
+    }
+
+    #[test]
+    fn whatever_takes_a_process_down_has_the_colour_of_a_crash() {
+        for kind in ["crash", "power_cut", "move", "disk", "leave"] {
+            assert_eq!(SpellKind::of(kind), SpellKind::Crash, "{kind}");
+        }
     }
 }

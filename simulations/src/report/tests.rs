@@ -23,11 +23,11 @@ fn outcome() -> Outcome {
     let ready = |node: &str| Event::NodeReady { node: node.to_owned(), life: 1, generation: 1 };
     let believes =
         |observer: &str, beat: &str| Event::BeatSeen { observer: observer.into(), beat: Some(beat.into()) };
-    let began = |number, kind, words: &str, node: &str| Event::FaultBegan {
-        fault: words.to_owned(),
+    let began = |number, kind, words: &str, nodes: &[&str]| Event::FaultBegan {
+        fault: format!("{words} ({})", nodes.join(", ")),
         number,
         kind,
-        nodes: vec![node.to_owned()],
+        nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
     };
     let due = EPOCH.plus(std::time::Duration::from_secs(3));
     let refused =
@@ -38,12 +38,13 @@ fn outcome() -> Outcome {
         (200, believes(names[0], names[0])),
         (210, believes(names[1], names[0])),
         (1_004, tick(1_000, None, names[0])),
-        (1_500, began(0, "crash", "crash of n0-00aa", names[0])),
+        (1_500, began(0, "crash", "crash node 0", &names[..1])),
         (1_500, Event::NodeDown { node: names[0].to_owned(), how: "crash" }),
         (3_250, tick(2_000, None, names[1])),
         (3_300, tick(3_000, Some("overlap"), names[1])),
         (3_400, refused),
-        (3_500, began(1, "other", "<script>alert(1)</script>", names[1])),
+        (3_500, began(1, "other", "<script>alert(1)</script>", &names[1..])),
+        (4_000, began(2, "clock", "a clock for all", &names)),
         (9_000, tick(9_000, Some("paused"), "")),
     ];
     let record = |(at, event)| Record { at: UnixMs(EPOCH.0 + at), event };
@@ -86,7 +87,9 @@ fn the_page_holds_every_part_and_needs_no_other_file() {
 fn the_picture_of_a_run_shows_faults_beliefs_and_ticks() {
     let picture = picture("crashes", &outcome());
     for part in [
-        ">crash</text>",
+        ">crash node 0</text>",
+        "crash node 0 (n0-00aa) (1.50 s to 9.00 s)",
+        ">all</text>",
         "class=\"own c0\"",
         "class=\"other c0\"",
         "class=\"fired\"",
@@ -101,6 +104,19 @@ fn the_picture_of_a_run_shows_faults_beliefs_and_ticks() {
         assert!(picture.contains(part), "{part}: {picture}");
     }
     assert!(!picture.contains("<script") && !picture.contains("NaN"), "{picture}");
+    assert_eq!(picture.matches(">a clock for all</text>").count(), 1, "once, not on each lane");
+}
+
+#[test]
+fn the_legend_names_the_rows_of_dots_and_counts_the_schedules_that_share_the_last_one() {
+    let rows_of = |schedules: usize| {
+        let schedules = (1..=schedules).map(|number| format!("s{number}")).collect();
+        rows(&Story { schedules, ..Story::default() })
+    };
+    assert_eq!(rows_of(2), "rows, from the top: s1, s2");
+    assert_eq!(rows_of(3), "rows, from the top: s1, s2, s3");
+    assert_eq!(rows_of(4), "rows, from the top: s1, s2, s3 and 1 other");
+    assert_eq!(rows_of(1_001), "rows, from the top: s1, s2, s3 and 998 others");
 }
 
 #[test]
