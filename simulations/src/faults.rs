@@ -97,7 +97,8 @@ impl fmt::Display for FaultKind {
             Self::Store(target, trouble) => write!(f, "store for {target}: {trouble}"),
             Self::ClockJump(target, by_ms) => write!(f, "wall clock of {target} jumps by {by_ms} ms"),
             Self::ClockDrift(target, gain_ms) => {
-                write!(f, "wall clock of {target} gains {gain_ms} ms in each second")
+                let (verb, by_ms) = (if *gain_ms < 0 { "loses" } else { "gains" }, gain_ms.abs());
+                write!(f, "wall clock of {target} {verb} {by_ms} ms in each second")
             }
             Self::StoreClock(by_ms) => write!(f, "the store's clock jumps by {by_ms} ms"),
             Self::StoreForgets => f.write_str("what the store takes from here on is lost at the end"),

@@ -1,5 +1,7 @@
 //! Times as distributions: measured in every run, joined over seeds.
 
+mod deaths;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -61,8 +63,12 @@ pub struct Measures {
     pub lateness: Distribution,
     /// Of those that were due within three seconds after the Beat was crashed.
     pub lateness_after_crash: Distribution,
+    /// From a crash of the Beat until another node had decided something: also the wait for what is due next.
+    pub takeover: Distribution,
     /// From the end of the last fault until all nodes' views were equal, for good.
     pub convergence: Distribution,
+    /// How often a member that ran and could be heard was held for dead.
+    pub false_deaths: u64,
 }
 
 impl Measures {
@@ -78,6 +84,17 @@ impl Measures {
                 measures.lateness_after_crash.add(late);
             }
         }
+        for crash in crashes {
+            let is_decided = |record: &&Record| {
+                let by_a_node =
+                    matches!(&record.event, Event::TickCommitted { node, .. } if !node.is_empty());
+                by_a_node && record.at > *crash
+            };
+            if let Some(first) = records.iter().find(is_decided) {
+                measures.takeover.add(first.at.millis_since(*crash));
+            }
+        }
+        measures.false_deaths = deaths::false_deaths(records);
         let healed = |record: &&Record| matches!(record.event, Event::FaultEnded { .. });
         let healed = records.iter().rev().find(healed);
         if let (Some(healed), Some(agreed)) = (healed, converged_at(records)) {
@@ -90,7 +107,9 @@ impl Measures {
     pub fn join(&mut self, other: &Self) {
         self.lateness.join(&other.lateness);
         self.lateness_after_crash.join(&other.lateness_after_crash);
+        self.takeover.join(&other.takeover);
         self.convergence.join(&other.convergence);
+        self.false_deaths += other.false_deaths;
     }
 }
 
@@ -98,7 +117,9 @@ impl fmt::Display for Measures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  lateness of all ticks:                       {}", self.lateness)?;
         writeln!(f, "  of those due within 3 s after the crash:     {}", self.lateness_after_crash)?;
-        writeln!(f, "  last fault healed until all views are equal: {}", self.convergence)
+        writeln!(f, "  crash of the Beat until another one decides: {}", self.takeover)?;
+        writeln!(f, "  last fault healed until all views are equal: {}", self.convergence)?;
+        writeln!(f, "  members held for dead that could be heard:   {}", self.false_deaths)
     }
 }
 

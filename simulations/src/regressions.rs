@@ -1,6 +1,7 @@
 //! Seeds that once failed because the product was wrong, each with what was found: they stay green from then on.
 //!
 //! A seed tells its story only as long as its scenario draws the same; a change of that is a change of this file.
+//! And where more than one thing now stands in the way of a fault, its seed stays green when one is taken away.
 
 /// One seed that found something.
 #[derive(Clone, Copy, Debug)]

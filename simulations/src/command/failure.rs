@@ -31,6 +31,7 @@ pub fn print(scenario: &Scenario, outcome: &Outcome, which: &Which) {
     around(&outcome.history, first.at).iter().for_each(|record| println!("    {}", line(record)));
     println!("  commit {}, trace {:016x}", commit(), outcome.hash);
     println!("  replay: {}", replay(scenario, outcome.seed, which));
+    println!("  to see it as a picture: --picture run.html; with fewer faults: --shrink");
 }
 
 /// The same as one line of JSON.

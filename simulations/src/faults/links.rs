@@ -74,6 +74,9 @@ impl fmt::Display for Harm {
             Self::Cut => f.write_str("nothing arrives"),
             Self::Flapping(period) => write!(f, "nothing arrives and all arrives, in turns of {period:?}"),
             Self::Loss(percent) => write!(f, "{percent} % is lost"),
+            Self::Late(percent, Duration::ZERO, most) => {
+                write!(f, "{percent} % comes later by up to {most:?}")
+            }
             Self::Late(percent, least, most) => write!(f, "{percent} % comes later by {least:?} to {most:?}"),
             Self::Twice(percent) => write!(f, "{percent} % comes twice"),
         }

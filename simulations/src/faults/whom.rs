@@ -70,6 +70,7 @@ impl fmt::Display for Target {
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes: Vec<_> = self.nodes().map(|node| node.to_string()).collect();
-        write!(f, "nodes {}", nodes.join(", "))
+        let noun = if nodes.len() == 1 { "node" } else { "nodes" };
+        write!(f, "{noun} {}", nodes.join(", "))
     }
 }

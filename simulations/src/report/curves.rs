@@ -17,6 +17,7 @@ pub(super) fn draw(measures: &Measures) -> String {
     let charts = [
         ("Lateness of ticks", &measures.lateness),
         ("Lateness after a crash of the Beat", &measures.lateness_after_crash),
+        ("Crash of the Beat until another decides", &measures.takeover),
         ("Healed until all views agree", &measures.convergence),
     ];
     let charts = charts.map(|(title, values)| format!("<figure>{}</figure>\n", chart(title, values)));

@@ -183,6 +183,7 @@ fn tiles(chapters: &[Chapter], measures: &Measures) -> String {
         tile("", time(0.5), "lateness, p50"),
         tile("", time(0.99), "lateness, p99"),
         tile("", time(1.0), "lateness, max"),
+        tile("", measures.false_deaths.to_string(), "false deaths"),
     ];
     format!("<div class=\"tiles\">\n{}</div>\n", tiles.concat())
 }
