@@ -1,4 +1,5 @@
-//! Runs first, by its name in CI and by what the others rest on: a seed has one trace, and what differs is named.
+//! What all the others rest on: a seed has one trace, and what differs is named. `tests/run` checks a seed of each
+//! scenario in release; here are the one that is told most often and the one that has all faults.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +14,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_beatmesh-simulations");
 
 #[test]
 fn a_seed_has_the_same_trace_on_two_threads_and_in_two_processes() {
-    for scenario in scenarios::ALL {
-        for seed in [0, 5, 251] {
+    for scenario in ["beat_owner_crashes", "swarm"].map(|name| scenarios::find(name).unwrap()) {
+        for seed in [0, 5] {
             let same = repeat::check(&scenario, seed, Path::new(PROGRAM));
             let same = same.unwrap_or_else(|error| panic!("{} seed {seed}: {error}", scenario.name));
             assert!(same.packets > 1_000 && same.events > 100, "{same:?}");
@@ -43,7 +44,8 @@ fn a_process_that_does_not_play_is_no_proof() {
 
 #[test]
 fn the_command_repeats_a_seed_and_says_its_trace() {
-    let output = Command::new(PROGRAM).args(["repeat", "--seeds", "3..4"]).output().unwrap();
+    let output =
+        Command::new(PROGRAM).args(["repeat", "--seeds", "3..4", "--scenario", "bridge"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("same trace"), "{text}");
 }

@@ -14,14 +14,13 @@ fn file(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_report_is_one_page_with_every_scenario() {
+fn a_report_is_one_page_with_each_scenario() {
     let to = file("report.html");
-    let (code, out, error) = command(&["report", "--seeds", "0..1", "--out", to.to_str().unwrap()]);
+    let arguments = ["report", "--scenario", "bridge", "--seeds", "0..2", "--out", to.to_str().unwrap()];
+    let (code, out, error) = command(&arguments);
     assert!(code == Some(0) && out.contains("report.html"), "{out}{error}");
     let page = std::fs::read_to_string(to).unwrap();
-    for scenario in beatmesh_simulations::scenarios::ALL {
-        assert!(page.contains(&format!("<section id=\"{}\">", scenario.name)), "{}", scenario.name);
-    }
+    assert!(page.contains("<section id=\"bridge\">") && page.contains("--scenario bridge --seeds 0..2"));
     let (code, _, error) = command(&["report", "--seeds", "0..1", "--out", "/nowhere/page.html"]);
     assert!(code == Some(2) && error.contains("/nowhere/page.html"), "{error}");
 }

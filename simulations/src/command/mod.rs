@@ -6,16 +6,15 @@ mod failure;
 mod progress;
 mod repeat;
 mod replay;
+mod report;
 mod run;
 mod teeth;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use beatmesh_simulations::core;
 use beatmesh_simulations::properties;
-use beatmesh_simulations::report;
 use beatmesh_simulations::runner;
 use beatmesh_simulations::scenarios::{self, Scenario, Script};
 use beatmesh_simulations::trial::{self, Outcome};
@@ -42,14 +41,7 @@ enum Command {
     /// Removes each guard in turn: a guard that nothing misses is a failure
     Teeth(teeth::Teeth),
     /// Runs seeds of all scenarios and writes a page with figures and pictures; exit code 1 when one fails
-    Report {
-        /// From the first to before the last, of each scenario
-        #[arg(long, default_value = "0..20", value_parser = seeds, value_name = "A..B")]
-        seeds: Range<u64>,
-        /// Where the page goes
-        #[arg(long, default_value = "beatmesh-simulation.html", value_name = "FILE")]
-        out: PathBuf,
-    },
+    Report(report::Report),
     /// Runs the pure core alone, with thousands of nodes; exit code 1 when a law is broken
     Core {
         /// Members at the start; 100, 1,000 and 10,000 one after the other when not given
@@ -105,16 +97,7 @@ impl Cli {
             Command::Replay(replay) => replay.play(),
             Command::Repeat(repeat) => repeat.play(),
             Command::Teeth(teeth) => teeth.play(),
-            Command::Report { seeds, out } => {
-                let count = seeds.end - seeds.start;
-                let order = report::command::Order { seeds, out };
-                let all_well = report::command::report(&scenarios::ALL, &order, |scenario, run| {
-                    let end = if run == count { "\n" } else { "" };
-                    eprint!("\r{}: {run} of {count} seeds {end}", scenario.name);
-                })?;
-                println!("{}", order.out.display());
-                Ok(all_well)
-            }
+            Command::Report(report) => report.play(),
             Command::Core { nodes, seconds, seeds, without } => {
                 let guards = without.map_or_else(Guards::default, Guards::without);
                 core::command::core(nodes, seconds, seeds, guards)

@@ -1,9 +1,11 @@
 //! `report`: runs seeds of scenarios and writes the page.
 
-use std::ops::Range;
+use std::num::NonZeroUsize;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use super::{Chapter, page, picture};
+use crate::runner;
 use crate::scenarios::Scenario;
 use crate::trial::{self, Outcome};
 use crate::world::store::guards::Guards;
@@ -15,31 +17,37 @@ pub struct Order {
     pub seeds: Range<u64>,
     /// Where the page goes.
     pub out: PathBuf,
+    /// Trials at a time.
+    pub at_once: NonZeroUsize,
+    /// How somebody else gets the same page.
+    pub typed: String,
 }
 
 /// Runs all seeds of all scenarios and writes the page; answers whether all were well. `progress` is told
-/// the scenario and how many of its seeds have been run.
+/// of each seed its scenario and whether it failed.
 ///
 /// # Errors
 /// The page could not be written.
 pub fn report(
     scenarios: &[Scenario],
     order: &Order,
-    mut progress: impl FnMut(&Scenario, u64),
+    mut progress: impl FnMut(&Scenario, bool),
 ) -> Result<bool, String> {
     // Before an hour of work, not after it.
     write(&order.out, "")?;
     let run_all = |scenario: &Scenario| {
         let mut chapter = Chapter::new(scenario);
-        for seed in order.seeds.clone() {
-            chapter.add(trial::run(scenario, seed, Guards::default()));
-            progress(scenario, chapter.runs);
-        }
+        let trial = |seed: &u64| trial::run(scenario, *seed, Guards::default());
+        runner::play(order.seeds.clone(), order.at_once, trial, |_, outcome| {
+            let failed = !outcome.violations.is_empty();
+            chapter.add(outcome);
+            progress(scenario, failed);
+            ControlFlow::Continue(())
+        });
         chapter
     };
     let chapters: Vec<_> = scenarios.iter().map(run_all).collect();
-    let typed = format!("beatmesh-simulations report --seeds {}..{}", order.seeds.start, order.seeds.end);
-    write(&order.out, &page(&chapters, &typed))?;
+    write(&order.out, &page(&chapters, &order.typed))?;
     Ok(chapters.iter().all(|chapter| chapter.failed == 0))
 }
 
