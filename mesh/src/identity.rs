@@ -30,7 +30,14 @@ pub enum IdentityError {
         /// The file.
         path: String,
     },
+    /// Somebody speaks of a generation that no clock can have begun. Nothing was written.
+    #[error("no clock can have begun generation {0}")]
+    MadeUp(Generation),
 }
+
+/// No generation that began by a clock is later: unix milliseconds of the year 10889. Beyond it lies what
+/// somebody made up, and what would leave no room for the next one.
+const LATEST: u64 = 1 << 48;
 
 /// Why a process is not the node that it says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +72,9 @@ pub fn next_generation(
 /// # Errors
 /// [`IdentityError`] names the file.
 pub fn outgrow(files: &dyn Files, data_dir: &Path, later: Generation) -> Result<(), IdentityError> {
+    if later.0 > LATEST {
+        return Err(IdentityError::MadeUp(later));
+    }
     if last(files, data_dir)? < later.0 { write(files, data_dir, later.0) } else { Ok(()) }
 }
 
@@ -118,6 +128,11 @@ mod tests {
         outgrow(&SystemFiles, &dir, Generation(9_000)).unwrap();
         outgrow(&SystemFiles, &dir, Generation(8_000)).unwrap();
         assert_eq!(next(3_000), 9_001, "beyond what was seen elsewhere");
+        assert!(matches!(
+            outgrow(&SystemFiles, &dir, Generation(u64::MAX)),
+            Err(IdentityError::MadeUp(_))
+        ));
+        assert_eq!(next(3_000), 9_002, "there is always a next one");
         std::fs::write(dir.join(FILE), "garbage").unwrap();
         assert!(matches!(
             next_generation(&SystemFiles, &Fixed(1), &dir),

@@ -314,9 +314,10 @@ impl Node {
 
     /// Resolves when another process has this node's identity, with what to tell people. The next start on
     /// this data directory begins a generation beyond any that was seen.
-    pub async fn identity_taken(&self) -> String {
+    pub async fn identity_taken(&self) -> (Taken, String) {
         let name = &self.id;
-        match self.mesh.identity_taken().await {
+        let taken = self.mesh.identity_taken().await;
+        let why = match taken {
             Taken::Elsewhere => format!(
                 "another process runs under the name `{name}` in this mesh; give each node a name of its own (--name)"
             ),
@@ -324,14 +325,15 @@ impl Node {
                 let kept = self.data_dir.outgrow(&*self.env.files, later);
                 let next = kept.map_or_else(
                     |error| format!("it cannot be kept for the next start: {error}"),
-                    |()| "it is kept, so a restart joins".to_owned(),
+                    |()| "it is kept, so a restart joins unless that process still runs".to_owned(),
                 );
                 format!(
                     "generation {later} of `{name}` was seen in the mesh, which is later than this one ({}): another process runs under this name, or the data directory has lost its last write while the clock was set back; {next}",
                     self.generation
                 )
             }
-        }
+        };
+        (taken, why)
     }
 
     /// Stops in stages: out of the ring, no new work, running work to its end, goodbye. `budget` is for

@@ -51,7 +51,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
         // Asked while it started.
         () = ending.stopping.cancelled() => Ok(()),
         () = ending.fault.cancelled() => Err(StartError::Stopped("a part of it failed; see the log".to_owned())),
-        why = node.identity_taken() => Err(StartError::Stopped(why)),
+        (_, why) = node.identity_taken() => Err(StartError::Stopped(why)),
     };
     ending.stopping.cancel();
     let stopping = async {

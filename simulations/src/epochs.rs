@@ -1,7 +1,7 @@
 //! What a history is worth after the store has forgotten a part of it. Promises about what a store took hold
 //! within one epoch of it: what it forgot was never taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::queue::task::TaskId;
@@ -15,6 +15,10 @@ pub struct Remembered {
     pub history: Vec<Record>,
     /// Tasks that it had taken, and when it forgot them.
     pub forgotten: BTreeMap<TaskId, UnixMs>,
+    /// Revisions of edits that it had taken.
+    pub forgotten_edits: BTreeSet<u64>,
+    /// How much was lost.
+    pub lost: usize,
 }
 
 impl Remembered {
@@ -22,7 +26,7 @@ impl Remembered {
     #[must_use]
     pub fn of(history: &[Record]) -> Self {
         let mut kept: Vec<Record> = Vec::with_capacity(history.len());
-        let mut forgotten = BTreeMap::new();
+        let (mut forgotten, mut forgotten_edits, mut lost_count) = (BTreeMap::new(), BTreeSet::new(), 0);
         for record in history {
             if let Event::StoreForgot { number: which } = record.event {
                 let is_its_beginning = |record: &Record| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
@@ -31,6 +35,11 @@ impl Remembered {
                 let (lost, others): (Vec<_>, Vec<_>) =
                     after.into_iter().partition(|record| is_the_stores(&record.event));
                 kept.extend(others);
+                lost_count += lost.len();
+                forgotten_edits.extend(lost.iter().filter_map(|lost| match lost.event {
+                    Event::Fenced { revision, .. } => Some(revision),
+                    _ => None,
+                }));
                 let tasks = lost.into_iter().filter_map(|lost| match lost.event {
                     Event::Stored { task } => Some((task, record.at)),
                     _ => None,
@@ -39,7 +48,7 @@ impl Remembered {
             }
             kept.push(record.clone());
         }
-        Self { history: kept, forgotten }
+        Self { history: kept, forgotten, forgotten_edits, lost: lost_count }
     }
 }
 

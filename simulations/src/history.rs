@@ -54,7 +54,7 @@ pub enum Event {
     NodeDown {
         /// Which one.
         node: String,
-        /// The fault's kind; or why it ended by itself: `start_failed`, `identity_taken`, `killed`.
+        /// The fault's kind; or why it ended by itself: `start_failed`, `outdated`, `killed`.
         how: &'static str,
     },
     /// A node's process was stopped; nothing of it runs.
@@ -145,6 +145,15 @@ pub enum Event {
         task: TaskId,
         /// Whether each execution takes its node down.
         deadly: bool,
+    },
+    /// A client was told that its edit of a schedule is made.
+    EditAcknowledged {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// The revision that it was told.
+        revision: u64,
+        /// What it had asked for: whether the schedule is to run; `None` when that stays as it is.
+        enabled: Option<bool>,
     },
     /// The store has lost what it took since a fault began.
     StoreForgot {

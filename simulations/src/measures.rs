@@ -85,10 +85,15 @@ impl Measures {
             }
         }
         for crash in crashes {
-            let is_decided = |record: &&Record| {
-                let by_a_node =
-                    matches!(&record.event, Event::TickCommitted { node, .. } if !node.is_empty());
-                by_a_node && record.at > *crash
+            let crashed = records.iter().find_map(|record| match &record.event {
+                Event::NodeDown { node, .. } if record.at == *crash => Some(node),
+                _ => None,
+            });
+            let is_decided = |record: &&Record| match &record.event {
+                Event::TickCommitted { node, .. } => {
+                    record.at > *crash && !node.is_empty() && Some(node) != crashed
+                }
+                _ => false,
             };
             if let Some(first) = records.iter().find(is_decided) {
                 measures.takeover.add(first.at.millis_since(*crash));

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::runner;
 use crate::scenarios::Scenario;
-use crate::trial::{self, VACUOUS};
+use crate::trial::{self, RUN, VACUOUS};
 use crate::world::store::guards::{Guard, Guards};
 
 /// What noticed that a guard was missing.
@@ -38,11 +38,12 @@ pub fn bite(guard: Guard, scenarios: &[Scenario], seeds: Range<u64>, at_once: No
     found
 }
 
-/// The properties that break. A run in which nothing was at stake notices nothing.
+/// The properties that break. A run that broke off, or in which nothing was at
+/// stake, notices nothing.
 fn broken(scenario: &Scenario, seed: u64, guards: Guards) -> Vec<&'static str> {
     let mut names = Vec::new();
     for violation in trial::run(scenario, seed, guards).violations {
-        if violation.property != VACUOUS && !names.contains(&violation.property) {
+        if violation.property != VACUOUS && violation.property != RUN && !names.contains(&violation.property) {
             names.push(violation.property);
         }
     }

@@ -91,6 +91,7 @@ pub fn hash(events: &[Record], packets: &[Packet]) -> u64 {
             Entry::Packet(packet) => {
                 hash.update(&packet.at.as_nanos().to_le_bytes());
                 hash.update(format!("{}>{}", packet.from, packet.to).as_bytes());
+                hash.update(&packet.len.to_le_bytes());
                 hash.update(&packet.hash.to_le_bytes());
             }
         }

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 
 use crate::epochs::Remembered;
 use crate::faults::Fault;
-use crate::history::{EPOCH, Record};
+use crate::history::{EPOCH, Event, Record};
 use crate::measures::Measures;
 use crate::properties::{self, Evidence, Violation};
 use crate::scenarios::{Scenario, Script};
@@ -26,7 +26,7 @@ use crate::world::store::guards::Guards;
 use stage::Stage;
 
 /// How the run itself failed, whatever the properties say.
-const RUN: &str = "the run";
+pub const RUN: &str = "the run";
 
 /// A run in which nothing was at stake.
 pub const VACUOUS: &str = "the run proves something";
@@ -117,6 +117,7 @@ fn run_here(
     let evidence = Evidence {
         history: &remembered.history,
         forgotten: &remembered.forgotten,
+        forgotten_edits: &remembered.forgotten_edits,
         store: &store,
         settled,
         fire_all: &fire_all,
@@ -129,6 +130,12 @@ fn run_here(
             property: VACUOUS,
             ..Violation::at_the_end(format!("this fault met nobody: {fault}"))
         }));
+    }
+    let healed = history.iter().rposition(|record| matches!(record.event, Event::FaultEnded { .. }));
+    let is_served = |record: &Record| matches!(record.event, Event::Acknowledged { .. });
+    if violations.is_empty() && !history[healed.unwrap_or(0)..].iter().any(is_served) {
+        let what = "after the last fault no task was accepted".to_owned();
+        violations.push(Violation { property: RUN, ..Violation::at_the_end(what) });
     }
     let measures = Measures::of(&history, &effects.beat_crashes);
     if measures.lateness.quantile(0.5).is_none() && violations.is_empty() {

@@ -100,8 +100,8 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
 
     // Two users: while one waits for a node that has died, the other goes on.
     let [one, other] = [dice.random(), dice.random()].map(StdRng::seed_from_u64);
-    let editing = edit_all_along(&nodes, one, until);
-    let editing_too = edit_all_along(&nodes, other, until);
+    let editing = edit_all_along(&nodes, one, &history, until);
+    let editing_too = edit_all_along(&nodes, other, &history, until);
     let enqueueing = async {
         let mut count = 0;
         while is_before(until) {
@@ -116,7 +116,10 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
         let Some(at) = order.poison_at else { return Ok(()) };
         let now = turmoil::sim_elapsed().unwrap_or_default();
         tokio::time::sleep(at.saturating_sub(now)).await;
-        enqueue(&nodes, 0, &history, "poison", Bytes::from_static(POISON)).await
+        while !enqueue(&nodes, 0, &history, "poison", Bytes::from_static(POISON)).await? {
+            tokio::time::sleep(PUT_AGAIN).await;
+        }
+        Ok(())
     };
     tokio::try_join!(enqueueing, editing, editing_too, poisoning).map(drop)
 }
@@ -127,7 +130,12 @@ fn is_before(until: Duration) -> bool {
 
 /// Edits one schedule in every way at random moments. Whether an edit was made is judged by the store's
 /// history: a node in trouble may not know.
-async fn edit_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> anyhow::Result<()> {
+async fn edit_all_along(
+    nodes: &[IpAddr],
+    mut dice: StdRng,
+    history: &History,
+    until: Duration,
+) -> anyhow::Result<()> {
     let path = format!("/v1/schedules/{EDITED}");
     let mut cron = TIMES[0];
     while is_before(until) {
@@ -147,10 +155,20 @@ async fn edit_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> 
             6..=8 => (Method::POST, format!("{path}/resume"), String::new()),
             _ => (Method::DELETE, path.clone(), String::new()),
         };
+        let enabled = match path.rsplit_once('/') {
+            Some((_, "pause")) => Some(false),
+            Some((_, "resume")) => Some(true),
+            _ => None,
+        };
         match send(node, method.clone(), &path, &[], body).await {
+            Ok((StatusCode::OK, answer)) => {
+                let revision = answer["revision"].as_u64();
+                let revision = revision.with_context(|| format!("{method} {path}: no revision: {answer}"))?;
+                let schedule = EDITED.parse().expect("it is a name");
+                history.record(Event::EditAcknowledged { schedule, revision, enabled });
+            }
             Ok((
-                StatusCode::OK
-                | StatusCode::NO_CONTENT
+                StatusCode::NO_CONTENT
                 | StatusCode::NOT_FOUND
                 | StatusCode::SERVICE_UNAVAILABLE,
                 _,
@@ -174,14 +192,15 @@ async fn put(node: IpAddr, path: &str, definition: &serde_json::Value) -> anyhow
     }
 }
 
-/// Enqueues one task, at other nodes when one does not answer: the key makes it the same task.
+/// Enqueues one task, at other nodes when one does not answer: the key makes it the same task. Answers
+/// whether somebody took it.
 async fn enqueue(
     nodes: &[IpAddr],
     first: usize,
     history: &History,
     key: &str,
     input: Bytes,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let path = format!("/v1/functions/{FUNCTION}/tasks");
     let deadly = input == POISON;
     for node in nodes.iter().cycle().skip(first).take(nodes.len()) {
@@ -190,7 +209,7 @@ async fn enqueue(
                 let id = answer["task_id"].as_str().context("202 without a task id")?;
                 let task: TaskId = id.parse().map_err(anyhow::Error::msg)?;
                 history.record(Event::Acknowledged { task, deadly });
-                return Ok(());
+                return Ok(true);
             }
             // A node in trouble, and it says so.
             Ok((StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => {}
@@ -198,5 +217,5 @@ async fn enqueue(
         }
     }
     // Nobody took it: nothing is promised.
-    Ok(())
+    Ok(false)
 }

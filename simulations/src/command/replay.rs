@@ -60,6 +60,11 @@ impl Replay {
             show_log(filter)?;
         }
         let outcome = self.trial(&scenario, self.only.clone().map(|only| only.0));
+        if let Some(Numbers(only)) = &self.only
+            && outcome.faults.len() != only.iter().collect::<BTreeSet<_>>().len()
+        {
+            return Err("--only names a fault that the plan has not; replay without it shows them".to_owned());
+        }
         if self.trace || self.packets {
             print_trace(&outcome, self.packets);
         }

@@ -22,7 +22,7 @@ mod script;
 mod view;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +74,8 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
     let state = mesh.store.state();
     let names: Vec<ScheduleName> = state.all_schedules().map(|state| state.schedule.clone()).collect();
     let evidence =
-        Evidence { history: &history, forgotten: &BTreeMap::new(), store: state, settled, fire_all: &names };
+        Evidence { history: &history, forgotten: &BTreeMap::new(),
+            forgotten_edits: &BTreeSet::new(), store: state, settled, fire_all: &names };
     let mut violations = std::mem::take(&mut mesh.movement.violations);
     for property in [t1_once::PROPERTY, t2_cursor::PROPERTY] {
         let found = (property.check)(&evidence).into_iter();

@@ -133,7 +133,7 @@ impl Dish {
                 (2_000..15_000, FaultKind::ClockJump(somebody(dice, nodes), by_ms))
             }
             Self::ClockDrift => {
-                let gain_ms = dice.random_range(-100..=100);
+                let gain_ms = dice.random_range(1..=100) * if dice.random() { 1 } else { -1 };
                 (2_000..15_000, FaultKind::ClockDrift(somebody(dice, nodes), gain_ms))
             }
             _ => {

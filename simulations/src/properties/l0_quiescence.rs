@@ -1,5 +1,5 @@
 //! L0: once all faults are healed and time has passed, work is done: every task that was acknowledged, and
-//! every due time that must be fired, was executed and ended well. A task that takes its nodes down is put
+//! every due time that must be fired, was executed and ended well, and no task of anybody waits. A task that takes its nodes down is put
 //! aside. No budget here: how fast it went is
 //! measured.
 
@@ -35,7 +35,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             _ => {}
         }
     }
-    for task in owed {
+    for task in owed.iter().copied() {
         let state = evidence.store.task(task).map(|record| record.state);
         if state.is_none() && evidence.forgotten.contains_key(&task) {
             continue;
@@ -44,6 +44,12 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         if !executed.contains(&task) || state.is_some_and(|state| state != TaskState::Done) {
             let ran = if executed.contains(&task) { "executed" } else { "never executed" };
             wrong.push(format!("task {task} was {ran} and is {}", state.map_or("lost", TaskState::as_str)));
+        }
+    }
+    for task in evidence.store.all_tasks() {
+        let is_over = matches!(task.state, TaskState::Done | TaskState::Dead) || task.created_at > evidence.settled;
+        if !is_over && !owed.contains(&task.id) {
+            wrong.push(format!("task {}, created at {}, is {}", task.id, task.created_at.0, task.state.as_str()));
         }
     }
     for task in deadly_ones {

@@ -27,8 +27,12 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     for record in evidence.history {
         match &record.event {
             Event::NodeReady { node, generation, .. } => {
-                let before = started.insert(node, *generation).filter(|_| !lied_to.remove(node.as_str()));
-                if let Some(before) = before.filter(|before| before >= generation) {
+                let latest = started.get(node.as_str()).copied();
+                started.insert(node, latest.map_or(*generation, |latest| latest.max(*generation)));
+                let is_excused = lied_to.contains(node.as_str());
+                if latest.is_none_or(|latest| latest < *generation) {
+                    lied_to.remove(node.as_str());
+                } else if let Some(before) = latest.filter(|_| !is_excused) {
                     let what = format!("{node} started with generation {generation} after {before}");
                     violations.push(Violation::at(record.at, what));
                 }
@@ -37,7 +41,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
                 lied_to.insert(node);
                 outdated.insert(node, 0);
             }
-            Event::NodeDown { node, how: "identity_taken" } => {
+            Event::NodeDown { node, how: "outdated" } => {
                 let times = outdated.entry(node).or_default();
                 *times += 1;
                 if *times > MOST_OUTDATED {

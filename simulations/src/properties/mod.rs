@@ -12,7 +12,7 @@ pub mod t2_cursor;
 pub mod t3_not_early;
 pub mod t4_edits_hold;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
@@ -27,6 +27,8 @@ pub struct Evidence<'a> {
     pub history: &'a [Record],
     /// Tasks that the store had taken and has forgotten, and when it did.
     pub forgotten: &'a BTreeMap<TaskId, UnixMs>,
+    /// Revisions of edits that the store had taken and has forgotten.
+    pub forgotten_edits: &'a BTreeSet<u64>,
     /// What the store holds.
     pub store: &'a StoreState,
     /// What was due or acknowledged by then must be done.

@@ -43,6 +43,8 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use beatmesh_mesh::env::UnixMs;
     use beatmesh_node::queue::task::TaskState;
 
@@ -59,6 +61,7 @@ mod tests {
         let evidence = Evidence {
             history: &history,
             forgotten: &BTreeMap::new(),
+            forgotten_edits: &BTreeSet::new(),
             store: &store,
             settled: UnixMs(0),
             fire_all: &[],

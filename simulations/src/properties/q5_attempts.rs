@@ -16,6 +16,7 @@ pub const PROPERTY: Property = Property { name: "Q5 attempts are bounded", check
 #[derive(Clone, Copy, Default)]
 struct Used {
     claims: u32,
+    failures: u32,
     lost: u32,
     handed_back: u32,
     ended: bool,
@@ -29,8 +30,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             Event::Claimed { task, attempt, node } => {
                 let used = used.entry(*task).or_default();
                 used.claims += 1;
-                let retries = evidence.store.task(*task).map_or(0, |task| task.retries);
-                let most = 1 + retries + MAX_LOST_LEASES + used.handed_back;
+                let most = 1 + used.failures + used.lost + used.handed_back;
                 if used.ended || used.claims > most || used.claims != *attempt {
                     violations.push(Violation::at(
                         record.at,
@@ -55,6 +55,12 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             Event::Completed { task, state, .. } => {
                 let used = used.entry(*task).or_default();
                 used.handed_back += u32::from(*state == TaskState::Ready);
+                used.failures += u32::from(*state == TaskState::Retry);
+                let retries = evidence.store.task(*task).map_or(0, |task| task.retries);
+                if used.failures > retries {
+                    let what = format!("task {task} failed {} times and may be retried {retries} times", used.failures);
+                    violations.push(Violation::at(record.at, what));
+                }
                 used.ended |= matches!(state, TaskState::Done | TaskState::Failed);
             }
             _ => {}
@@ -65,6 +71,8 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use beatmesh_mesh::env::UnixMs;
 
     use super::*;
@@ -81,6 +89,7 @@ mod tests {
         let evidence = Evidence {
             history: &history,
             forgotten: &BTreeMap::new(),
+            forgotten_edits: &BTreeSet::new(),
             store: &store,
             settled: UnixMs(0),
             fire_all: &[],

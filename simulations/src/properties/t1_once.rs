@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
-use beatmesh_node::queue::tick::EARLIEST_MS;
 
 use super::{Evidence, Property, Violation};
 use crate::history::{Event, Record};
@@ -53,6 +52,10 @@ impl Terms {
         self.is_enabled && due.0 % self.period_ms == 0 && due > self.began && due.0 <= until
     }
 }
+
+/// A tick may be committed so much before its due time, in milliseconds, and no more: written down here once
+/// more, so that the product cannot allow itself more.
+const EARLIEST_MS: i64 = 50;
 
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let terms = match terms_of(evidence.history) {

@@ -1,6 +1,6 @@
 //! T4: after an edit is acknowledged no tick of the old revision commits, and none at all while the schedule
 //! is paused or deleted. Judged in the store's order, from the moment when the store took the edit: that is
-//! before anybody was told.
+//! before anybody was told. And an edit that somebody was told of was made, as it was asked for.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,24 @@ pub const PROPERTY: Property = Property { name: "T4 an edit ends the revision be
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut standing: BTreeMap<&ScheduleName, (u64, bool)> = BTreeMap::new();
+    let mut made: BTreeMap<(&ScheduleName, u64), bool> = BTreeMap::new();
     for record in evidence.history {
         match &record.event {
             Event::Fenced { schedule, revision, enabled, .. } => {
                 standing.insert(schedule, (*revision, *enabled));
+                made.insert((schedule, *revision), *enabled);
+            }
+            Event::EditAcknowledged { schedule, revision, enabled } => {
+                let is_made = match made.get(&(schedule, *revision)) {
+                    Some(made) => enabled.is_none_or(|asked| asked == *made),
+                    None => evidence.forgotten_edits.contains(revision),
+                };
+                if !is_made {
+                    let what = format!(
+                        "an edit of {schedule} was acknowledged as revision {revision}, which the store has not made so"
+                    );
+                    violations.push(Violation::at(record.at, what));
+                }
             }
             // What an edit itself gives up stands under the revision that it ends.
             Event::TickCommitted { schedule, revision, due, node, .. } if !node.is_empty() => {

@@ -1,8 +1,10 @@
 //! Faults as they begin and end: the one place that knows what each kind does to the world.
 
+use crate::epochs::Remembered;
 use crate::faults::{Fault, FaultKind, Group, Links, Target, Trouble};
 use crate::history::Event;
 use crate::world::clock::ClockError;
+use crate::world::files::DISK_FAILED;
 use crate::world::node::Ended;
 
 use super::stage::{Running, Stage};
@@ -25,6 +27,8 @@ impl Stage<'_> {
                 up.nodes().for_each(|node| self.world.nodes[node].ask_to_leave());
             }
             FaultKind::Pause(_) => {
+                let gates = met.nodes().map(|node| self.world.nodes[node].gate().stopped());
+                self.faults[number].stopped_before = gates.sum();
                 for node in met.nodes() {
                     self.world.nodes[node].gate().hold(number);
                     self.record_of(node, |node| Event::Paused { node });
@@ -36,7 +40,7 @@ impl Stage<'_> {
             }
             FaultKind::StoreClock(off_ms) => self.world.store.state().misset(number, off_ms),
             // Of two at once the first one counts.
-            FaultKind::StoreForgets if self.backup.is_some() => self.faults[number].hindered = true,
+            FaultKind::StoreForgets if self.backup.is_some() => {}
             FaultKind::StoreForgets => self.backup = Some((number, self.world.store.state().clone())),
             FaultKind::ClockJump(_, by_ms) => self.misset(met, number, ClockError::Jump(by_ms)),
             FaultKind::ClockDrift(_, gain_ms) => self.misset(met, number, ClockError::Drift(gain_ms)),
@@ -59,7 +63,7 @@ impl Stage<'_> {
                     gate.release(number);
                     self.record_of(node, |node| Event::Resumed { node });
                 }
-                stopped > 0 || hindered
+                stopped > self.faults[number].stopped_before || hindered
             }
             FaultKind::Network(..) => {
                 let harmed = self.world.weather.end(number);
@@ -71,7 +75,7 @@ impl Stage<'_> {
                 ended > 0 || may_miss
             }
             FaultKind::StoreClock(_) => self.world.store.state().set_right(number) > 0,
-            FaultKind::StoreForgets => self.forget(number) || hindered,
+            FaultKind::StoreForgets => self.forget(number),
             FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
                 ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
@@ -123,12 +127,13 @@ impl Stage<'_> {
         self.faults[number].took_effect = is_done || has_gone;
     }
 
-    /// The store is again what it was when the fault began; answers whether that is a difference.
+    /// The store is again what it was when the fault began; answers whether anything was
+    /// lost.
     fn forget(&mut self, number: usize) -> bool {
         let Some((_, earlier)) = self.backup.take_if(|(fault, _)| *fault == number) else { return false };
         self.world.store.state().go_back_to(earlier);
         self.world.history.record(Event::StoreForgot { number });
-        true
+        Remembered::of(&self.world.history.records()).lost > 0
     }
 
     /// Processes that have ended by themselves are started again by their machines, if a fault explains the
@@ -150,15 +155,18 @@ impl Stage<'_> {
 
     /// Whether a fault that met the node explains its end.
     fn explain(&mut self, node: usize, ended: &Ended) -> bool {
-        let explains = |kind| match kind {
-            FaultKind::Disk(..) => matches!(ended, Ended::StartFailed(_)),
+        let explains = |running: &Running| match (running.fault.kind, ended) {
+            // Once, and nothing else that a start may fail of.
+            (FaultKind::Disk(..), Ended::StartFailed(why)) => {
+                !running.took_effect && why.contains(DISK_FAILED)
+            }
             // The count of its starts may be what the disk has lost.
-            FaultKind::PowerCut(_) => matches!(ended, Ended::IdentityTaken(_)),
+            (FaultKind::PowerCut(_), Ended::Outdated(_)) => true,
             _ => false,
         };
         let mut is_explained = *ended == Ended::Killed;
         for running in &mut self.faults {
-            if running.met.has(node) && explains(running.fault.kind) {
+            if running.met.has(node) && explains(running) {
                 (running.took_effect, is_explained) = (true, true);
             }
         }

@@ -1,6 +1,7 @@
 //! turmoil's side of a trial: hosts, time, and the faults as they begin and end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
@@ -11,6 +12,7 @@ use crate::faults::{Fault, FaultKind, Group};
 use crate::history::EPOCH;
 use crate::scenarios::Script;
 use crate::workload;
+use crate::world::node::SimNode;
 use crate::world::store::state::StoreState;
 use crate::world::{CLIENT, STORE, World};
 
@@ -58,6 +60,8 @@ pub(super) struct Running {
     /// One of them did not run when it began: what does not run may meet nothing.
     pub(super) hindered: bool,
     pub(super) took_effect: bool,
+    /// Of a pause: how often the tasks of its nodes had been held up by earlier ones.
+    pub(super) stopped_before: u64,
 }
 
 impl<'a> Stage<'a> {
@@ -101,6 +105,7 @@ impl<'a> Stage<'a> {
             taken: Group::default(),
             hindered: false,
             took_effect: false,
+            stopped_before: 0,
         };
         let faults = script.faults.iter().map(running).collect();
         let (world, length) = (world.clone(), script.length);
@@ -150,10 +155,12 @@ impl<'a> Stage<'a> {
         if !finished {
             return Err("the client has not ended".to_owned());
         }
-        let nodes = self.world.nodes.iter().map(|node| node.name.as_str());
-        let hosts: Vec<_> = nodes.chain([STORE]).collect();
-        match hosts.into_iter().find(|host| !self.sim.is_host_running(*host)) {
-            Some(host) => Err(format!("host {host} ended early")),
+        if !self.sim.is_host_running(STORE) {
+            return Err(format!("host {STORE} ended early"));
+        }
+        let hangs = |node: &&Arc<SimNode>| !node.is_up() && !node.gate().is_held();
+        match self.world.nodes.iter().find(hangs) {
+            Some(node) => Err(format!("node {} is not up at the end", node.name)),
             None => Ok(()),
         }
     }

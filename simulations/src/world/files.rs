@@ -8,6 +8,9 @@ use std::sync::Arc;
 use beatmesh_mesh::env::{FileLock, Files};
 use parking_lot::Mutex;
 
+/// What an operation says that was made to fail.
+pub const DISK_FAILED: &str = "the simulated disk has failed";
+
 /// One machine's disk. Clones share it.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<Contents>>);
@@ -49,7 +52,7 @@ impl Disk {
         let mut contents = self.0.lock();
         let left = contents.fails_after;
         contents.fails_after = left.and_then(|left| left.checked_sub(1));
-        if left == Some(0) { Err(io::Error::other("the disk has failed")) } else { Ok(()) }
+        if left == Some(0) { Err(io::Error::other(DISK_FAILED)) } else { Ok(()) }
     }
 }
 

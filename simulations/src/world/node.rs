@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::View;
 use beatmesh_mesh::env::{Env, Files};
+use beatmesh_mesh::identity::Taken;
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
 use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
@@ -92,8 +93,10 @@ struct Process {
 pub enum Ended {
     /// Its start failed, in words.
     StartFailed(String),
-    /// It is not the node that it said it was, in words.
+    /// Another process is the node that it said it was, in words.
     IdentityTaken(String),
+    /// A later generation of the node was seen, in words.
+    Outdated(String),
     /// A function took it down.
     Killed,
 }
@@ -105,6 +108,7 @@ impl Ended {
         match self {
             Self::StartFailed(_) => "start_failed",
             Self::IdentityTaken(_) => "identity_taken",
+            Self::Outdated(_) => "outdated",
             Self::Killed => "killed",
         }
     }
@@ -114,7 +118,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StartFailed(why) => write!(f, "its start failed: {why}"),
-            Self::IdentityTaken(why) => f.write_str(why),
+            Self::IdentityTaken(why) | Self::Outdated(why) => f.write_str(why),
             Self::Killed => f.write_str("a function took it down"),
         }
     }
@@ -208,7 +212,10 @@ impl SimNode {
         *self.seen.lock() = Some(Seen { views, told: None });
         tokio::select! {
             biased;
-            why = node.identity_taken() => Ok(Ended::IdentityTaken(why)),
+            (taken, why) = node.identity_taken() => Ok(match taken {
+                Taken::Elsewhere => Ended::IdentityTaken(why),
+                Taken::Outdated { .. } => Ended::Outdated(why),
+            }),
             () = process.asked.notified() => {
                 spawner.stop();
                 node.stop(STOP_WITHIN).await;

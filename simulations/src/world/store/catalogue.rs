@@ -133,9 +133,10 @@ impl StoreState {
             self.give_up(&standing, &run);
         }
         self.history.record(Event::Fenced {
-            schedule: state.schedule.clone(),
-            revision: state.revision,
-            enabled: state.enabled,
+            schedule: edit.schedule.clone(),
+            // As the edit wants it, not as the fence has it.
+            revision: edit.revision,
+            enabled: edit.after.is_some_and(|after| after.enabled),
             cron: edit.after.map(|after| after.definition.cron.clone()),
             cursor: state.cursor,
             store_now: self.now,

@@ -82,7 +82,10 @@ impl Line {
                 _ => (Way::Arrives(way), false),
             },
         };
-        line.troubles.values_mut().for_each(|trouble| trouble.met += u64::from(is_met));
+        // The one that rules; the others leave no mark.
+        if let Some(mut last) = line.troubles.last_entry() {
+            last.get_mut().met += u64::from(is_met);
+        }
         outcome
     }
 
