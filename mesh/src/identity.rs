@@ -128,10 +128,7 @@ mod tests {
         outgrow(&SystemFiles, &dir, Generation(9_000)).unwrap();
         outgrow(&SystemFiles, &dir, Generation(8_000)).unwrap();
         assert_eq!(next(3_000), 9_001, "beyond what was seen elsewhere");
-        assert!(matches!(
-            outgrow(&SystemFiles, &dir, Generation(u64::MAX)),
-            Err(IdentityError::MadeUp(_))
-        ));
+        assert!(matches!(outgrow(&SystemFiles, &dir, Generation(u64::MAX)), Err(IdentityError::MadeUp(_))));
         assert_eq!(next(3_000), 9_002, "there is always a next one");
         std::fs::write(dir.join(FILE), "garbage").unwrap();
         assert!(matches!(

@@ -75,7 +75,7 @@ mod tests {
         let task =
             |number: u8| format!("00000000-0000-0000-0000-00000000000{number}").parse::<TaskId>().unwrap();
         let stored = |number| Event::Stored { task: task(number) };
-        let told = |number| Event::Acknowledged { task: task(number), deadly: false };
+        let told = |number| Event::Acknowledged { task: task(number), key: String::new(), deadly: false };
         let (fault, nodes) = ("planted".to_owned(), Vec::new());
         let began = Event::FaultBegan { fault, number: 3, kind: "store", nodes };
         let forgot = Event::StoreForgot { number: 3 };

@@ -143,6 +143,8 @@ pub enum Event {
     Acknowledged {
         /// The task.
         task: TaskId,
+        /// The key that it was sent under: the same key is the same task.
+        key: String,
         /// Whether each execution takes its node down.
         deadly: bool,
     },

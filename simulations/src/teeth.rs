@@ -43,7 +43,8 @@ pub fn bite(guard: Guard, scenarios: &[Scenario], seeds: Range<u64>, at_once: No
 fn broken(scenario: &Scenario, seed: u64, guards: Guards) -> Vec<&'static str> {
     let mut names = Vec::new();
     for violation in trial::run(scenario, seed, guards).violations {
-        if violation.property != VACUOUS && violation.property != RUN && !names.contains(&violation.property) {
+        if violation.property != VACUOUS && violation.property != RUN && !names.contains(&violation.property)
+        {
             names.push(violation.property);
         }
     }

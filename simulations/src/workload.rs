@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::history::{Event, History};
 use crate::world::client::send;
-use crate::world::functions::POISON;
+use crate::world::functions::{FLAKY, POISON};
 use crate::world::store::state::StoreState;
 
 /// The schedule that every run has: due each second, and no due time may be skipped.
@@ -29,8 +29,14 @@ const EDITED: &str = "edited";
 /// Its due times, one after the other: texts that T1 can count.
 const TIMES: [&str; 3] = ["* * * * * *", "*/2 * * * * *", "*/3 * * * * *"];
 
-/// The function that everything runs.
+/// The function that most of it runs.
 const FUNCTION: &str = "work";
+
+/// So many nodes are waited for; others may join later.
+const FIRST: usize = 3;
+
+/// Milliseconds between two calls of one user.
+const CALL_PACE_MS: std::ops::Range<u64> = 150..900;
 
 /// All nodes are up and in the ring within this, or something is wrong.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -84,22 +90,26 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
     let until = order.until;
     let nodes: Vec<IpAddr> = nodes.iter().map(|name| turmoil::lookup(name.as_str())).collect();
     let started = tokio::time::timeout(READY_WITHIN, async {
-        for node in &nodes {
+        for node in &nodes[..FIRST] {
             while !matches!(send(*node, Method::GET, "/readyz", &[], "").await, Ok((StatusCode::OK, _))) {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     });
     started.await.context("the nodes did not become ready in time")?;
-    let pick = |dice: &mut StdRng| nodes[dice.random_range(0..nodes.len())];
+    let pick = |dice: &mut StdRng| nodes[dice.random_range(0..FIRST)];
 
     let function = serde_json::to_value(function())?;
     put(pick(&mut dice), &format!("/v1/functions/{FUNCTION}"), &function).await?;
+    let flaky = json!({
+        "runtime": "process", "command": ["scripted"], "retries": { "max": 3, "backoff": "200ms..1s" },
+    });
+    put(pick(&mut dice), &format!("/v1/functions/{FLAKY}"), &flaky).await?;
     let schedule = json!({ "cron": "* * * * * *", "function": FUNCTION, "misfire": "fire_all" });
     put(pick(&mut dice), &format!("/v1/schedules/{SCHEDULE}"), &schedule).await?;
 
     // Two users: while one waits for a node that has died, the other goes on.
-    let [one, other] = [dice.random(), dice.random()].map(StdRng::seed_from_u64);
+    let [one, other, calling] = [(); 3].map(|()| StdRng::seed_from_u64(dice.random()));
     let editing = edit_all_along(&nodes, one, &history, until);
     let editing_too = edit_all_along(&nodes, other, &history, until);
     let enqueueing = async {
@@ -108,7 +118,14 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
             tokio::time::sleep(Duration::from_millis(dice.random_range(PACE_MS))).await;
             count += 1;
             let first = dice.random_range(0..nodes.len());
-            enqueue(&nodes, first, &history, &format!("task-{count}"), Bytes::from_static(b"{}")).await?;
+            let (key, input) = (format!("task-{count}"), Bytes::from_static(b"{}"));
+            let function = if dice.random_bool(0.3) { FLAKY } else { FUNCTION };
+            let task = Task { function, key: &key, input };
+            enqueue(&nodes, first, &history, &task).await?;
+            // Whoever did not hear the answer asks once more, somewhere else.
+            if dice.random_bool(0.2) {
+                enqueue(&nodes, first + 1, &history, &task).await?;
+            }
         }
         anyhow::Ok(())
     };
@@ -116,12 +133,14 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
         let Some(at) = order.poison_at else { return Ok(()) };
         let now = turmoil::sim_elapsed().unwrap_or_default();
         tokio::time::sleep(at.saturating_sub(now)).await;
-        while !enqueue(&nodes, 0, &history, "poison", Bytes::from_static(POISON)).await? {
+        let task = Task { function: FUNCTION, key: "poison", input: Bytes::from_static(POISON) };
+        while !enqueue(&nodes, 0, &history, &task).await? {
             tokio::time::sleep(PUT_AGAIN).await;
         }
         Ok(())
     };
-    tokio::try_join!(enqueueing, editing, editing_too, poisoning).map(drop)
+    let calling = call_all_along(&nodes, calling, until);
+    tokio::try_join!(enqueueing, editing, editing_too, calling, poisoning).map(drop)
 }
 
 fn is_before(until: Duration) -> bool {
@@ -167,12 +186,7 @@ async fn edit_all_along(
                 let schedule = EDITED.parse().expect("it is a name");
                 history.record(Event::EditAcknowledged { schedule, revision, enabled });
             }
-            Ok((
-                StatusCode::NO_CONTENT
-                | StatusCode::NOT_FOUND
-                | StatusCode::SERVICE_UNAVAILABLE,
-                _,
-            ))
+            Ok((StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE, _))
             | Err(_) => {}
             Ok((status, answer)) => bail!("{method} {path}: {status}: {answer}"),
         }
@@ -192,23 +206,42 @@ async fn put(node: IpAddr, path: &str, definition: &serde_json::Value) -> anyhow
     }
 }
 
+/// Calls the function, and expects its answer or a word about what is wrong. That no call runs twice is judged
+/// by the history.
+async fn call_all_along(nodes: &[IpAddr], mut dice: StdRng, until: Duration) -> anyhow::Result<()> {
+    let path = format!("/v1/functions/{FUNCTION}/call");
+    while is_before(until) {
+        tokio::time::sleep(Duration::from_millis(dice.random_range(CALL_PACE_MS))).await;
+        let node = nodes[dice.random_range(0..nodes.len())];
+        match send(node, Method::POST, &path, &[], "{}").await {
+            Ok((StatusCode::OK | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => {}
+            Ok((status, answer)) => bail!("POST {path}: {status}: {answer}"),
+        }
+    }
+    Ok(())
+}
+
+/// A task that a user wants done.
+struct Task<'a> {
+    function: &'a str,
+    /// Sent twice it is the same task.
+    key: &'a str,
+    input: Bytes,
+}
+
 /// Enqueues one task, at other nodes when one does not answer: the key makes it the same task. Answers
 /// whether somebody took it.
-async fn enqueue(
-    nodes: &[IpAddr],
-    first: usize,
-    history: &History,
-    key: &str,
-    input: Bytes,
-) -> anyhow::Result<bool> {
-    let path = format!("/v1/functions/{FUNCTION}/tasks");
+async fn enqueue(nodes: &[IpAddr], first: usize, history: &History, task: &Task<'_>) -> anyhow::Result<bool> {
+    let Task { function, key, input } = task;
+    let path = format!("/v1/functions/{function}/tasks");
     let deadly = input == POISON;
     for node in nodes.iter().cycle().skip(first).take(nodes.len()) {
-        match send(*node, Method::POST, &path, &[("Idempotency-Key", key)], input.clone()).await {
+        match send(*node, Method::POST, &path, &[("Idempotency-Key", *key)], input.clone()).await {
             Ok((StatusCode::ACCEPTED, answer)) => {
                 let id = answer["task_id"].as_str().context("202 without a task id")?;
                 let task: TaskId = id.parse().map_err(anyhow::Error::msg)?;
-                history.record(Event::Acknowledged { task, deadly });
+                let key = (*key).to_owned();
+                history.record(Event::Acknowledged { task, key, deadly });
                 return Ok(true);
             }
             // A node in trouble, and it says so.

@@ -73,9 +73,14 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
     let settled = EPOCH.plus(setting.length.saturating_sub(script::SETTLED));
     let state = mesh.store.state();
     let names: Vec<ScheduleName> = state.all_schedules().map(|state| state.schedule.clone()).collect();
-    let evidence =
-        Evidence { history: &history, forgotten: &BTreeMap::new(),
-            forgotten_edits: &BTreeSet::new(), store: state, settled, fire_all: &names };
+    let evidence = Evidence {
+        history: &history,
+        forgotten: &BTreeMap::new(),
+        forgotten_edits: &BTreeSet::new(),
+        store: state,
+        settled,
+        fire_all: &names,
+    };
     let mut violations = std::mem::take(&mut mesh.movement.violations);
     for property in [t1_once::PROPERTY, t2_cursor::PROPERTY] {
         let found = (property.check)(&evidence).into_iter();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use beatmesh_node::queue::task::{TaskId, TaskState};
+use beatmesh_node::queue::task::{TaskId, TaskRecord, TaskState};
 
 use super::{Evidence, Property, Violation};
 use crate::history::Event;
@@ -20,7 +20,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut executed: BTreeSet<TaskId> = BTreeSet::new();
     for record in evidence.history.iter() {
         match &record.event {
-            Event::Acknowledged { task, deadly } if record.at <= evidence.settled => {
+            Event::Acknowledged { task, deadly, .. } if record.at <= evidence.settled => {
                 if *deadly { &mut deadly_ones } else { &mut owed }.insert(*task);
             }
             Event::Executed { task, .. } => drop(executed.insert(*task)),
@@ -35,29 +35,41 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             _ => {}
         }
     }
-    for task in owed.iter().copied() {
-        let state = evidence.store.task(task).map(|record| record.state);
-        if state.is_none() && evidence.forgotten.contains_key(&task) {
+    for task in &owed {
+        let record = evidence.store.task(*task);
+        if record.is_none() && evidence.forgotten.contains_key(task) {
             continue;
         }
         // Tasks that are in no store are Q1's and T2's.
-        if !executed.contains(&task) || state.is_some_and(|state| state != TaskState::Done) {
-            let ran = if executed.contains(&task) { "executed" } else { "never executed" };
-            wrong.push(format!("task {task} was {ran} and is {}", state.map_or("lost", TaskState::as_str)));
+        if !executed.contains(task) || record.is_some_and(|record| !ended_well(record)) {
+            let ran = if executed.contains(task) { "executed" } else { "never executed" };
+            let state = record.map_or("lost", |record| record.state.as_str());
+            wrong.push(format!("task {task} was {ran} and is {state}"));
         }
     }
-    for task in evidence.store.all_tasks() {
-        let is_over = matches!(task.state, TaskState::Done | TaskState::Dead) || task.created_at > evidence.settled;
-        if !is_over && !owed.contains(&task.id) {
-            wrong.push(format!("task {}, created at {}, is {}", task.id, task.created_at.0, task.state.as_str()));
-        }
-    }
-    for task in deadly_ones {
-        let state = evidence.store.task(task).map(|record| record.state);
+    for task in &deadly_ones {
+        let state = evidence.store.task(*task).map(|record| record.state);
         if state != Some(TaskState::Dead) {
             let state = state.map_or("lost", TaskState::as_str);
             wrong.push(format!("task {task} takes down whoever runs it; it is {state} and not put aside"));
         }
     }
+    // Also those of users who never heard that they were taken, and of schedules that may skip.
+    let others = evidence.store.all_tasks().filter(|task| task.created_at <= evidence.settled);
+    for task in others.filter(|task| !owed.contains(&task.id) && !deadly_ones.contains(&task.id)) {
+        if !ended_well(task) {
+            let (created, state) = (task.created_at.0, task.state.as_str());
+            wrong.push(format!("task {}, created at {created}, is {state}", task.id));
+        }
+    }
     wrong.into_iter().map(Violation::at_the_end).collect()
+}
+
+/// Done, or failed as often as it may.
+fn ended_well(task: &TaskRecord) -> bool {
+    match task.state {
+        TaskState::Done => true,
+        TaskState::Failed => task.failures > task.retries,
+        _ => false,
+    }
 }

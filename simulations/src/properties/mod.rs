@@ -1,11 +1,13 @@
 //! What must hold, one file each: predicates over the history and the store's end state. The ids are those
 //! of the catalogue of promises.
 
+pub mod c1_calls_run_once;
 pub mod l0_quiescence;
 pub mod l5_views_agree;
 pub mod m2_generations;
 pub mod q1_acknowledged;
 pub mod q2_one_completion;
+pub mod q3_one_key_one_task;
 pub mod q5_attempts;
 pub mod t1_once;
 pub mod t2_cursor;
@@ -72,14 +74,16 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 10] = [
+pub const ALL: [Property; 12] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
     t4_edits_hold::PROPERTY,
     q1_acknowledged::PROPERTY,
     q2_one_completion::PROPERTY,
+    q3_one_key_one_task::PROPERTY,
     q5_attempts::PROPERTY,
+    c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
     l0_quiescence::PROPERTY,
     l5_views_agree::PROPERTY,

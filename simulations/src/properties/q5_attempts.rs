@@ -58,7 +58,10 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
                 used.failures += u32::from(*state == TaskState::Retry);
                 let retries = evidence.store.task(*task).map_or(0, |task| task.retries);
                 if used.failures > retries {
-                    let what = format!("task {task} failed {} times and may be retried {retries} times", used.failures);
+                    let what = format!(
+                        "task {task} failed {} times and may be retried {retries} times",
+                        used.failures
+                    );
                     violations.push(Violation::at(record.at, what));
                 }
                 used.ended |= matches!(state, TaskState::Done | TaskState::Failed);

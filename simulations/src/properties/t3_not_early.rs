@@ -1,7 +1,6 @@
 //! T3: nothing fires early, by the store's clock when it took the commit. A node's clock may be as wrong as it
 //! likes.
 
-
 use super::{Evidence, Property, Violation};
 use crate::history::Event;
 

@@ -18,8 +18,9 @@ pub const SCENARIO: Scenario = Scenario {
 
 const NODES: usize = 5;
 
-/// How long it is stopped: unnoticed, about as long as it takes to be noticed, and past a lease.
-const STOPPED_MS: [u64; 3] = [500, 3_000, 15_000];
+/// How long it is stopped: unnoticed, about as long as it takes to be noticed, past a lease, and, more seldom, for
+/// as long as a debugger stands still.
+const STOPPED_MS: [u64; 7] = [500, 500, 3_000, 3_000, 15_000, 15_000, 60_000];
 
 /// Due times are whole seconds; a commit takes some milliseconds after one. Plans are drawn with steps of 5 ms.
 const AROUND_COMMIT_MS: std::ops::Range<u64> = 0..60;

@@ -11,7 +11,7 @@ use crate::faults::{Fault, FaultKind, Target};
 /// This file's scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "joins_and_leaves",
-    story: "5 nodes; every 5 s one of them leaves and comes back",
+    story: "5 nodes, one of which joins late; every 5 s another one leaves and comes back",
     script,
 };
 
@@ -22,9 +22,13 @@ fn script(dice: &mut StdRng) -> Script {
         let at = Duration::from_millis(6_000 + 5_000 * turn + dice.random_range(0..500));
         let lasts = Duration::from_millis(dice.random_range(3_000..4_400));
         let target =
-            if dice.random() { Target::BeatOwner } else { Target::Node(dice.random_range(0..NODES)) };
+            if dice.random() { Target::BeatOwner } else { Target::Node(dice.random_range(0..NODES - 1)) };
         Fault { at, lasts, kind: FaultKind::Leave(target) }
     });
-    let leaves = leaves.collect();
-    Script::around(NODES, leaves)
+    let leaves: Vec<_> = leaves.collect();
+    // The last node is switched on for the first time when the others are at work.
+    let late = Duration::from_millis(dice.random_range(7_000..12_000));
+    let join = Fault { at: Duration::ZERO, lasts: late, kind: FaultKind::Crash(Target::Node(NODES - 1)) };
+    let faults = leaves.into_iter().chain([join]).collect();
+    Script::around(NODES, faults)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use beatmesh_node::worker::runtime::{Ended, Execution, Functions};
+use beatmesh_node::worker::runtime::{Ended, Execution, Failure, Functions};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::RngExt;
@@ -16,6 +16,12 @@ use crate::history::{Event, History};
 
 /// The input of an execution that takes its node down with it.
 pub const POISON: &[u8] = b"{\"poison\":true}";
+
+/// The function whose executions end in an error now and then.
+pub const FLAKY: &str = "flaky";
+
+/// How often.
+const FAILS: f64 = 0.4;
 
 /// Runs every function of one node by the same script. Dropping an execution ends it: then its end is not
 /// in the history, only its beginning.
@@ -51,8 +57,13 @@ impl Functions for ScriptedFunctions {
             (self.kill)();
             return std::future::pending().await;
         }
+        let fails = execution.function.as_str() == FLAKY && self.dice.lock().random_bool(FAILS);
         let takes = self.dice.lock().random_range(self.takes_ms.clone());
         tokio::time::sleep(Duration::from_millis(takes)).await;
+        if fails {
+            self.history.record(Event::Executed { task, attempt, node });
+            return Ended { result: Err(Failure::Exit(1)), stderr_tail: String::new() };
+        }
         // An error means that nobody listens any more; the script has no reason to care.
         let _ = output.send(Bytes::from_static(b"done")).await;
         self.history.record(Event::Executed { task, attempt, node });
