@@ -16,6 +16,13 @@
 //! of TLS, chitchat's partners, hash order: `world::interpose`). So a seed has one [`trace`], packets
 //! included, on any thread of any process of one build; [`repeat`] holds it to that.
 
+// Without it `select!` takes its turns from dice of its own, and a panic in a task that a library spawned ends no
+// run: a seed would not repeat, and a green run would say little.
+#[cfg(not(tokio_unstable))]
+compile_error!(
+    "build with --cfg tokio_unstable, as .cargo/config.toml says; RUSTFLAGS in the environment overrides it"
+);
+
 pub mod core;
 pub mod epochs;
 pub mod faults;
@@ -33,3 +40,6 @@ pub mod trace;
 pub mod trial;
 pub mod workload;
 pub mod world;
+
+/// The commit that was built, with `-dirty` when something was changed since; `unknown` outside of a clone.
+pub const COMMIT: &str = env!("BEATMESH_COMMIT");

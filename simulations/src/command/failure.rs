@@ -1,16 +1,17 @@
 //! A failed seed, as a person and as a program want to read it.
 
 use beatmesh_mesh::env::UnixMs;
+use beatmesh_simulations::COMMIT;
 use beatmesh_simulations::history::{Record, line};
 use beatmesh_simulations::scenarios::Scenario;
 use beatmesh_simulations::trial::Outcome;
 use serde_json::{Value, json};
 
 use super::Which;
-use super::commit::commit;
 
-/// Events shown around a violation.
-const SHOWN: usize = 30;
+/// Events shown around a violation: what led to it, and how it went on.
+const BEFORE: usize = 30;
+const AFTER: usize = 10;
 
 /// Violations shown of one seed.
 const VIOLATIONS: usize = 5;
@@ -18,20 +19,20 @@ const VIOLATIONS: usize = 5;
 /// Says what is wrong with a run, and how to see it again.
 pub fn print(scenario: &Scenario, outcome: &Outcome, which: &Which) {
     let Some(first) = outcome.violations.first() else { return };
-    println!("seed {} of {} FAILED", outcome.seed, scenario.name);
+    say!("seed {} of {} FAILED", outcome.seed, scenario.name);
     for violation in outcome.violations.iter().take(VIOLATIONS) {
-        println!("  {}: {}", violation.property, violation.what);
+        say!("  {}: {}", violation.property, violation.what);
     }
     if outcome.violations.len() > VIOLATIONS {
-        println!("  and {} more", outcome.violations.len() - VIOLATIONS);
+        say!("  and {} more", outcome.violations.len() - VIOLATIONS);
     }
-    println!("  its faults:");
-    outcome.faults.iter().for_each(|fault| println!("    {fault}"));
-    println!("  the events around the first one:");
-    around(&outcome.history, first.at).iter().for_each(|record| println!("    {}", line(record)));
-    println!("  commit {}, trace {:016x}", commit(), outcome.hash);
-    println!("  replay: {}", replay(scenario, outcome.seed, which));
-    println!("  to see it as a picture: --picture run.html; with fewer faults: --shrink");
+    say!("  its faults:");
+    outcome.faults.iter().for_each(|fault| say!("    {fault}"));
+    say!("  the events around the first one:");
+    around(&outcome.history, first.at).iter().for_each(|record| say!("    {}", line(record)));
+    say!("  commit {}, trace {:016x}", COMMIT, outcome.hash);
+    say!("  replay: {}", replay(scenario, outcome.seed, which));
+    say!("  to see it as a picture: --picture run.html; with fewer faults: --shrink");
 }
 
 /// The same as one line of JSON.
@@ -48,7 +49,7 @@ pub fn json(scenario: &Scenario, outcome: &Outcome, which: &Which) -> Value {
         "kind": "failure",
         "scenario": scenario.name,
         "seed": outcome.seed,
-        "commit": commit(),
+        "commit": COMMIT,
         "trace": format!("{:016x}", outcome.hash),
         "violations": outcome.violations.iter().map(violation).collect::<Vec<_>>(),
         "faults": outcome.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -66,8 +67,8 @@ pub fn replay(scenario: &Scenario, seed: u64, which: &Which) -> String {
     )
 }
 
-/// The events up to a moment; the last ones when there is none.
+/// The events before and after a moment; the last ones when there is none.
 fn around(history: &[Record], at: Option<UnixMs>) -> &[Record] {
-    let end = at.map_or(history.len(), |at| history.partition_point(|record| record.at <= at));
-    &history[end.saturating_sub(SHOWN)..end]
+    let place = at.map_or(history.len(), |at| history.partition_point(|record| record.at <= at));
+    &history[place.saturating_sub(BEFORE)..(place + AFTER).min(history.len())]
 }

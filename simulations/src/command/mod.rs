@@ -1,7 +1,22 @@
 //! What can be asked for. Each subcommand has a file; it answers whether all was well, and an error is a wrong
 //! usage.
 
-mod commit;
+/// Prints a line. Whoever reads may have seen enough: the verdict is in the exit code.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
+/// The same without the end of the line.
+macro_rules! say_part {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        let _ = write!(std::io::stdout(), $($part)*);
+    }};
+}
+
 mod failure;
 mod progress;
 mod repeat;
@@ -13,6 +28,7 @@ mod teeth;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use beatmesh_simulations::COMMIT;
 use beatmesh_simulations::core;
 use beatmesh_simulations::properties;
 use beatmesh_simulations::runner;
@@ -23,6 +39,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// Runs the real node code on simulated time, network and stores.
 #[derive(Parser)]
+#[command(version = COMMIT)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -84,13 +101,11 @@ impl Cli {
     pub fn play(self) -> Result<bool, String> {
         match self.command {
             Command::List => {
-                scenarios::ALL
-                    .iter()
-                    .for_each(|scenario| println!("{:28} {}", scenario.name, scenario.story));
-                println!();
-                properties::ALL.iter().for_each(|property| println!("{}", property.name));
-                println!();
-                Guard::ALL.iter().for_each(|guard| println!("{:28} {}", guard.as_str(), guard.story()));
+                scenarios::ALL.iter().for_each(|scenario| say!("{:28} {}", scenario.name, scenario.story));
+                say!();
+                properties::ALL.iter().for_each(|property| say!("{}", property.name));
+                say!();
+                Guard::ALL.iter().for_each(|guard| say!("{:28} {}", guard.as_str(), guard.story()));
                 Ok(true)
             }
             Command::Run(run) => run.play(),
@@ -113,6 +128,19 @@ impl Which {
 
     fn guards(&self) -> Guards {
         self.without.map_or_else(Guards::default, Guards::without)
+    }
+
+    /// The scenarios that are meant, when they can be played with so many nodes. Of all of them each takes at
+    /// least those that it speaks of.
+    fn playable(&self) -> Result<Vec<Scenario>, String> {
+        let scenarios = self.scenarios()?;
+        if let (Some(nodes), Some(_), [scenario]) = (self.nodes, &self.scenario, &scenarios[..]) {
+            let least = scenario.nodes();
+            if usize::from(nodes) < least {
+                return Err(format!("--nodes {nodes}: {} speaks of {least} nodes", scenario.name));
+            }
+        }
+        Ok(scenarios)
     }
 
     /// Plays one seed; `edit` comes after what the command line changes in the script.
@@ -167,6 +195,8 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 /// A promise by its id, or by its whole name.
 fn property(text: &str) -> Result<&'static str, String> {
-    properties::find(text)
-        .map_err(|nearest| format!("there is no promise `{text}`; did you mean `{nearest}`?"))
+    let ids = || properties::ALL.map(|promise| properties::id(promise.name)).join(", ");
+    let unknown =
+        |nearest| format!("there is no promise `{text}`; did you mean `{nearest}`? There are {}", ids());
+    properties::find(text).map_err(unknown)
 }

@@ -25,12 +25,15 @@ impl Repeat {
         for scenario in &scenarios {
             for seed in self.seeds.clone() {
                 match repeat::check(scenario, seed, &program) {
-                    Ok(same) => println!(
+                    Ok(same) => say!(
                         "seed {seed} of {}: same trace {:016x}, {} events, {} packets",
-                        scenario.name, same.hash, same.events, same.packets
+                        scenario.name,
+                        same.hash,
+                        same.events,
+                        same.packets
                     ),
                     Err(error) => {
-                        println!("seed {seed} of {} does NOT repeat: {error}", scenario.name);
+                        say!("seed {seed} of {} does NOT repeat: {error}", scenario.name);
                         all_same = false;
                     }
                 }

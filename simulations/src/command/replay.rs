@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 
+use beatmesh_simulations::COMMIT;
 use beatmesh_simulations::history::line;
 use beatmesh_simulations::report;
 use beatmesh_simulations::scenarios::Scenario;
@@ -13,7 +14,6 @@ use beatmesh_simulations::trial::Outcome;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::commit::commit;
 use super::{Which, failure};
 
 #[derive(Args)]
@@ -55,9 +55,12 @@ fn numbers(text: &str) -> Result<Numbers, String> {
 
 impl Replay {
     pub fn play(self) -> Result<bool, String> {
-        let scenario = self.which.scenarios()?[0];
+        let scenario = self.which.playable()?[0];
         if let Some(filter) = &self.log {
             show_log(filter)?;
+        }
+        if let Some(to) = &self.picture {
+            report::command::check_writable(to)?;
         }
         let outcome = self.trial(&scenario, self.only.clone().map(|only| only.0));
         if let Some(Numbers(only)) = &self.only
@@ -69,18 +72,18 @@ impl Replay {
             print_trace(&outcome, self.packets);
         }
         let (events, packets) = (outcome.history.len(), outcome.packets.len());
-        println!(
+        say!(
             "seed {} of {}: {events} events, {packets} packets, trace {:016x}, commit {}",
             self.seed,
             scenario.name,
             outcome.hash,
-            commit()
+            COMMIT
         );
         if let Some(to) = &self.picture {
             report::command::write_picture(&scenario, &outcome, to)?;
         }
-        print!("{}", outcome.measures);
-        outcome.faults.iter().enumerate().for_each(|(number, fault)| println!("  {number}: {fault}"));
+        say_part!("{}", outcome.measures);
+        outcome.faults.iter().enumerate().for_each(|(number, fault)| say!("  {number}: {fault}"));
         failure::print(&scenario, &outcome, &self.which);
         if self.shrink {
             self.shrink(&scenario, &outcome);
@@ -101,7 +104,7 @@ impl Replay {
     /// Prints the smallest plan that breaks the same promise.
     fn shrink(&self, scenario: &Scenario, outcome: &Outcome) {
         let Some(broken) = outcome.violations.first().map(|violation| violation.property) else {
-            println!("nothing to shrink: the seed is green");
+            say!("nothing to shrink: the seed is green");
             return;
         };
         let all = || (0..outcome.faults.len()).collect();
@@ -117,15 +120,15 @@ impl Replay {
             is_broken
         });
         let last = self.trial(scenario, Some(smallest.clone()));
-        println!("the smallest plan that breaks \"{broken}\", after {tried} more runs:");
+        say!("the smallest plan that breaks \"{broken}\", after {tried} more runs:");
         for (number, fault) in smallest.iter().zip(&last.faults) {
-            println!("  {number}: {fault}");
+            say!("  {number}: {fault}");
         }
         if smallest.is_empty() {
-            println!("  (none: it breaks without faults)");
+            say!("  (none: it breaks without faults)");
         }
         let only = smallest.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        println!("  replay: {} --only '{only}'", failure::replay(scenario, self.seed, &self.which));
+        say!("  replay: {} --only '{only}'", failure::replay(scenario, self.seed, &self.which));
     }
 }
 

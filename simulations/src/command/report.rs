@@ -21,6 +21,9 @@ pub struct Report {
     /// Where the page goes
     #[arg(long, default_value = "beatmesh-simulation.html", value_name = "FILE")]
     out: PathBuf,
+    /// Also takes each guard away and shows which promise breaks
+    #[arg(long)]
+    teeth: bool,
     /// Trials at a time; one for each core if not given
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -31,8 +34,10 @@ impl Report {
         let scenarios = scenarios_named(self.scenario.as_deref())?;
         let Range { start, end } = self.seeds;
         let which = self.scenario.map_or_else(String::new, |name| format!(" --scenario {name}"));
-        let typed = format!("beatmesh-simulations report{which} --seeds {start}..{end}");
-        let order = Order { seeds: self.seeds, out: self.out, at_once: at_once(self.jobs), typed };
+        let teeth = if self.teeth { " --teeth" } else { "" };
+        let typed = format!("beatmesh-simulations report{which} --seeds {start}..{end}{teeth}");
+        let (at_once, teeth) = (at_once(self.jobs), self.teeth);
+        let order = Order { seeds: self.seeds, out: self.out, teeth, at_once, typed };
         let (mut name, mut progress) = ("", None::<Progress>);
         let all_well = report(&scenarios, &order, |scenario, failed| {
             if name != scenario.name {
@@ -42,7 +47,7 @@ impl Report {
             progress.get_or_insert_with(|| Progress::new(name, Some(end - start), None)).step(failed);
         })?;
         progress.iter().for_each(Progress::clear);
-        println!("{}", order.out.display());
+        say!("{}", order.out.display());
         Ok(all_well)
     }
 }

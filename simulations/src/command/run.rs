@@ -4,18 +4,21 @@ use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use beatmesh_simulations::COMMIT;
 use beatmesh_simulations::measures::Measures;
 use beatmesh_simulations::runner;
 use beatmesh_simulations::scenarios::Scenario;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::commit::commit;
 use super::progress::Progress;
 use super::{Which, at_once, failure, seeds};
 
 /// Failures shown in full; of later ones only the replay command.
 const IN_FULL: u64 = 5;
+
+/// A year: no more fits where deadlines are kept.
+const MOST_MINUTES: f64 = 525_600.0;
 
 #[derive(Args)]
 pub struct Run {
@@ -60,20 +63,20 @@ impl Tally {
 
     fn print(&self, name: &str) {
         let Self { seeds, failed, .. } = self;
-        println!(
+        say!(
             "{name}: {failed} of {seeds} seeds failed; {:.1} s, {:.0} seeds of {:.0} simulated seconds a minute",
             self.took.as_secs_f64(),
             self.per_minute(),
             self.simulated.as_secs_f64() / (*seeds).max(1) as f64,
         );
-        print!("{}", self.measures);
+        say_part!("{}", self.measures);
     }
 
     fn json(&self, scenario: &str, first: u64) -> Value {
         json!({
             "kind": "scenario",
             "scenario": scenario,
-            "commit": commit(),
+            "commit": COMMIT,
             "first_seed": first,
             "seeds": self.seeds,
             "failed": self.failed,
@@ -92,15 +95,15 @@ struct Span {
 
 impl Run {
     pub fn play(self) -> Result<bool, String> {
-        let scenarios = self.which.scenarios()?;
+        let scenarios = self.which.playable()?;
         let minutes = match self.minutes {
-            Some(minutes) if !(minutes.is_finite() && minutes > 0.0) => {
-                return Err(format!("--minutes {minutes}: write a number above 0"));
+            Some(minutes) if !(minutes > 0.0 && minutes <= MOST_MINUTES) => {
+                return Err(format!("--minutes {minutes}: write a number above 0, up to {MOST_MINUTES}"));
             }
             minutes => minutes,
         };
         if !self.json {
-            println!("commit {}", commit());
+            say!("commit {}", COMMIT);
         }
         let each = minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0) / scenarios.len() as u32);
         let fresh = fresh_seed();
@@ -125,7 +128,7 @@ impl Run {
         let mut tally = Tally::default();
         let mut progress = Progress::new(scenario.name, total, deadline);
         if deadline.is_some() && !self.json {
-            println!("{}: seeds from {first}", scenario.name);
+            say!("{}: seeds from {first}", scenario.name);
         }
         let in_time = seeds.take_while(|_| deadline.is_none_or(|deadline| Instant::now() < deadline));
         let trial = |seed: &u64| self.which.trial(scenario, *seed, |_| {});
@@ -138,9 +141,9 @@ impl Run {
                 tally.failed += 1;
                 progress.clear();
                 match (self.json, tally.failed <= IN_FULL) {
-                    (true, _) => println!("{}", failure::json(scenario, &outcome, &self.which)),
+                    (true, _) => say!("{}", failure::json(scenario, &outcome, &self.which)),
                     (false, true) => failure::print(scenario, &outcome, &self.which),
-                    (false, false) => println!("{}", failure::replay(scenario, seed, &self.which)),
+                    (false, false) => say!("{}", failure::replay(scenario, seed, &self.which)),
                 }
             }
             progress.step(has_failed);
@@ -149,7 +152,7 @@ impl Run {
         progress.clear();
         tally.took = began.elapsed();
         if self.json {
-            println!("{}", tally.json(scenario.name, first));
+            say!("{}", tally.json(scenario.name, first));
         } else {
             tally.print(scenario.name);
         }

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use beatmesh_simulations::COMMIT;
 use beatmesh_simulations::teeth::{Bite, bite};
 use beatmesh_simulations::world::store::guards::Guard;
 use clap::Args;
 
-use super::commit::commit;
 use super::{at_once, scenarios_named, seeds};
 
 #[derive(Args)]
@@ -30,19 +30,19 @@ impl Teeth {
     pub fn play(self) -> Result<bool, String> {
         let scenarios = scenarios_named(self.scenario.as_deref())?;
         let guards = if self.guards.is_empty() { Guard::ALL.to_vec() } else { self.guards };
-        println!("commit {}", commit());
-        println!("{:22} {:45} {:>5}  first seen", "guard removed", "caught by", "runs");
+        say!("commit {}", COMMIT);
+        say!("{:22} {:45} {:>5}  first seen", "guard removed", "caught by", "runs");
         let mut all_bite = true;
         for guard in guards {
             let name = guard.as_str();
             match bite(guard, &scenarios, self.seeds.clone(), at_once(self.jobs)) {
                 Some(Bite { properties, scenario, seed, runs }) => {
                     let caught_by = properties.join("; ");
-                    println!("{name:22} {caught_by:45} {runs:>5}  {scenario}, seed {seed}");
+                    say!("{name:22} {caught_by:45} {runs:>5}  {scenario}, seed {seed}");
                 }
                 None => {
                     let runs = (self.seeds.end - self.seeds.start) * scenarios.len() as u64;
-                    println!("{name:22} {:45} {runs:>5}", "NOTHING: this guard is not proven");
+                    say!("{name:22} {:45} {runs:>5}", "NOTHING: this guard is not proven");
                     all_bite = false;
                 }
             }

@@ -95,7 +95,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
         for due in terms.iter().flat_map(|terms| terms.due_times(evidence.settled)) {
             if !decided.contains_key(&(*schedule, due)) {
                 let what = format!("{schedule} due at {} was neither fired nor skipped", due.0);
-                violations.push(Violation::at_the_end(what));
+                violations.push(Violation::at(due, what));
             }
         }
     }

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use super::{Chapter, page, picture};
 use crate::runner;
 use crate::scenarios::Scenario;
+use crate::teeth::bite;
 use crate::trial::{self, Outcome};
-use crate::world::store::guards::Guards;
+use crate::world::store::guards::{Guard, Guards};
+
+/// A guard that nothing misses at these seeds is not proven.
+pub const TEETH_SEEDS: Range<u64> = 0..40;
 
 /// What to report.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub struct Order {
     pub seeds: Range<u64>,
     /// Where the page goes.
     pub out: PathBuf,
+    /// Also which promise breaks without which guard: a trial or a hundred for each.
+    pub teeth: bool,
     /// Trials at a time.
     pub at_once: NonZeroUsize,
     /// How somebody else gets the same page.
@@ -47,8 +53,20 @@ pub fn report(
         chapter
     };
     let chapters: Vec<_> = scenarios.iter().map(run_all).collect();
-    write(&order.out, &page(&chapters, &order.typed))?;
-    Ok(chapters.iter().all(|chapter| chapter.failed == 0))
+    let guards = if order.teeth { &Guard::ALL[..] } else { &[] };
+    let bite = |guard: &Guard| (*guard, bite(*guard, scenarios, TEETH_SEEDS, order.at_once));
+    let teeth: Vec<_> = guards.iter().map(bite).collect();
+    write(&order.out, &page(&chapters, &teeth, &order.typed))?;
+    let all_bite = teeth.iter().all(|(_, bite)| bite.is_some());
+    Ok(all_bite && chapters.iter().all(|chapter| chapter.failed == 0))
+}
+
+/// Whether a page can be written there: it is better known before the run.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check_writable(to: &Path) -> Result<(), String> {
+    write(to, "")
 }
 
 /// Writes the picture of one run.

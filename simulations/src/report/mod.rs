@@ -18,8 +18,11 @@ mod table;
 
 pub use chapter::Chapter;
 
+use crate::COMMIT;
 use crate::measures::Measures;
+use crate::teeth::Bite;
 use crate::trial::Outcome;
+use crate::world::store::guards::Guard;
 use markup::escape;
 use story::{SpellKind, Story};
 
@@ -28,14 +31,16 @@ const STYLE: &str = include_str!("page.css");
 
 /// The whole report. `command` is what was typed, for whoever wants the same again.
 #[must_use]
-pub fn page(chapters: &[Chapter], command: &str) -> String {
+pub fn page(chapters: &[Chapter], teeth: &[(Guard, Option<Bite>)], command: &str) -> String {
     let mut measures = Measures::default();
     chapters.iter().for_each(|chapter| measures.join(&chapter.measures));
     let mut body = format!(
-        "<h1>beatmesh simulations</h1>\n<p><code>{}</code></p>\n{}{}",
+        "<h1>beatmesh simulations</h1>\n<p><code>{}</code>, commit {}</p>\n{}{}{}",
         escape(command),
+        escape(COMMIT),
         tiles(chapters, &measures),
-        table::draw(chapters)
+        table::draw(chapters),
+        table::teeth(teeth),
     );
     if chapters.len() > 1 {
         body.push_str("<h2>All scenarios together</h2>\n");

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use super::chapter::Chapter;
 use super::markup::escape;
 use crate::properties;
+use crate::teeth::Bite;
+use crate::world::store::guards::Guard;
 
 /// The table: in each cell the seeds that broke a property, and what their absence is worth.
 pub(super) fn draw(chapters: &[Chapter]) -> String {
@@ -29,6 +31,30 @@ pub(super) fn draw(chapters: &[Chapter]) -> String {
     }
     out.push_str("</dl>\n");
     out
+}
+
+/// Which promise broke without which guard; nothing when nobody looked.
+pub(super) fn teeth(teeth: &[(Guard, Option<Bite>)]) -> String {
+    if teeth.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("<h2>Whether it could fail</h2>\n<div class=\"wide\"><table>\n<thead><tr>");
+    for head in ["guard taken away", "what broke", "runs until then", "first seen"] {
+        write!(out, "<th>{head}</th>").expect(FITS);
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for (guard, bite) in teeth {
+        write!(out, "<tr><th>{}</th>", guard.as_str()).expect(FITS);
+        match bite {
+            Some(Bite { properties, scenario, seed, runs }) => {
+                let broke = escape(&properties.join("; "));
+                writeln!(out, "<td>{broke}</td><td>{runs}</td><td>{scenario}, seed {seed}</td></tr>")
+            }
+            None => writeln!(out, "<td class=\"bad\" colspan=\"3\">nothing: it is not proven</td></tr>"),
+        }
+        .expect(FITS);
+    }
+    out + "</tbody></table></div>\n"
 }
 
 /// The failing seeds, each with the command that shows it again.

@@ -5,6 +5,8 @@ use beatmesh_mesh::env::UnixMs;
 use super::*;
 use crate::history::{EPOCH, Event, Record};
 use crate::properties::Violation;
+use crate::teeth::Bite;
+use crate::world::store::guards::Guard;
 
 fn outcome() -> Outcome {
     let names = ["n0-00aa", "n1-00bb"];
@@ -72,7 +74,10 @@ fn chapter() -> Chapter {
 
 #[test]
 fn the_page_holds_every_part_and_needs_no_other_file() {
-    let page = page(&[chapter(), chapter()], "report --seeds 0..1");
+    let bite = Bite { properties: vec!["T1 every due time"], scenario: "crashes", seed: 3, runs: 4 };
+    let teeth = [(Guard::CursorCompare, Some(bite)), (Guard::StoreClock, None)];
+    let page = page(&[chapter(), chapter()], &teeth, "report --seeds 0..1");
+    assert!(page.contains("cursor_compare</th><td>T1 every due time</td>") && page.contains("not proven"));
     for part in
         ["n0-00aa", "class=\"bad\"", "All scenarios together", "seed 7</b>", "--seed 7", "a &amp; b", "p99 "]
     {

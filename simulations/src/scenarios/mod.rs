@@ -32,6 +32,7 @@ mod worker_paused_past_its_lease;
 use std::ops::Range;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::faults::Fault;
@@ -47,12 +48,20 @@ pub struct Scenario {
     pub script: fn(&mut StdRng) -> Script,
 }
 
+impl Scenario {
+    /// So many nodes its faults speak of.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        (self.script)(&mut StdRng::seed_from_u64(0)).nodes
+    }
+}
+
 /// One run, before it begins. Times count from the world's start.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// How many nodes.
     pub nodes: usize,
-    /// What goes wrong; all of it is healed before [`Script::settled`].
+    /// What goes wrong; what is healed at all is healed before [`Script::settled`].
     pub faults: Vec<Fault>,
     /// Until then clients enqueue tasks.
     pub work_until: Duration,

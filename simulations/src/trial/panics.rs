@@ -18,7 +18,12 @@ pub(super) fn catch<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     FIRST.with_borrow_mut(|first| *first = Some(None));
     let outcome = catch_unwind(AssertUnwindSafe(code));
     let first = FIRST.with_borrow_mut(Option::take).flatten();
-    outcome.map_err(|panic| first.unwrap_or_else(|| panic_text(&*panic).to_owned()))
+    match (outcome, first) {
+        (Ok(value), None) => Ok(value),
+        // Somebody caught it, and nobody told.
+        (_, Some(first)) => Err(first),
+        (Err(panic), None) => Err(panic_text(&*panic).to_owned()),
+    }
 }
 
 /// Panics of threads that run no trial are reported as ever.

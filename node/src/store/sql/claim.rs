@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::guards::Guard;
 use super::tasks::{marks, phase};
 use super::{CLOCK, SqlStore, Tx, error, json, number, parsed};
 use crate::catalogue::name::{FunctionName, QueueName};
@@ -35,6 +36,13 @@ pub(super) async fn claim(
     lease: Duration,
     turn: &mut String,
 ) -> sqlx::Result<Vec<Claimed>> {
+    let unsuspecting;
+    let who = if tx.guards.has(Guard::SuspectsApart) {
+        who
+    } else {
+        unsuspecting = Claimant { suspect_from: u32::MAX, ..who.clone() };
+        &unsuspecting
+    };
     promote(tx).await?;
     let mut best = Vec::new();
     let all = if who.queues.is_empty() { ready_queues(tx, turn).await? } else { Vec::new() };

@@ -14,6 +14,8 @@ pub(super) enum Guard {
     StoreClock,
     /// A completion counts only from the attempt that holds the lease.
     AttemptToken,
+    /// A claim brings no second task that may be what takes nodes down.
+    SuspectsApart,
     /// Due times that an edit takes away are in the ledger.
     EditsLeaveLines,
 }
