@@ -33,6 +33,10 @@ fn what_it_does_not_know_is_answered_with_the_nearest_name_and_exit_code_2() {
         &["run", "--minutes", "0"],
         &["run", "--minutes", "1", "--seeds", "0..1"],
         &["replay", "--seed", "1", "--only", "first"],
+        &["replay", "--seed", "1", "--only", "99"],
+        &["replay", "--seed", "1", "--picture", "/nowhere/p.html"],
+        &["run", "--scenario", "bridge", "--nodes", "3"],
+        &["run", "--minutes", "1e300"],
         &["teeth", "--guard", "cursor"],
         &["run", "--property", "T0"],
     ] {
@@ -74,10 +78,11 @@ fn a_time_is_filled_with_seeds_that_nobody_has_seen() {
 #[test]
 fn a_failing_plan_is_shrunk_to_what_it_needs_and_can_be_played_again() {
     let guard = ["--without", "edits_leave_lines"];
-    let (code, out, _) = command(&[&["replay", "--seed", "0", "--shrink"][..], &guard].concat());
+    let replay = ["replay", "--scenario", "beat_owner_gone_for_ever", "--seed", "0"];
+    let (code, out, _) = command(&[&replay[..], &["--shrink"], &guard].concat());
     assert!(code == Some(1) && out.contains("the smallest plan that breaks \"T1"), "{out}");
     let only = out.rsplit_once("--only '").and_then(|(_, rest)| rest.split_once('\'')).unwrap().0;
-    let (code, out, _) = command(&[&["replay", "--seed", "0", "--only", only][..], &guard].concat());
+    let (code, out, _) = command(&[&replay[..], &["--only", only], &guard].concat());
     assert!(code == Some(1) && out.contains("T1"), "{out}");
 }
 
