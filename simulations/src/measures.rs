@@ -124,7 +124,7 @@ impl fmt::Display for Measures {
         writeln!(f, "  of those due within 3 s after the crash:     {}", self.lateness_after_crash)?;
         writeln!(f, "  crash of the Beat until another one decides: {}", self.takeover)?;
         writeln!(f, "  last fault healed until all views are equal: {}", self.convergence)?;
-        writeln!(f, "  members held for dead that could be heard:   {}", self.false_deaths)
+        writeln!(f, "  held for dead while they ran and were not cut: {}", self.false_deaths)
     }
 }
 

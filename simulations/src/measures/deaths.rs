@@ -1,6 +1,6 @@
-//! False deaths: a node is held for dead that runs and could be heard. Not false is what a cut network makes
-//! look like a death, or that the process was stopped, nor what was said of a life that has ended. An observer
-//! that was stopped itself has no such excuse.
+//! False deaths: a node is held for dead that runs and could be heard. Not false is what a cut between the two
+//! makes look like a death, or that the process was stopped, nor what was said of a life that has ended. Loss is
+//! no excuse, and neither is that the observer was stopped itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,10 +26,10 @@ struct Scene<'a> {
     paused: BTreeSet<&'a str>,
     /// Since when those that had been stopped go on.
     resumed: BTreeMap<&'a str, UnixMs>,
-    /// Faults of the network, by their numbers.
-    troubles: BTreeSet<usize>,
-    /// When the last of them ended.
-    quiet_since: Option<UnixMs>,
+    /// Cuts by their numbers, with the nodes concerned.
+    cuts: BTreeMap<usize, &'a [String]>,
+    /// Since when nodes that had been concerned are so no more.
+    healed: BTreeMap<&'a str, UnixMs>,
 }
 
 impl<'a> Scene<'a> {
@@ -46,19 +46,24 @@ impl<'a> Scene<'a> {
                 self.paused.remove(node.as_str());
                 self.resumed.insert(node, record.at);
             }
-            Event::FaultBegan { number, kind: "partition" | "network", .. } => {
-                self.troubles.insert(*number);
+            Event::FaultBegan { number, kind: "partition", nodes, .. } => {
+                self.cuts.insert(*number, nodes);
             }
-            Event::FaultEnded { number, .. } if self.troubles.remove(number) => {
-                self.quiet_since = Some(record.at);
+            Event::FaultEnded { number, .. } => {
+                let healed = self.cuts.remove(number).unwrap_or_default();
+                self.healed.extend(healed.iter().map(|node| (node.as_str(), record.at)));
             }
-            Event::MemberSeen { member, generation, liveness: "dead", .. } => {
-                let member = member.as_str();
-                let runs = self.running.get(member) == Some(generation) && !self.paused.contains(member);
+            Event::MemberSeen { observer, member, generation, liveness: "dead", .. } => {
+                let runs = self.running.get(member.as_str()) == Some(generation);
+                let is_stopped = self.paused.contains(member.as_str());
                 let is_echo =
                     |since: Option<&UnixMs>| since.is_some_and(|since| record.at <= since.plus(ECHO));
-                let echoes = is_echo(self.resumed.get(member)) || is_echo(self.quiet_since.as_ref());
-                return runs && self.troubles.is_empty() && !echoes;
+                let is_cut = |node: &String| {
+                    let is_echo = is_echo(self.healed.get(node.as_str()));
+                    is_echo || self.cuts.values().any(|nodes| nodes.contains(node))
+                };
+                let echoes = is_echo(self.resumed.get(member.as_str()));
+                return runs && !is_stopped && !echoes && !is_cut(member) && !is_cut(observer);
             }
             _ => {}
         }
@@ -98,5 +103,15 @@ mod tests {
         assert_eq!(deaths([stopped.clone(), vec![(15_000, dead("a", 1))]].concat()), 1);
         let by_who_was_stopped = vec![(0, ready("b", 1)), (9_001, dead("b", 1))];
         assert_eq!(deaths([stopped, by_who_was_stopped].concat()), 1);
+    }
+
+    #[test]
+    fn a_cut_excuses_those_whom_it_concerns() {
+        let cut = |nodes: [&str; 2]| {
+            let (fault, nodes) = ("planted".to_owned(), nodes.map(ToOwned::to_owned).to_vec());
+            Event::FaultBegan { fault, number: 0, kind: "partition", nodes }
+        };
+        assert_eq!(deaths(vec![(0, ready("a", 1)), (1, cut(["a", "o"])), (2, dead("a", 1))]), 0);
+        assert_eq!(deaths(vec![(0, ready("a", 1)), (1, cut(["b", "c"])), (2, dead("a", 1))]), 1);
     }
 }
