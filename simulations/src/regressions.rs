@@ -20,11 +20,15 @@ const STARTED_BLIND: &str = "a node that started while the store refused it answ
 const BURIED_WITH_POISON: &str = "a task that was claimed together with one that takes nodes down lost its leases \
                                   with it each time, and was put aside as dead without having run";
 
+const REVISION_TWICE: &str = "after the store had forgotten an edit, the next one got its revision, and a node that \
+                              still had the forgotten definition fired by it";
+
 /// All of them.
-pub const ALL: [Regression; 5] = [
+pub const ALL: [Regression; 6] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 251, found: STARTED_BLIND },
     Regression { scenario: "poison_task", seed: 10, found: BURIED_WITH_POISON },
+    Regression { scenario: "store_forgets", seed: 13, found: REVISION_TWICE },
 ];

@@ -262,10 +262,13 @@ async fn fence(tx: &mut Tx<'_>, edit: Edit<'_>) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Greater than the last one, and no less than the store's clock in milliseconds: a file that was put back from
+/// a backup must not give a revision away that nodes know from before, with other definitions.
 async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let last = open::value(tx.connection, REVISION).await?.unwrap_or_else(|| "0".to_owned());
     // Signed, as the columns are that hold it.
-    let next = last.parse().ok().and_then(|last: i64| u64::try_from(last.checked_add(1)?).ok());
+    let after = |last: i64| u64::try_from(last.checked_add(1)?.max(tx.now.0)).ok();
+    let next = last.parse().ok().and_then(after);
     let next =
         next.ok_or_else(|| sqlx::Error::Decode(format!("after {REVISION} `{last}` there is none").into()))?;
     open::set_value(tx.connection, REVISION, &next.to_string()).await?;

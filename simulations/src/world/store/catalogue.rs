@@ -144,8 +144,11 @@ impl StoreState {
         self.schedules.insert(state.schedule.clone(), state);
     }
 
+    /// As SQLite's: no revision that the store has forgotten is given away again.
     fn next_revision(&mut self) -> u64 {
-        self.catalogue.revision += 1;
+        let least =
+            if self.guards.has(Guard::RevisionsUnique) { self.now.0.max(0).cast_unsigned() } else { 0 };
+        self.catalogue.revision = (self.catalogue.revision + 1).max(least);
         self.catalogue.revision
     }
 }

@@ -34,6 +34,8 @@ pub enum Guard {
     /// A schedule that is paused or deleted takes no commit. The revision says so as well, so a store that
     /// overlooks a pause overlooks its revision here.
     EnabledCheck,
+    /// A store that forgot gives no revision away again that nodes know with other definitions.
+    RevisionsUnique,
     /// A due time that the store's clock has not reached is not committed, whatever the node's clock says.
     StoreClock,
     /// An edit that takes due times away which had passed undecided says so in the ledger.
@@ -51,10 +53,11 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
+        Self::RevisionsUnique,
         Self::StoreClock,
         Self::EditsLeaveLines,
         Self::AttemptToken,
@@ -70,6 +73,7 @@ impl Guard {
             Self::CursorCompare => "cursor_compare",
             Self::RevisionCompare => "revision_compare",
             Self::EnabledCheck => "enabled_check",
+            Self::RevisionsUnique => "revisions_unique",
             Self::StoreClock => "store_clock",
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
@@ -86,6 +90,9 @@ impl Guard {
             Self::CursorCompare => "without: a commit does not compare the cursor it was planned from",
             Self::RevisionCompare => "without: a commit does not compare the revision it was planned from",
             Self::EnabledCheck => "without: a paused or deleted schedule takes commits",
+            Self::RevisionsUnique => {
+                "without: a store that forgot counts revisions on from what it remembers"
+            }
             Self::StoreClock => "without: the store takes commits of due times that are to come",
             Self::EditsLeaveLines => "without: due times that an edit takes away vanish",
             Self::AttemptToken => "without: a completion counts whoever holds the lease",
