@@ -18,7 +18,7 @@
 
 // Without it `select!` takes its turns from dice of its own, and a panic in a task that a library spawned ends no
 // run: a seed would not repeat, and a green run would say little.
-#[cfg(not(tokio_unstable))]
+#[cfg(not(any(tokio_unstable, doc, doctest)))]
 compile_error!(
     "build with --cfg tokio_unstable, as .cargo/config.toml says; RUSTFLAGS in the environment overrides it"
 );
