@@ -23,12 +23,16 @@ const BURIED_WITH_POISON: &str = "a task that was claimed together with one that
 const REVISION_TWICE: &str = "after the store had forgotten an edit, the next one got its revision, and a node that \
                               still had the forgotten definition fired by it";
 
+const NEVER_AHEAD: &str = "a node whose disk lost its last write while its clock was back ended because a later \
+                           generation of it was seen, and began an old one at each further start";
+
 /// All of them.
-pub const ALL: [Regression; 6] = [
+pub const ALL: [Regression; 7] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 251, found: STARTED_BLIND },
     Regression { scenario: "poison_task", seed: 10, found: BURIED_WITH_POISON },
     Regression { scenario: "store_forgets", seed: 13, found: REVISION_TWICE },
+    Regression { scenario: "disk_and_clock_go_back", seed: 0, found: NEVER_AHEAD },
 ];
