@@ -11,7 +11,9 @@ use crate::world::store::guards::Guard;
 /// The table: in each cell the seeds that broke a property, and what their absence is worth.
 pub(super) fn draw(chapters: &[Chapter]) -> String {
     let columns = columns(chapters);
-    let mut out = String::from("<div class=\"wide\"><table>\n<thead><tr><th>scenario</th><th>runs</th><th title=\"with 95 % certainty fewer than this share fails\">0 is at 95 %</th>");
+    let mut out = String::from(
+        "<div class=\"wide\"><table>\n<thead><tr><th>scenario</th><th>runs</th><th title=\"with 95 % certainty fewer than this share fails\">0 is at 95 %</th>",
+    );
     for column in &columns {
         write!(out, "<th title=\"{}\">{}</th>", escape(column), escape(id(column))).expect(FITS);
     }
