@@ -25,6 +25,8 @@ pub mod kind {
     pub const NOTICE: u8 = 7;
     /// [`super::Open`]: first frame of a channel.
     pub const OPEN: u8 = 8;
+    /// A message between failure detectors; see [`super::super::probe`].
+    pub const PROBE: u8 = 9;
     /// From here on kinds belong to whoever opened the channel.
     pub const FIRST_OF_CHANNEL: u8 = 32;
 }

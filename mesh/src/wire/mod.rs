@@ -9,6 +9,7 @@
 //! does not know a kind. Payloads of users travel as raw bytes in frames of their own.
 
 pub mod message;
+pub mod probe;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;

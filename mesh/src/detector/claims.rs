@@ -1,0 +1,294 @@
+//! What is said about members, by themselves and by others, and what becomes of it.
+
+use std::net::SocketAddr;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::message::{Body, MemberClaim, Packet, ROOM, Rumour};
+use super::pace::{FANOUT, JURY, scaled};
+use super::suspicion::Suspicion;
+use super::timers::Timer;
+use super::{Detector, MOST_KNOWN, Output, Standing, Subject};
+use crate::id::{Generation, Incarnation, NodeId};
+use crate::member::{Claim, Liveness};
+
+/// Refutations come one by one. A rumour that jumps further is made up; the member's own word may.
+const LONGEST_JUMP: u64 = 10_000;
+
+impl Detector {
+    /// The member itself is on a link. Alive it is only if nothing is held against this life of it: then it is
+    /// told, and refutes.
+    pub(super) fn on_met(
+        &mut self,
+        now: Instant,
+        node: &NodeId,
+        generation: Generation,
+        addr: SocketAddr,
+        outputs: &mut Vec<Output>,
+    ) {
+        self.on_heard_of(now, node.clone(), generation, addr, outputs);
+        // A newcomer learns of everybody, somebody from the other side of a cut of all verdicts.
+        let all: Vec<_> = self.subjects.keys().filter_map(|id| self.claim_about(id)).collect();
+        let mut rumours = Vec::new();
+        let mut room = ROOM;
+        for claim in all.into_iter().map(Rumour::Member) {
+            if claim.room() > room {
+                self.send(node, Body::News, std::mem::take(&mut rumours), outputs);
+                room = ROOM;
+            }
+            room -= claim.room();
+            rumours.push(claim);
+        }
+        self.send(node, Body::News, rumours, outputs);
+    }
+
+    pub(super) fn on_heard_of(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        generation: Generation,
+        addr: SocketAddr,
+        outputs: &mut Vec<Output>,
+    ) {
+        let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
+        let by = node.clone();
+        self.hear(now, MemberClaim { node, claim, addr, by }, outputs);
+    }
+
+    pub(super) fn on_goodbye(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        generation: Generation,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(known) = self.subjects.get(&node).filter(|known| known.claim.generation == generation)
+        else {
+            return;
+        };
+        let claim = Claim { liveness: Liveness::Left, ..known.claim };
+        let (addr, by) = (known.addr, node.clone());
+        self.hear(now, MemberClaim { node, claim, addr, by }, outputs);
+    }
+
+    pub(super) fn on_packet(
+        &mut self,
+        now: Instant,
+        from: &NodeId,
+        generation: Generation,
+        packet: Packet,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(sender) = self.subjects.get(from).filter(|known| known.claim.generation == generation)
+        else {
+            // An earlier life, or one that the table has no room for.
+            return;
+        };
+        let own_word = Claim { generation, incarnation: packet.incarnation, liveness: Liveness::Alive };
+        let own_word =
+            MemberClaim { node: from.clone(), claim: own_word, addr: sender.addr, by: from.clone() };
+        let incarnation = self.incarnation;
+        self.hear_first_hand(now, own_word, outputs);
+        for rumour in packet.rumours {
+            match rumour {
+                Rumour::Member(claim) => self.hear(now, claim, outputs),
+                Rumour::Topic { topic, value } => {
+                    if self.take_topic(topic, value) {
+                        outputs.push(Output::News { topic, value });
+                    }
+                }
+            }
+        }
+        let is_answered = matches!(packet.body, Body::Ping { .. });
+        match packet.body {
+            Body::Ping { seq } => self.write(from, Body::Ack { seq }, outputs),
+            Body::PingReq { seq, target } => self.on_ping_req(now, from, seq, target, outputs),
+            Body::Ack { seq } => self.on_ack(now, from, seq, outputs),
+            Body::Nack { seq } => self.on_nack(from, seq),
+            Body::News => {}
+        }
+        if incarnation != self.incarnation && !is_answered {
+            // It was told what is held against it: who told it is the first to hear otherwise.
+            self.write(from, Body::News, outputs);
+        }
+        if self.claim_about(from).is_some_and(|claim| claim.is_accusation()) && !is_answered {
+            // It speaks, so it is not silent: it must know that it counts as such.
+            self.probe(now, from, outputs);
+        }
+    }
+
+    /// The highest value of a topic; answers whether it was news.
+    pub(super) fn take_topic(&mut self, topic: u16, value: u64) -> bool {
+        let is_known = self.topics.contains_key(&topic);
+        if (!is_known && self.topics.len() >= MOST_TOPICS) || self.topics.get(&topic) >= Some(&value) {
+            return false;
+        }
+        self.topics.insert(topic, value);
+        self.rumours.put(Rumour::Topic { topic, value });
+        true
+    }
+
+    /// What anybody says about a member.
+    pub(super) fn hear(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
+        if said.node == self.me.node {
+            return self.hear_about_me(said.claim, outputs);
+        }
+        let known = self.subjects.get(&said.node).map(|known| known.claim);
+        let counted_from =
+            known.filter(|known| known.generation == said.generation()).map_or(0, |it| it.incarnation.0);
+        if said.claim.incarnation.0 > counted_from.saturating_add(LONGEST_JUMP) {
+            return;
+        }
+        self.hear_first_hand(now, said, outputs);
+    }
+
+    /// A claim whose numbers are to be believed.
+    fn hear_first_hand(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
+        let is_full = self.subjects.len() >= MOST_KNOWN;
+        match self.subjects.get_mut(&said.node) {
+            None if is_full => {}
+            None => self.change(now, said, outputs),
+            Some(known) if said.claim.supersedes(&known.claim) => self.change(now, said, outputs),
+            Some(known) if said.claim == known.claim => {
+                if let Some(suspicion) = &mut known.suspicion
+                    && suspicion.confirm(&said.by)
+                {
+                    self.set_suspicion_timer(&said.node);
+                    self.tell(&said.node, outputs);
+                    self.rumours.put(Rumour::Member(said));
+                }
+            }
+            Some(_) => self.answer_outdated(said),
+        }
+    }
+
+    /// Somebody accuses a member of what is refuted already, or that has gone for good: it missed that.
+    fn answer_outdated(&mut self, said: MemberClaim) {
+        if said.is_accusation()
+            && let Some(known) = self.claim_about(&said.node)
+            && !known.is_accusation()
+        {
+            self.rumours.put(Rumour::Member(known));
+        }
+    }
+
+    /// A claim takes the place of the one before.
+    fn change(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
+        let MemberClaim { node, claim, addr, by } = said;
+        let before = self.subjects.remove(&node);
+        let was_in = before.as_ref().is_some_and(Subject::is_in);
+        let is_new_life = before.as_ref().is_none_or(|known| known.claim.generation != claim.generation);
+        let standing = before.as_ref().map(|known| (known.claim.generation, known.claim.liveness));
+        let changed = before
+            .as_ref()
+            .filter(|_| standing == Some((claim.generation, claim.liveness)))
+            .map_or(now, |known| known.changed);
+        let round_trip = before.as_ref().filter(|_| !is_new_life).and_then(|known| known.round_trip);
+        let members = self.inside + 1 + usize::from(!was_in);
+        let suspicion = (claim.liveness == Liveness::Suspect).then(|| {
+            let least = scaled(self.pace.suspicion, members) * self.health.factor();
+            // Neither this node nor the suspect nor the accuser; this node may be the accuser.
+            let others = members.saturating_sub(2);
+            Suspicion::new(now.max(self.judges_from), least, others, by.clone())
+        });
+        let addr = match &before {
+            // Within one life only the member itself may move, and it does not.
+            Some(known) if !is_new_life => known.addr,
+            _ => addr,
+        };
+        let is_suspect = suspicion.is_some();
+        let subject = Subject { claim, addr, suspicion, changed, round_trip };
+        let is_in = subject.is_in();
+        self.subjects.insert(node.clone(), subject);
+        if is_new_life {
+            self.probes.retain(|_, probe| !probe.is_of(&node));
+        }
+        match (was_in, is_in) {
+            (false, true) => {
+                self.inside += 1;
+                self.rounds.insert(node.clone(), &mut self.dice);
+            }
+            (true, false) => self.inside -= 1,
+            _ => {}
+        }
+        self.rumours.put(Rumour::Member(MemberClaim { node: node.clone(), claim, addr, by: by.clone() }));
+        self.tell(&node, outputs);
+        if is_suspect {
+            self.set_suspicion_timer(&node);
+            // Some look themselves: they confirm, or the suspect learns of it and refutes.
+            let chance = (JURY as f64 / self.inside.max(1) as f64).min(1.0);
+            if by != self.me.node && self.dice.random_bool(chance) {
+                self.probe(now, &node, outputs);
+            } else if by == self.me.node {
+                self.write(&node, Body::News, outputs);
+            }
+        }
+    }
+
+    fn set_suspicion_timer(&mut self, node: &NodeId) {
+        if let Some(known) = self.subjects.get(node)
+            && let Some(suspicion) = &known.suspicion
+        {
+            let Claim { generation, incarnation, .. } = known.claim;
+            let timer = Timer::Suspicion { node: node.clone(), generation, incarnation };
+            self.timers.set(suspicion.deadline(), timer);
+        }
+    }
+
+    pub(super) fn on_suspicion_over(
+        &mut self,
+        now: Instant,
+        node: &NodeId,
+        life: (Generation, Incarnation),
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(known) = self.subjects.get(node) else { return };
+        let Some(suspicion) = &known.suspicion else { return };
+        if (known.claim.generation, known.claim.incarnation) != life || now < suspicion.deadline() {
+            return;
+        }
+        let claim = Claim { liveness: Liveness::Dead, ..known.claim };
+        let said = MemberClaim { node: node.clone(), claim, addr: known.addr, by: self.me.node.clone() };
+        self.hear(now, said, outputs);
+    }
+
+    /// What others say about this node. Only this life of it can answer, and does.
+    fn hear_about_me(&mut self, said: Claim, outputs: &mut Vec<Output>) {
+        if said.generation != self.me.generation
+            || !matches!(said.liveness, Liveness::Suspect | Liveness::Dead)
+            || said.incarnation.0 > self.incarnation.0.saturating_add(LONGEST_JUMP)
+            || !self.parts.refutation
+        {
+            return;
+        }
+        if said.incarnation >= self.incarnation {
+            self.incarnation = Incarnation(said.incarnation.0 + 1);
+            // Others did not hear it: perhaps it is this node that is slow.
+            self.health.worse(1);
+        }
+        self.say_alive(outputs);
+    }
+
+    /// Tells that this node lives.
+    pub(super) fn say_alive(&mut self, outputs: &mut Vec<Output>) {
+        let generation = self.me.generation;
+        let claim = Claim { generation, incarnation: self.incarnation, liveness: Liveness::Alive };
+        let (node, addr, by) = (self.me.node.clone(), self.me.addr, self.me.node.clone());
+        outputs.push(Output::Changed(Standing { node: node.clone(), claim, addr, suspected_by: Vec::new() }));
+        self.rumours.put(Rumour::Member(MemberClaim { node, claim, addr, by }));
+    }
+
+    fn tell(&self, node: &NodeId, outputs: &mut Vec<Output>) {
+        if let Some(known) = self.subjects.get(node) {
+            let suspected_by = known.suspicion.iter().flat_map(Suspicion::accusers).cloned().collect();
+            let (node, claim, addr) = (node.clone(), known.claim, known.addr);
+            outputs.push(Output::Changed(Standing { node, claim, addr, suspected_by }));
+        }
+    }
+}
+
+/// Registers that members can fill.
+const MOST_TOPICS: usize = 64;
+
+const _: () = assert!(FANOUT <= JURY, "a rumour reaches a jury");

@@ -1,0 +1,403 @@
+//! Who answers: SWIM (Das, Gupta and Motivala 2002) with Lifeguard (Dadgar, Phillips and Currey 2018).
+//!
+//! Pure: inputs and the time go in, outputs come out; the driver sends, dials and calls again at
+//! [`Detector::next_wake`]. Each node probes one member in each period, directly, then through others; who
+//! answers nobody becomes a suspect, is told so, and counts as dead unless it refutes with a higher
+//! incarnation in time. The cost of a node does not grow with the mesh.
+//!
+//! ```text
+//! Alive ──silent──> Suspect ──time is up──> Dead          Left: said by the member itself, final
+//!   ^                  │                      │
+//!   └──────────── the member itself, with a higher incarnation
+//! ```
+//!
+//! Invariants: standing changes only through [`Claim::supersedes`]; only the accused refutes, and it is always
+//! told; who was stopped itself judges nobody until it has looked again.
+
+mod claims;
+mod health;
+pub mod message;
+pub mod pace;
+mod probing;
+mod rounds;
+mod rumours;
+mod suspicion;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use crate::id::{Generation, Incarnation, NodeId};
+use crate::member::{Claim, Liveness};
+use health::LocalHealth;
+use message::{Body, MemberClaim, Packet, ROOM, Rumour};
+use pace::{FANOUT, Pace};
+use probing::{Probe, Relay};
+use rounds::Rounds;
+use rumours::Rumours;
+use suspicion::Suspicion;
+use timers::{Timer, Timers};
+
+/// Dead and departed members are known for this long, so that no late rumour brings them back.
+pub const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Members and tombstones that are known at most; hearsay about more is ignored.
+const MOST_KNOWN: usize = 4_096;
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct Myself {
+    /// Its name.
+    pub node: NodeId,
+    /// Which life of it.
+    pub generation: Generation,
+    /// Where others find it.
+    pub addr: SocketAddr,
+}
+
+/// Parts of the detector that a test can switch off, to see that they are missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Whoever was stopped judges nobody until it has looked again.
+    pub pause_guard: bool,
+    /// Whoever is suspected may refute.
+    pub refutation: bool,
+    /// Others are asked to ping whoever does not answer.
+    pub indirect_probes: bool,
+    /// The dead are probed now and then.
+    pub probes_of_the_dead: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { pause_guard: true, refutation: true, indirect_probes: true, probes_of_the_dead: true }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A link to this life of a member is up: its own word, proven by its certificate.
+    Met {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        generation: Generation,
+        /// Where it takes QUIC.
+        addr: SocketAddr,
+    },
+    /// Somebody knows of this life of a member.
+    HeardOf {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        generation: Generation,
+        /// Where it takes QUIC.
+        addr: SocketAddr,
+    },
+    /// A message came over a link of this life of a member.
+    Received {
+        /// Who.
+        from: NodeId,
+        /// Which life.
+        generation: Generation,
+        /// What.
+        packet: Packet,
+    },
+    /// The last link to this life of a member broke: a hint to look at once.
+    LinkLost {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        generation: Generation,
+    },
+    /// A member said goodbye itself.
+    SaidGoodbye {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        generation: Generation,
+    },
+    /// The product wants everybody to know.
+    Spread {
+        /// Which register.
+        topic: u16,
+        /// Its value; only a higher one than before travels.
+        value: u64,
+    },
+    /// [`Detector::next_wake`] has come.
+    TimePassed,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this as a datagram. It may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// Where it takes QUIC, if no link leads there.
+        addr: SocketAddr,
+        /// What.
+        packet: Packet,
+    },
+    /// The standing of a member has changed, this node's own included.
+    Changed(Standing),
+    /// A member is no longer known.
+    Forgotten {
+        /// Who.
+        node: NodeId,
+        /// Where it was last.
+        addr: SocketAddr,
+        /// Whether it said goodbye.
+        left: bool,
+    },
+    /// The value of a topic is higher than it was.
+    News {
+        /// Which register.
+        topic: u16,
+        /// Its value.
+        value: u64,
+    },
+    /// This process did not run for so long.
+    Stopped(Duration),
+}
+
+/// What the detector holds of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Who.
+    pub node: NodeId,
+    /// What is claimed and not refuted.
+    pub claim: Claim,
+    /// Where that life takes QUIC.
+    pub addr: SocketAddr,
+    /// Who suspects it; empty unless it is a suspect.
+    pub suspected_by: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Subject {
+    claim: Claim,
+    addr: SocketAddr,
+    suspicion: Option<Suspicion>,
+    /// Since when the standing is what it is.
+    changed: Instant,
+    /// Smoothed, of direct pings.
+    round_trip: Option<Duration>,
+}
+
+impl Subject {
+    fn is_in(&self) -> bool {
+        self.claim.liveness.owns_keys()
+    }
+}
+
+/// One node's detector.
+#[derive(Debug)]
+pub struct Detector {
+    me: Myself,
+    incarnation: Incarnation,
+    pace: Pace,
+    parts: Parts,
+    dice: StdRng,
+    /// All but this node itself.
+    subjects: BTreeMap<NodeId, Subject>,
+    /// Of these, how many are alive or suspects.
+    inside: usize,
+    rounds: Rounds,
+    probes: BTreeMap<u32, Probe>,
+    relays: BTreeMap<u32, Relay>,
+    next_seq: u32,
+    health: LocalHealth,
+    rumours: Rumours,
+    topics: BTreeMap<u16, u64>,
+    timers: Timers,
+    flushing: bool,
+    /// No verdicts before.
+    judges_from: Instant,
+}
+
+impl Detector {
+    /// A node that knows nobody yet.
+    #[must_use]
+    pub fn new(now: Instant, me: Myself, pace: Pace, parts: Parts, mut dice: StdRng) -> Self {
+        let mut timers = Timers::default();
+        // Else nodes that start together would all probe at the same moments.
+        timers.set(now + pace.period.mul_f64(dice.random()), Timer::Period);
+        timers.set(now + pace.probe_dead_every.mul_f64(dice.random()), Timer::Dead);
+        Self {
+            me,
+            incarnation: Incarnation(0),
+            pace,
+            parts,
+            next_seq: dice.random(),
+            dice,
+            subjects: BTreeMap::new(),
+            inside: 0,
+            rounds: Rounds::default(),
+            probes: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            health: LocalHealth::default(),
+            rumours: Rumours::default(),
+            topics: BTreeMap::new(),
+            timers,
+            flushing: false,
+            judges_from: now,
+        }
+    }
+
+    /// When it wants to hear [`Input::TimePassed`].
+    #[must_use]
+    pub fn next_wake(&self) -> Instant {
+        self.timers.next().expect("the timer of the period is always set")
+    }
+
+    /// Takes one input in.
+    pub fn step(&mut self, now: Instant, input: Input, outputs: &mut Vec<Output>) {
+        self.notice_a_stop(now, outputs);
+        match input {
+            Input::Met { node, generation, addr } => self.on_met(now, &node, generation, addr, outputs),
+            Input::HeardOf { node, generation, addr } => {
+                self.on_heard_of(now, node, generation, addr, outputs)
+            }
+            Input::Received { from, generation, packet } => {
+                self.on_packet(now, &from, generation, packet, outputs);
+            }
+            Input::LinkLost { node, generation } => {
+                if self
+                    .subjects
+                    .get(&node)
+                    .is_some_and(|known| known.is_in() && known.claim.generation == generation)
+                {
+                    self.probe(now, &node, outputs);
+                }
+            }
+            Input::SaidGoodbye { node, generation } => self.on_goodbye(now, node, generation, outputs),
+            Input::Spread { topic, value } => drop(self.take_topic(topic, value)),
+            Input::TimePassed => self.on_time_passed(now, outputs),
+        }
+        if self.rumours.has_fresh() && !self.flushing {
+            self.flushing = true;
+            self.timers.set(now + self.pace.gather, Timer::Flush);
+        }
+    }
+
+    fn on_time_passed(&mut self, now: Instant, outputs: &mut Vec<Output>) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Period => {
+                    self.timers.set(now + self.pace.period * self.health.factor(), Timer::Period);
+                    self.probe_next(now, outputs);
+                }
+                Timer::Dead => {
+                    self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
+                    self.forget_old(now, outputs);
+                    self.probe_one_of_the_dead(now, outputs);
+                }
+                Timer::Unanswered(seq) => self.on_unanswered(now, seq, outputs),
+                Timer::Failed(seq) => self.on_failed(now, seq, outputs),
+                Timer::Relay(seq) => self.on_relay_unanswered(seq, outputs),
+                Timer::Suspicion { node, generation, incarnation } => {
+                    self.on_suspicion_over(now, &node, (generation, incarnation), outputs);
+                }
+                Timer::Flush => {
+                    self.flushing = false;
+                    self.flush(outputs);
+                }
+            }
+        }
+    }
+
+    /// A timer that is much too late: this process was stopped, or got no time to run. What it holds against
+    /// others may be its own silence, so it begins anew.
+    fn notice_a_stop(&mut self, now: Instant, outputs: &mut Vec<Output>) {
+        let late = now.saturating_duration_since(self.next_wake());
+        if late < self.pace.stopped_after || !self.parts.pause_guard {
+            return;
+        }
+        outputs.push(Output::Stopped(late));
+        self.probes.clear();
+        self.relays.clear();
+        self.judges_from = now + self.pace.no_verdicts_for;
+        self.timers.clear();
+        self.timers.set(now, Timer::Period);
+        self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
+        self.flushing = false;
+        for (node, subject) in &mut self.subjects {
+            if let Some(suspicion) = &mut subject.suspicion {
+                suspicion.begin_anew(self.judges_from);
+                let Claim { generation, incarnation, .. } = subject.claim;
+                let timer = Timer::Suspicion { node: node.clone(), generation, incarnation };
+                self.timers.set(suspicion.deadline(), timer);
+            }
+        }
+        // Others may hold this node for dead by now: it says that it is not before it is told.
+        self.incarnation.0 += 1;
+        self.say_alive(outputs);
+    }
+
+    fn forget_old(&mut self, now: Instant, outputs: &mut Vec<Output>) {
+        self.subjects.retain(|node, subject| {
+            let is_old = !subject.is_in() && now.saturating_duration_since(subject.changed) >= REMEMBERED;
+            if is_old {
+                let left = subject.claim.liveness == Liveness::Left;
+                outputs.push(Output::Forgotten { node: node.clone(), addr: subject.addr, left });
+            }
+            !is_old
+        });
+    }
+
+    fn flush(&mut self, outputs: &mut Vec<Output>) {
+        let subjects = &self.subjects;
+        let is_in = |id: &NodeId| subjects.get(id).is_some_and(Subject::is_in);
+        let hearers = self.rounds.sample(FANOUT, &mut self.dice, is_in);
+        let told = u32::try_from(hearers.len().max(1)).unwrap_or(1);
+        // With nobody to tell, the news counts as told: whoever comes gets everything anyway.
+        let rumours = self.rumours.take(None, ROOM, told, self.inside);
+        for to in hearers {
+            self.send(&to, Body::News, rumours.clone(), outputs);
+        }
+    }
+
+    /// Sends with what else there is to tell, beginning with what is held against the addressee itself.
+    fn write(&mut self, to: &NodeId, body: Body, outputs: &mut Vec<Output>) {
+        let mut rumours = Vec::new();
+        let mut room = ROOM;
+        if let Some(accusation) = self.claim_about(to).filter(MemberClaim::is_accusation) {
+            let accusation = Rumour::Member(accusation);
+            room -= accusation.room();
+            rumours.push(accusation);
+        }
+        rumours.extend(self.rumours.take(Some(to), room, 1, self.inside));
+        self.send(to, body, rumours, outputs);
+    }
+
+    fn send(&self, to: &NodeId, body: Body, rumours: Vec<Rumour>, outputs: &mut Vec<Output>) {
+        if let Some(subject) = self.subjects.get(to) {
+            let packet = Packet { incarnation: self.incarnation, body, rumours };
+            outputs.push(Output::Send { to: to.clone(), addr: subject.addr, packet });
+        }
+    }
+
+    /// What this node would say about a member.
+    fn claim_about(&self, node: &NodeId) -> Option<MemberClaim> {
+        let subject = self.subjects.get(node)?;
+        let accuser = subject.suspicion.as_ref().and_then(|suspicion| suspicion.accusers().next());
+        let by = accuser.unwrap_or(&self.me.node).clone();
+        Some(MemberClaim { node: node.clone(), claim: subject.claim, addr: subject.addr, by })
+    }
+
+    fn next_seq(&mut self) -> u32 {
+        self.next_seq = self.next_seq.wrapping_add(1);
+        self.next_seq
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! How fast the detector goes, and how sure it wants to be.
+
+use std::time::Duration;
+
+/// The numbers of one kind of network. All nodes of a mesh use the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// One member is probed in each. Nine others then find a dead one within two periods mostly, and within
+    /// four but for one time in two hundred.
+    pub period: Duration,
+    /// The least that an answer to a ping is waited for. Far above a round trip: what it must outlast is a
+    /// busy scheduler.
+    pub ping_timeout: Duration,
+    /// How long the answer through others is waited for, after that. They need a timeout of their own to find
+    /// out that the member is silent, and the way back.
+    pub indirect_timeout: Duration,
+    /// The least time that a suspect has to refute, in a mesh of up to ten; it grows with the logarithm of the
+    /// members, as the way of a rumour does.
+    pub suspicion: Duration,
+    /// News waits so long for company before it goes out in a datagram.
+    pub gather: Duration,
+    /// One member that is held for dead is probed in each: a healed partition is found from both sides.
+    pub probe_dead_every: Duration,
+    /// A timer that is so late says that this process did not run.
+    pub stopped_after: Duration,
+    /// And for so long after that this node judges nobody.
+    pub no_verdicts_for: Duration,
+}
+
+impl Pace {
+    /// One data centre, one machine: a dead member is gone everywhere in less than a second. Prototyped with
+    /// four busy loops on two cores without a false suspicion.
+    pub const LAN: Self = Self {
+        period: Duration::from_millis(200),
+        ping_timeout: Duration::from_millis(80),
+        indirect_timeout: Duration::from_millis(120),
+        suspicion: Duration::from_millis(400),
+        gather: Duration::from_millis(5),
+        probe_dead_every: Duration::from_secs(1),
+        stopped_after: Duration::from_millis(500),
+        no_verdicts_for: Duration::from_secs(1),
+    };
+
+    /// Far apart, over lines that stall now and then: four times slower, and slower to judge. Guess: a
+    /// quarter of a second there and back, and a stall of two seconds, must kill nobody.
+    pub const WAN: Self = Self {
+        period: Duration::from_millis(800),
+        ping_timeout: Duration::from_millis(400),
+        indirect_timeout: Duration::from_millis(1_000),
+        suspicion: Duration::from_millis(2_500),
+        gather: Duration::from_millis(20),
+        probe_dead_every: Duration::from_secs(2),
+        stopped_after: Duration::from_millis(2_000),
+        no_verdicts_for: Duration::from_secs(4),
+    };
+
+    /// Whether the numbers fit together: an answer through others comes before the probe is given up, and a
+    /// paused node keeps silent for longer than a probe takes.
+    const fn is_sound(&self) -> bool {
+        self.indirect_timeout.as_millis() > self.ping_timeout.as_millis()
+            && self.no_verdicts_for.as_millis()
+                > self.ping_timeout.as_millis() + self.indirect_timeout.as_millis()
+            && self.stopped_after.as_millis() > self.period.as_millis()
+    }
+}
+
+const _: () = assert!(Pace::LAN.is_sound() && Pace::WAN.is_sound());
+
+/// Members that are asked to ping somebody who does not answer (SWIM, section 4.1: k).
+pub(super) const RELAYS: usize = 3;
+
+/// Members that news goes to at once. Three reach a thousand in seven hops.
+pub(super) const FANOUT: usize = 3;
+
+/// A ping waits for at least so many round trips.
+pub(super) const ROUND_TRIPS: u32 = 4;
+
+/// However long round trips are, a ping is not waited for longer.
+pub(super) const LONGEST_PING: Duration = Duration::from_secs(2);
+
+/// Members that look themselves when somebody is suspected, on average. Enough that the confirmations wanted
+/// come even when some are lost; few enough that a suspect among a thousand is not run over.
+pub(super) const JURY: usize = 8;
+
+/// A timeout in a mesh of `members`: that of ten grows with their logarithm, as the hops of a rumour do.
+pub(super) fn scaled(timeout: Duration, members: usize) -> Duration {
+    timeout.mul_f64((members as f64).log10().max(1.0))
+}

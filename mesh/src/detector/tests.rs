@@ -1,0 +1,307 @@
+//! Some detectors in one thread: messages take a millisecond, time is a number.
+#![expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
+
+use rand::SeedableRng;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+struct Post {
+    at: Instant,
+    from: usize,
+    to: usize,
+    packet: Packet,
+}
+
+struct Town {
+    began: Instant,
+    now: Instant,
+    nodes: Vec<Option<Detector>>,
+    /// They do not run, and find what came when they go on.
+    stopped: Vec<bool>,
+    /// One direction each.
+    cuts: Vec<(usize, usize)>,
+    post: Vec<Post>,
+    /// Every change that a node told of, with its time.
+    changes: Vec<(Duration, usize, Standing)>,
+    news: Vec<(usize, u16, u64)>,
+}
+
+fn name(index: usize) -> NodeId {
+    format!("n{index}").parse().unwrap()
+}
+
+fn addr(index: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7000 + u16::try_from(index).unwrap()))
+}
+
+fn detector(now: Instant, index: usize, generation: u64, parts: Parts) -> Detector {
+    let me = Myself { node: name(index), generation: Generation(generation), addr: addr(index) };
+    Detector::new(now, me, Pace::LAN, parts, StdRng::seed_from_u64(index as u64 + generation))
+}
+
+impl Town {
+    fn of(count: usize) -> Self {
+        Self::with(count, Parts::default())
+    }
+
+    /// All have met.
+    fn with(count: usize, parts: Parts) -> Self {
+        let now = Instant::now();
+        let nodes = (0..count).map(|index| Some(detector(now, index, 1, parts))).collect();
+        let (stopped, cuts, post) = (vec![false; count], Vec::new(), Vec::new());
+        let (changes, news) = (Vec::new(), Vec::new());
+        let mut town = Self { began: now, now, nodes, stopped, cuts, post, changes, news };
+        for one in 0..count {
+            for other in (0..count).filter(|other| *other != one) {
+                town.meet(one, other, 1);
+            }
+        }
+        town.run(1_000);
+        town.changes.clear();
+        town
+    }
+
+    fn meet(&mut self, one: usize, other: usize, generation: u64) {
+        let (node, generation, addr) = (name(other), Generation(generation), addr(other));
+        self.tell(one, Input::Met { node, generation, addr });
+    }
+
+    fn tell(&mut self, index: usize, input: Input) {
+        let Some(node) = self.nodes[index].as_mut() else { return };
+        let mut outputs = Vec::new();
+        node.step(self.now, input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Send { to, packet, .. } => {
+                    let to = to.as_str()[1..].parse().unwrap();
+                    self.post.push(Post { at: self.now + MS, from: index, to, packet });
+                }
+                Output::Changed(standing) => self.changes.push((self.now - self.began, index, standing)),
+                Output::News { topic, value } => self.news.push((index, topic, value)),
+                Output::Forgotten { .. } | Output::Stopped(_) => {}
+            }
+        }
+    }
+
+    fn run(&mut self, ms: u32) {
+        for _ in 0..ms {
+            self.now += MS;
+            let (due, later) = std::mem::take(&mut self.post)
+                .into_iter()
+                .partition(|post| post.at <= self.now && !self.stopped[post.to]);
+            self.post = later;
+            let due: Vec<Post> = due;
+            for Post { from, to, packet, .. } in due {
+                if !self.cuts.contains(&(from, to)) {
+                    let generation =
+                        self.nodes[from].as_ref().map_or(Generation(1), |node| node.me.generation);
+                    self.tell(to, Input::Received { from: name(from), generation, packet });
+                }
+            }
+            for index in 0..self.nodes.len() {
+                let wakes = self.nodes[index].as_ref().is_some_and(|node| node.next_wake() <= self.now);
+                if wakes && !self.stopped[index] {
+                    self.tell(index, Input::TimePassed);
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self, one: usize, other: usize) {
+        self.cuts.extend([(one, other), (other, one)]);
+    }
+
+    fn liveness(&self, observer: usize, member: usize) -> Liveness {
+        self.nodes[observer].as_ref().unwrap().subjects[&name(member)].claim.liveness
+    }
+
+    fn seen_as(&self, member: usize) -> Vec<Liveness> {
+        let others = (0..self.nodes.len()).filter(|other| *other != member && self.nodes[*other].is_some());
+        others.map(|other| self.liveness(other, member)).collect()
+    }
+
+    fn deaths(&self) -> Vec<String> {
+        let dead = self.changes.iter().filter(|(.., standing)| standing.claim.liveness == Liveness::Dead);
+        dead.map(|(at, by, standing)| format!("{at:?}: n{by} holds {} for dead", standing.node)).collect()
+    }
+}
+
+#[test]
+fn a_silent_member_becomes_a_suspect_and_then_counts_as_dead_everywhere() {
+    let mut town = Town::of(5);
+    town.nodes[4] = None;
+    let began = town.now - town.began;
+    town.run(2_000);
+    assert_eq!(town.seen_as(4), [Liveness::Dead; 4]);
+    for observer in 0..4 {
+        let of = |liveness| {
+            let mut of_it =
+                town.changes.iter().filter(|(_, by, standing)| *by == observer && standing.node == name(4));
+            of_it.find(|(.., standing)| standing.claim.liveness == liveness).map(|(at, ..)| *at - began)
+        };
+        let (suspected, dead) = (of(Liveness::Suspect).unwrap(), of(Liveness::Dead).unwrap());
+        assert!(dead < Duration::from_millis(1_500), "{dead:?}");
+        assert!(dead - suspected >= Duration::from_millis(350), "it had time to refute");
+    }
+    let accusers = town.changes.iter().map(|(.., standing)| standing.suspected_by.len()).max();
+    assert!(accusers > Some(1), "others looked themselves");
+}
+
+#[test]
+fn a_quiet_mesh_stays_as_it_is() {
+    let mut town = Town::of(7);
+    town.run(20_000);
+    assert_eq!(town.changes, []);
+}
+
+#[test]
+fn a_member_that_one_cannot_reach_lives_as_long_as_others_can() {
+    let mut town = Town::of(5);
+    town.cut(0, 1);
+    town.run(60_000);
+    assert_eq!(town.changes, [], "neither suspects nor deaths");
+    let mut without = Town::with(5, Parts { indirect_probes: false, ..Parts::default() });
+    without.cut(0, 1);
+    without.run(60_000);
+    assert_ne!(without.changes, [], "it is others' answers that keep it alive");
+}
+
+#[test]
+fn a_suspect_is_told_and_refutes() {
+    let mut town = Town::of(3);
+    let claim = Claim { generation: Generation(1), incarnation: Incarnation(0), liveness: Liveness::Suspect };
+    let accusation = MemberClaim { node: name(2), claim, addr: addr(2), by: name(1) };
+    let packet =
+        Packet { incarnation: Incarnation(0), body: Body::News, rumours: vec![Rumour::Member(accusation)] };
+    town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet });
+    assert_eq!(town.liveness(0, 2), Liveness::Suspect);
+    town.run(300);
+    assert_eq!(town.seen_as(2), [Liveness::Alive; 2]);
+    assert_eq!(town.nodes[2].as_ref().unwrap().incarnation, Incarnation(1));
+    town.run(3_000);
+    assert_eq!(town.deaths(), [""; 0]);
+}
+
+#[test]
+fn whoever_was_stopped_kills_nobody_and_is_back_in_a_second() {
+    for (stop, others) in [(3_000, 9), (15_000, 9), (15_000, 2)] {
+        let mut town = Town::of(others + 1);
+        town.stopped[0] = true;
+        town.run(stop);
+        assert!(town.seen_as(0).iter().all(|liveness| *liveness == Liveness::Dead));
+        town.changes.clear();
+        town.stopped[0] = false;
+        town.run(1_000);
+        assert!(town.seen_as(0).iter().all(|liveness| *liveness == Liveness::Alive), "after {stop} ms");
+        town.run(5_000);
+        assert_eq!(town.deaths(), [""; 0]);
+    }
+}
+
+/// Stopped in the middle of a suspicion, it misses the refutation; on waking its timer comes before its post.
+fn waking_verdicts(parts: Parts) -> Vec<String> {
+    let mut town = Town::with(10, parts);
+    town.stopped[1] = true;
+    while town.liveness(0, 1) != Liveness::Suspect {
+        town.run(1);
+    }
+    town.stopped[0] = true;
+    town.stopped[1] = false;
+    town.run(15_000);
+    town.changes.clear();
+    let post = std::mem::take(&mut town.post);
+    town.stopped[0] = false;
+    town.run(1);
+    town.post.extend(post);
+    town.run(5_000);
+    assert_eq!(town.seen_as(1), [Liveness::Alive; 9]);
+    town.deaths()
+}
+
+#[test]
+fn on_waking_nobody_is_judged_by_what_was_suspected_before() {
+    assert_eq!(waking_verdicts(Parts::default()), [""; 0]);
+    let without = waking_verdicts(Parts { pause_guard: false, ..Parts::default() });
+    assert_ne!(without, [""; 0], "the guard is what holds it back");
+}
+
+#[test]
+fn both_sides_of_a_cut_find_each_other_again() {
+    for left in [1, 2, 5] {
+        let mut town = Town::of(10);
+        for one in 0..left {
+            (left..10).for_each(|other| town.cut(one, other));
+        }
+        town.run(30_000);
+        assert_eq!(town.liveness(0, 9), Liveness::Dead);
+        town.cuts.clear();
+        town.run(3_000);
+        for member in 0..10 {
+            assert_eq!(town.seen_as(member), [Liveness::Alive; 9], "n{member}, {left} on one side");
+        }
+    }
+}
+
+#[test]
+fn a_goodbye_is_known_everywhere_at_once_and_final() {
+    let mut town = Town::of(10);
+    town.nodes[9] = None;
+    town.tell(0, Input::SaidGoodbye { node: name(9), generation: Generation(1) });
+    town.run(50);
+    assert_eq!(town.seen_as(9), [Liveness::Left; 9]);
+    town.meet(3, 9, 1);
+    town.run(1_000);
+    assert_eq!(town.seen_as(9), [Liveness::Left; 9], "that life is over");
+    town.nodes[9] = Some(detector(town.now, 9, 2, Parts::default()));
+    (0..9).for_each(|other| town.meet(9, other, 1));
+    town.meet(3, 9, 2);
+    town.run(100);
+    assert_eq!(town.seen_as(9), [Liveness::Alive; 9], "the next one begins");
+}
+
+#[test]
+fn a_broken_link_is_a_reason_to_look_at_once() {
+    let mut town = Town::of(10);
+    town.nodes[9] = None;
+    town.tell(0, Input::LinkLost { node: name(9), generation: Generation(1) });
+    town.run(250);
+    assert_eq!(town.liveness(0, 9), Liveness::Suspect);
+}
+
+#[test]
+fn numbers_that_somebody_made_up_are_not_believed() {
+    let mut town = Town::of(3);
+    for incarnation in [20_000, u64::MAX] {
+        for member in [0, 2] {
+            let incarnation = Incarnation(incarnation);
+            let claim = Claim { generation: Generation(1), incarnation, liveness: Liveness::Dead };
+            let made_up = MemberClaim { node: name(member), claim, addr: addr(member), by: name(1) };
+            let rumours = vec![Rumour::Member(made_up)];
+            let packet = Packet { incarnation: Incarnation(0), body: Body::News, rumours };
+            town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet });
+        }
+    }
+    town.run(1_000);
+    assert_eq!(town.changes, []);
+}
+
+#[test]
+fn news_of_the_product_reaches_everybody_and_only_the_highest_counts() {
+    let mut town = Town::of(10);
+    town.tell(3, Input::Spread { topic: 1, value: 7 });
+    town.run(50);
+    assert_eq!(town.news.iter().filter(|(_, topic, value)| (*topic, *value) == (1, 7)).count(), 9);
+    town.tell(4, Input::Spread { topic: 1, value: 6 });
+    town.run(50);
+    assert_eq!(town.news.len(), 9);
+}
+
+#[test]
+fn the_dead_are_forgotten_in_the_end() {
+    let mut town = Town::of(3);
+    town.nodes[2] = None;
+    town.run(u32::try_from(REMEMBERED.as_millis()).unwrap() + 5_000);
+    assert!(!town.nodes[0].as_ref().unwrap().subjects.contains_key(&name(2)));
+}
