@@ -1,14 +1,16 @@
 //! Who is in the mesh, who owns a key, how nodes talk.
 //!
-//! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`mesh`, `transport`,
-//! `gossip`, `system`) on top of the cores (`roster`, `ring`) on top of the values (`id`, `member`,
+//! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`mesh`, `keeper`,
+//! `transport`, `gossip`, `system`) on top of the cores (`detector`, `roster`, `ring`) on top of the values (`id`, `member`,
 //! `wire`). Everything that a core needs from outside comes through the seams of [`mod@env`].
 
 pub mod detector;
 pub mod env;
+mod freeze;
 mod gossip;
 pub mod id;
 pub mod identity;
+mod keeper;
 pub mod member;
 mod mesh;
 pub mod ring;
@@ -18,5 +20,6 @@ pub mod system;
 pub mod transport;
 pub mod wire;
 
-pub use mesh::{JoinError, Mesh, MeshConfig};
+pub use keeper::ALL_LINKED;
+pub use mesh::{JoinError, Mesh, MeshConfig, MeshParts};
 pub use roster::View;

@@ -163,6 +163,8 @@ pub struct Member {
     pub addr: SocketAddr,
     /// What it says about itself.
     pub facts: Facts,
+    /// Who found it silent; empty unless it is a suspect.
+    pub suspected_by: Vec<NodeId>,
 }
 
 impl Member {

@@ -9,20 +9,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use secrecy::SecretSlice;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
 
+use crate::detector::pace::Pace;
+use crate::detector::{Detector, Myself, Parts};
 use crate::env::{Env, OnExit};
 use crate::gossip::Gossip;
 use crate::id::{Generation, Incarnation, MeshName, NodeId, ProcessId};
 use crate::identity::Taken;
+use crate::keeper::{Command, Keeper};
 use crate::member::{Facts, Liveness, Member};
-use crate::roster::{Roster, RosterAction, RosterEvent, TICK, View};
+use crate::roster::{Roster, View};
 use crate::transport::channel::{Channel, ChannelError};
 use crate::transport::hello::{Demands, LinkError};
 use crate::transport::tls::{self, TlsError};
-use crate::transport::{Deliveries, Identity, Inbox, LinkEvent, Transport};
-use crate::wire::message::{FactsUpdate, Refusal, kind};
-use crate::wire::{self, to_payload};
+use crate::transport::{Deliveries, Identity, Inbox, Transport, silence};
+use crate::wire;
+use crate::wire::message::{Refusal, kind};
 
 /// Who joins which mesh.
 pub struct MeshConfig {
@@ -42,6 +44,25 @@ pub struct MeshConfig {
     pub secret: SecretSlice<u8>,
     /// What this node says about itself from the start.
     pub facts: BTreeMap<String, String>,
+    /// How fast failures are found; the same on every node.
+    pub pace: Pace,
+    /// All of them, but in tests.
+    pub parts: MeshParts,
+}
+
+/// Parts of the mesh that a test can switch off, to see that they are missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshParts {
+    /// Those of the detector.
+    pub detector: Parts,
+    /// When more than half of the ring looks dead at once, the ring is kept for a while.
+    pub mass_death_guard: bool,
+}
+
+impl Default for MeshParts {
+    fn default() -> Self {
+        Self { detector: Parts::default(), mass_death_guard: true }
+    }
 }
 
 /// Why a node could not join.
@@ -64,11 +85,6 @@ pub enum JoinError {
     /// The endpoint or gossip did not start.
     #[error("the mesh could not start: {0}")]
     Start(String),
-}
-
-/// Messages for the task that owns the roster.
-enum Command {
-    SetFacts(BTreeMap<String, String>),
 }
 
 /// A node's part in a mesh.
@@ -156,12 +172,13 @@ impl Mesh {
         let _ = self.commands.send(Command::SetFacts(all)).await;
     }
 
-    /// Opens a channel to a service of another member.
+    /// Opens a channel to a service of another member, on a new link if there is none.
     ///
     /// # Errors
-    /// [`ChannelError::Lost`] when there is no link; nothing has reached the member then.
+    /// [`ChannelError::Lost`] when the member cannot be reached; nothing has reached it then.
     pub async fn open(&self, node: &NodeId, service: u16, header: &[u8]) -> Result<Channel, ChannelError> {
-        self.transport.open(node, service, header).await
+        let addr = self.view.borrow().members.get(node).map(|member| member.addr);
+        self.transport.open(node, addr, service, header).await
     }
 
     /// Sends a short message to one member. Never waits; may be lost.
@@ -171,9 +188,17 @@ impl Mesh {
         }
     }
 
-    /// Sends a short message to all linked members. Never waits; may be lost.
+    /// Sends a short message to all linked members: all there are in a mesh of up to [`ALL_LINKED`], some in a
+    /// larger one. Never waits; may be lost.
     pub fn notify_all(&self, notice: &[u8]) {
         self.transport.broadcast(&wire::encode(kind::NOTICE, notice));
+    }
+
+    /// Lets everybody know a value, in a mesh of any size within some hops. Of each topic only the highest
+    /// value counts; it comes to the others' [`Inbox::on_news`].
+    pub async fn spread(&self, topic: u16, value: u64) {
+        // An error means that the mesh has stopped: nobody is left to hear it.
+        let _ = self.commands.send(Command::Spread { topic, value }).await;
     }
 
     /// Round-trip time of the link to a member.
@@ -228,106 +253,17 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         since: env.clock.wall(),
         addr: advertise,
         facts,
+        suspected_by: Vec::new(),
     };
-    let roster = Roster::new(env.clock.now(), myself);
+    let now = env.clock.now();
+    let detector = Myself { node: myself.id.clone(), generation: myself.generation, addr: advertise };
+    let detector = Detector::new(now, detector, config.pace, config.parts.detector, env.entropy.rng());
+    let roster = Roster::new(now, myself, config.parts.mass_death_guard);
     let (publish, view) = watch::channel(Arc::new(roster.view()));
     let (commands, commanded) = mpsc::channel(16);
-    let keeper = Keeper { env: env.clone(), transport: transport.clone(), gossip, roster, publish };
-    env.mesh_spawner.spawn("mesh roster", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
+    let keeper = Keeper { env: env.clone(), transport: transport.clone(), gossip, detector, roster, publish };
+    env.mesh_spawner.spawn("mesh membership", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
+    let watching = silence::watch(transport.clone());
+    env.mesh_spawner.spawn("mesh silence", OnExit::StopNode, Box::pin(watching));
     Ok(Mesh { transport, view, commands, facts: Mutex::new(config.facts), advertise })
-}
-
-/// Owns the roster: the one writer of the member table.
-struct Keeper {
-    env: Env,
-    transport: Arc<Transport>,
-    gossip: Gossip,
-    roster: Roster,
-    publish: watch::Sender<Arc<View>>,
-}
-
-impl Keeper {
-    async fn run(mut self, mut events: mpsc::Receiver<LinkEvent>, mut commands: mpsc::Receiver<Command>) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut gossip_ended = std::pin::pin!(self.gossip.ended());
-        let closing = self.transport.closing.clone();
-        loop {
-            tokio::select! {
-                () = closing.cancelled() => break,
-                Some(event) = events.recv() => self.on_link_event(event),
-                heard = self.gossip.changed() => self.on_event(RosterEvent::GossipHeard(heard)),
-                Some(command) = commands.recv() => self.on_command(command).await,
-                _ = tick.tick() => {
-                    let linked = self.transport.links.lock().lives();
-                    self.on_event(RosterEvent::TimePassed { linked });
-                }
-                reason = &mut gossip_ended => {
-                    tracing::error!(reason, "gossip has stopped");
-                    return;
-                }
-            }
-        }
-        self.gossip.stop();
-    }
-
-    fn on_link_event(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Up(hello) => self.on_event(RosterEvent::LinkUp {
-                node: hello.node,
-                generation: hello.generation,
-                process: hello.process,
-                addr: hello.advertise,
-                facts: hello.facts,
-            }),
-            LinkEvent::Down { node, generation, goodbye } => {
-                self.on_event(RosterEvent::LinkDown { node, generation, goodbye });
-            }
-            LinkEvent::Facts { node, generation, facts } => {
-                self.on_event(RosterEvent::FactsStated { node, generation, facts });
-            }
-            LinkEvent::IdentityClaimed { by } => {
-                tracing::error!(peer = %by, "another process claims this node's id and was refused: two nodes must not share a name");
-            }
-        }
-    }
-
-    fn on_event(&mut self, event: RosterEvent) {
-        let mut actions = Vec::new();
-        self.roster.on_event(self.env.clock.now(), self.env.clock.wall(), event, &mut actions);
-        for action in actions {
-            match action {
-                RosterAction::Connect(addr) => self.transport.connect(addr),
-                RosterAction::Introduce(addr) => self.gossip.introduce(addr),
-                RosterAction::Announce(member) => announce(&member),
-                RosterAction::Publish => {
-                    self.publish.send_replace(Arc::new(self.roster.view()));
-                }
-            }
-        }
-    }
-
-    async fn on_command(&mut self, command: Command) {
-        let Command::SetFacts(entries) = command;
-        let view = self.roster.view();
-        let myself = view.myself();
-        let facts = Facts { version: myself.facts.version + 1, entries };
-        self.transport.set_facts(facts.clone());
-        let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };
-        self.transport.broadcast(&wire::encode(kind::FACTS, &to_payload(&update)));
-        self.gossip.state(&facts).await;
-        self.on_event(RosterEvent::OwnFacts(facts));
-    }
-}
-
-fn announce(member: &Member) {
-    let (node, generation) = (&member.id, member.generation);
-    match member.liveness {
-        Liveness::Alive => {
-            tracing::info!(member = %node, %generation, addr = %member.addr, "member is alive")
-        }
-        Liveness::Suspect => tracing::warn!(member = %node, %generation, "member does not answer"),
-        Liveness::Dead => tracing::warn!(member = %node, %generation, "member is dead"),
-        Liveness::Left => tracing::info!(member = %node, %generation, "member has left"),
-    }
 }

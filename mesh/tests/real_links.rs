@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use beatmesh_mesh::detector::pace::Pace;
 use beatmesh_mesh::id::Generation;
 use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::member::Liveness;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 use beatmesh_mesh::transport::Inbox;
 use beatmesh_mesh::transport::channel::Channel;
-use beatmesh_mesh::{JoinError, Mesh, MeshConfig, View};
+use beatmesh_mesh::{JoinError, Mesh, MeshConfig, MeshParts, View};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -33,6 +34,10 @@ impl Inbox for Echo {
 
     fn on_notice(&self, from: beatmesh_mesh::id::NodeId, notice: Bytes) {
         let _ = self.notices.send((from.to_string(), notice));
+    }
+
+    fn on_news(&self, topic: u16, value: u64) {
+        let _ = self.notices.send((format!("topic {topic}"), Bytes::from(value.to_string())));
     }
 }
 
@@ -70,6 +75,8 @@ async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
         advertise: None,
         secret: who.secret.to_vec().into(),
         facts: [("ready".to_owned(), "1".to_owned())].into(),
+        pace: Pace::LAN,
+        parts: MeshParts::default(),
     };
     let echo = Echo { handle: tokio::runtime::Handle::current(), notices: sender };
     let mesh = Mesh::join(&env, config, Arc::new(echo)).await?;

@@ -13,7 +13,7 @@ use beatmesh_mesh::id::{Generation, MeshName, NodeId};
 use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::member::fact;
 use beatmesh_mesh::seeds::SeedList;
-use beatmesh_mesh::{JoinError, Mesh, MeshConfig};
+use beatmesh_mesh::{JoinError, Mesh, MeshConfig, MeshParts};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub functions: Arc<dyn Functions>,
     /// Cancelled when the node is told to stop, be it while it still starts.
     pub stopping: CancellationToken,
+    /// All of the mesh's guards, but in tests.
+    pub mesh: MeshParts,
 }
 
 /// For the goodbye to get out. It is on its way at once; the rest is courtesy to peers that are slow.
@@ -171,7 +173,7 @@ impl Node {
             catalogue: catalogue.clone(),
             calls: remote_calls.clone(),
         });
-        let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, parts.store.id(), secret);
+        let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, &parts, secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
         // A node that does not know what there is to run must not be given anything to run.
         let reading = parts.stopping.run_until_cancelled(async {
@@ -383,7 +385,7 @@ fn mesh_config(
     node: &NodeId,
     generation: Generation,
     http: SocketAddr,
-    store: &str,
+    parts: &Parts,
     secret: &MeshSecret,
 ) -> MeshConfig {
     let roles: Vec<_> = settings.node.roles.iter().map(Role::as_str).collect();
@@ -391,13 +393,15 @@ fn mesh_config(
     let zone = settings.node.zone.as_ref().map(|zone| zone.as_str());
     MeshConfig {
         mesh: mesh.clone(),
-        store: store.to_owned(),
+        store: parts.store.id().to_owned(),
         node: node.clone(),
         generation,
         bind: settings.listen.mesh,
         advertise: settings.listen.advertise,
         secret: secret.expose().to_vec().into(),
         facts: roles::first_facts(&roles, &pools, zone, reachable(http, settings), &digest(settings)),
+        pace: settings.mesh.pace.pace(),
+        parts: parts.mesh,
     }
 }
 

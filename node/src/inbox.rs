@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::gateway::waiters::Waiters;
-use crate::notice::Notice;
+use crate::notice::{Notice, topic};
 use crate::router::serve::serve_call;
 use crate::router::wire::{CALL_SERVICE, No, kind};
 use crate::worker::Worker;
@@ -54,9 +54,14 @@ impl Inbox for NodeInbox {
         match Notice::decode(&notice) {
             Some(Notice::Work) => self.bell.notify_one(),
             Some(Notice::Ended(task)) => self.waiters.ended(task),
-            Some(Notice::Catalogue) => self.catalogue.nudge(),
             // A later version's.
             None => {}
+        }
+    }
+
+    fn on_news(&self, topic: u16, value: u64) {
+        if topic == topic::CATALOGUE && value > self.catalogue.current().revision {
+            self.catalogue.nudge();
         }
     }
 }

@@ -6,6 +6,13 @@ use uuid::Uuid;
 
 use crate::queue::task::TaskId;
 
+/// Topics of the mesh's news: of each only the highest value counts, so they reach everybody in a mesh of any
+/// size and are repeated to nobody.
+pub mod topic {
+    /// The catalogue's revision.
+    pub const CATALOGUE: u16 = 1;
+}
+
 /// A hint from another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -13,8 +20,6 @@ pub enum Notice {
     Work,
     /// A task that you may be waiting for has ended.
     Ended(TaskId),
-    /// The catalogue has changed.
-    Catalogue,
 }
 
 impl Notice {
@@ -24,7 +29,6 @@ impl Notice {
         match self {
             Self::Work => vec![1],
             Self::Ended(id) => [&[2], &id.0.as_bytes()[..]].concat(),
-            Self::Catalogue => vec![3],
         }
     }
 
@@ -34,7 +38,6 @@ impl Notice {
         match bytes.split_first()? {
             (1, []) => Some(Self::Work),
             (2, id) => Some(Self::Ended(TaskId(Uuid::from_slice(id).ok()?))),
-            (3, []) => Some(Self::Catalogue),
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beatmesh_mesh::MeshParts;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 
@@ -113,6 +114,7 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
         queue: store.clone(),
         functions: Arc::new(LocalFunctions::new(processes)),
         stopping: ending.stopping.clone(),
+        mesh: MeshParts::default(),
     };
     // Before this life runs a task, nothing of the last one does any more.
     former_life.ended().await;

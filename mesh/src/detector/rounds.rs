@@ -78,7 +78,7 @@ mod tests {
         let mut dice = StdRng::seed_from_u64(1);
         let all: Vec<NodeId> = (0..5).map(|n| format!("n{n}").parse().unwrap()).collect();
         let mut rounds = Rounds::default();
-        let mut turns = |rounds: &mut Rounds, count: usize, of: &[NodeId], dice: &mut StdRng| {
+        let turns = |rounds: &mut Rounds, count: usize, of: &[NodeId], dice: &mut StdRng| {
             (0..count)
                 .map(|_| rounds.next(dice, |id| of.contains(id), of.iter()).unwrap())
                 .collect::<Vec<_>>()

@@ -109,13 +109,16 @@ impl Transport {
         let link = Arc::new(Link {
             node: hello.node.clone(),
             generation: hello.generation,
+            process: hello.process,
             addr: hello.advertise,
             preferred: (self.identity.node < hello.node) == dialled_here,
             connection,
+            waiting: Arc::default(),
         });
         let added = self.links.lock().add(link.clone());
         match added {
             Added::Old(known) => Err(LinkError::Refused(Refusal::OldGeneration(known))),
+            Added::Taken(process) => Err(LinkError::Refused(Refusal::SameIdentity(process))),
             Added::Full => Err(LinkError::Refused(Refusal::Full(MOST_MEMBERS as u32))),
             Added::Accepted { outdated } => {
                 for old in outdated {

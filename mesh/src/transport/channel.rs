@@ -1,7 +1,11 @@
 //! A channel: one QUIC stream in both directions, carrying frames.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::{Bytes, BytesMut};
 
+use super::links::Link;
 use crate::wire::{self, Frame, HEADER, WireError};
 
 /// Why a channel cannot go on. The other side may have acted on everything sent before.
@@ -37,6 +41,8 @@ pub struct ChannelWriter {
 pub struct ChannelReader {
     stream: quinn::RecvStream,
     limit: usize,
+    /// As long as somebody waits for the other side, silence on the link is noticed.
+    waits: Option<Waiting>,
 }
 
 /// The largest frame on a channel, in bytes of payload. Bodies travel as several frames.
@@ -49,11 +55,35 @@ const COPIED: usize = 4 * 1024;
 const ABANDONED: quinn::VarInt = quinn::VarInt::from_u32(1);
 
 impl Channel {
+    /// On a connection that is not a link yet.
     pub(crate) fn new(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
         Self {
             writer: ChannelWriter { stream: send, finished: false },
-            reader: ChannelReader { stream: recv, limit: FRAME_LIMIT },
+            reader: ChannelReader { stream: recv, limit: FRAME_LIMIT, waits: None },
         }
+    }
+
+    pub(crate) fn on(link: &Link, send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
+        let mut channel = Self::new(send, recv);
+        channel.reader.waits = Some(Waiting::begin(&link.waiting));
+        channel
+    }
+}
+
+/// Counts one channel on a link.
+#[derive(Debug)]
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,22 +3,26 @@
 //! Two nodes that start together nearly always dial each other. Both connections are read; written is
 //! the one that the lower id dialled, so that both sides write on the same one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use crate::id::{Generation, NodeId};
+use crate::id::{Generation, NodeId, ProcessId};
 
 /// One accepted connection to one life of one member.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) node: NodeId,
     pub(crate) generation: Generation,
+    pub(crate) process: ProcessId,
     /// Where the member takes connections; not where this one comes from.
     pub(crate) addr: SocketAddr,
     pub(crate) connection: quinn::Connection,
     /// Whether the side with the lower node id dialled.
     pub(crate) preferred: bool,
+    /// Channels that are open on it.
+    pub(crate) waiting: Arc<AtomicUsize>,
 }
 
 /// All links of this node.
@@ -44,6 +48,8 @@ pub(crate) enum Added {
     Accepted { outdated: Vec<Arc<Link>> },
     /// A later life of the member is known already.
     Old(Generation),
+    /// Another process is linked as this life of the member.
+    Taken(ProcessId),
     /// The mesh is as large as it can be.
     Full,
 }
@@ -61,6 +67,14 @@ impl Links {
             self.newest.retain(|node, _| by_node.contains_key(node));
         }
         self.newest.insert(link.node.clone(), link.generation);
+        let is_twin = |known: &&Arc<Link>| {
+            known.generation == link.generation
+                && known.process != link.process
+                && known.connection.close_reason().is_none()
+        };
+        if let Some(twin) = self.by_node.get(&link.node).and_then(|slot| slot.iter().find(is_twin)) {
+            return Added::Taken(twin.process);
+        }
         let slot = self.by_node.entry(link.node.clone()).or_default();
         let (same, outdated) = slot.drain(..).partition(|known| known.generation == link.generation);
         *slot = same;
@@ -90,12 +104,6 @@ impl Links {
     pub(crate) fn to_addr(&self, addr: SocketAddr) -> Option<Arc<Link>> {
         let node = self.by_node.values().flatten().find(|link| link.addr == addr)?.node.clone();
         self.to(&node)
-    }
-
-    /// The lives that have a link which is open.
-    pub(crate) fn lives(&self) -> BTreeSet<(NodeId, Generation)> {
-        let open = self.all().filter(|link| link.connection.close_reason().is_none());
-        open.map(|link| (link.node.clone(), link.generation)).collect()
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {

@@ -8,6 +8,7 @@ pub(crate) mod outbox;
 mod quic;
 pub(crate) mod refusals;
 mod serve;
+pub(crate) mod silence;
 pub mod tls;
 
 use std::io;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::{SetOnce, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::detector::message::Packet;
 use crate::env::{Clock, Env, OnExit, Spawner};
 use crate::id::{Generation, NodeId, ProcessId};
 use crate::identity::Taken;
@@ -41,6 +43,9 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// A short message from another node. It may be lost, repeated or late.
     fn on_notice(&self, from: NodeId, notice: Bytes);
+
+    /// A topic has a higher value than was known here.
+    fn on_news(&self, topic: u16, value: u64);
 }
 
 /// What happened on the links, for the roster.
@@ -52,6 +57,8 @@ pub(crate) enum LinkEvent {
     Down { node: NodeId, generation: Generation, goodbye: bool },
     /// A member stated its facts.
     Facts { node: NodeId, generation: Generation, facts: Facts },
+    /// A member's detector says something.
+    Probe { node: NodeId, generation: Generation, packet: Packet },
     /// Another process claims this node's identity.
     IdentityClaimed { by: SocketAddr },
 }
@@ -59,6 +66,7 @@ pub(crate) enum LinkEvent {
 pub(crate) const CLOSE_GOODBYE: quinn::VarInt = quinn::VarInt::from_u32(1);
 const CLOSE_OUTDATED: quinn::VarInt = quinn::VarInt::from_u32(2);
 const CLOSE_REFUSED: quinn::VarInt = quinn::VarInt::from_u32(3);
+const CLOSE_SILENT: quinn::VarInt = quinn::VarInt::from_u32(4);
 
 /// Who this node is, for every hello.
 #[derive(Clone, Debug)]
@@ -157,18 +165,58 @@ impl Transport {
         }
     }
 
-    /// Opens a channel to a service of a member that is linked.
+    /// Sends a frame as a datagram at once, past whatever waits for the peer, dialling if there is no link.
+    /// Never waits; may be lost.
+    pub(crate) fn send_now(self: &Arc<Self>, node: &NodeId, addr: SocketAddr, frame: Bytes) {
+        let link = self.links.lock().to(node);
+        let Some(link) = link else { return self.outboxes.put(addr, Outgoing::Frame(frame), self) };
+        // quinn drops the *oldest* datagram when its buffer is full: then this one is dropped.
+        if link.connection.datagram_send_buffer_space() >= frame.len() {
+            let _ = link.connection.send_datagram(frame);
+        }
+    }
+
+    /// Closes the links to one life of a member: whatever waits on them fails now.
+    pub(crate) fn unlink(&self, node: &NodeId, generation: Generation) {
+        for link in self.links.lock().all().filter(|link| link.node == *node && link.generation == generation)
+        {
+            link.connection.close(CLOSE_SILENT, b"you do not answer");
+        }
+    }
+
+    /// Hands news of a topic to the product.
+    pub(crate) fn tell_news(&self, topic: u16, value: u64) {
+        self.inbox.on_news(topic, value);
+    }
+
+    /// Opens a channel to a service of a member, on a new link to `addr` if there is none.
     pub(crate) async fn open(
-        &self,
+        self: &Arc<Self>,
         node: &NodeId,
+        addr: Option<SocketAddr>,
         service: u16,
         header: &[u8],
     ) -> Result<Channel, ChannelError> {
         let link = self.links.lock().to(node);
-        let link = link.ok_or_else(|| ChannelError::Lost(format!("no link to node {node}")))?;
+        let link = match (link, addr) {
+            (Some(link), _) => link,
+            (None, Some(addr)) => {
+                let dialled = self.dial(addr).await;
+                let dialled = dialled
+                    .map_err(|error| ChannelError::Lost(format!("no link to node {node}: {error}")))?;
+                if dialled.node != *node {
+                    return Err(ChannelError::Lost(format!(
+                        "node {} answers where {node} was",
+                        dialled.node
+                    )));
+                }
+                dialled
+            }
+            (None, None) => return Err(ChannelError::Lost(format!("no link to node {node}"))),
+        };
         let opened = link.connection.open_bi().await;
         let (send, recv) = opened.map_err(|error| ChannelError::Lost(error.to_string()))?;
-        let mut channel = Channel::new(send, recv);
+        let mut channel = Channel::on(&link, send, recv);
         let open = Open { service, header: header.to_vec() };
         channel.writer.send(kind::OPEN, &to_payload(&open)).await?;
         Ok(channel)

@@ -11,7 +11,7 @@ use super::refusals::Topic;
 use super::{CLOSE_GOODBYE, LinkEvent, Transport};
 use crate::env::OnExit;
 use crate::wire::message::{FactsUpdate, Goodbye, Open, kind};
-use crate::wire::{self, HEADER, WireError, from_payload};
+use crate::wire::{self, HEADER, WireError, from_payload, probe};
 
 /// The largest message outside of channels: chitchat fills at most one UDP datagram.
 const MESSAGE_LIMIT: usize = 66 * 1024;
@@ -34,7 +34,7 @@ pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>) {
             },
             stream = connection.accept_bi() => match stream {
                 Ok((send, recv)) => {
-                    let opening = take_channel(transport.clone(), link.clone(), Channel::new(send, recv));
+                    let opening = take_channel(transport.clone(), link.clone(), Channel::on(&link, send, recv));
                     transport.spawner.spawn("mesh channel", OnExit::Fine, Box::pin(opening));
                 }
                 Err(error) => break is_goodbye(&error),
@@ -89,6 +89,12 @@ async fn read_message(
                 let _ =
                     transport.events.send(LinkEvent::Facts { node, generation, facts: update.facts }).await;
             }
+        }
+        kind::PROBE => {
+            let packet = probe::decode(&frame.payload)?;
+            let (node, generation) = (link.node.clone(), link.generation);
+            // A full queue drops: a lost ping is asked again, and whoever is that far behind is slow.
+            drop(transport.events.try_send(LinkEvent::Probe { node, generation, packet }));
         }
         kind::GOODBYE => {
             let goodbye: Goodbye = from_payload(frame.kind, &frame.payload)?;

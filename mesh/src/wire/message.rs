@@ -27,6 +27,8 @@ pub mod kind {
     pub const OPEN: u8 = 8;
     /// A message between failure detectors; see [`super::super::probe`].
     pub const PROBE: u8 = 9;
+    /// Nothing: its acknowledgement by QUIC is all that is wanted.
+    pub const SIGN_OF_LIFE: u8 = 10;
     /// From here on kinds belong to whoever opened the channel.
     pub const FIRST_OF_CHANNEL: u8 = 32;
 }

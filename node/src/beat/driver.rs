@@ -43,11 +43,12 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const HELD_UP: Duration = Duration::from_millis(750);
 const _: () = assert!(HELD_UP.as_millis() == 3 * HEARTBEAT.as_millis());
 
-/// The members that may fire schedules, the Beat first, then its stand-ins in order.
+/// The members that may fire schedules, the Beat first, then its stand-ins in order. Only those that answer: a
+/// ring that is kept after a mass death would make somebody wait for the dead.
 #[must_use]
 pub fn beat_ranks(view: &View) -> Vec<NodeId> {
     let is_beat = |id: &&NodeId| view.members.get(*id).is_some_and(|member| roles::is_beat(&member.facts));
-    view.ring.successors(BEAT_KEY).filter(is_beat).cloned().collect()
+    view.live_ring.successors(BEAT_KEY).filter(is_beat).cloned().collect()
 }
 
 /// How a node stands by a ranking.

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::settings::Settings;
 
-/// 16 hexadecimal digits; equal on two nodes of one version exactly when these settings are: the mesh's name,
+/// 16 hexadecimal digits; equal on two nodes of one version exactly when these settings are: the mesh's name and pace,
 /// the queue's durability, leases and retention, the Beat's. Whichever node sweeps the store does so for all,
 /// and whichever claims a task keeps it for its own lease.
 #[must_use]
@@ -19,6 +19,7 @@ pub fn digest(settings: &Settings) -> String {
         format!("queue.lease={}", settings.queue.lease),
         format!("queue.keep_tasks={}", settings.queue.keep_tasks),
         format!("queue.keep_ticks={}", settings.queue.keep_ticks),
+        format!("mesh.pace={}", settings.mesh.pace.as_str()),
     ];
     let hash = Sha256::digest(lines.join("\n").as_bytes());
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -42,6 +43,7 @@ mod tests {
 
         let changes: [fn(&mut Settings); 6] = [
             |s| s.mesh.name = "other".parse().unwrap(),
+            |s| s.mesh.pace = PaceName::Wan,
             |s| s.queue.lease = "20s".parse().unwrap(),
             |s| s.queue.max_lost_leases = 6,
             |s| s.queue.keep_tasks = "2d".parse().unwrap(),

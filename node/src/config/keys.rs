@@ -22,6 +22,7 @@ const MOST: u32 = 1_000_000;
 /// Every setting there is.
 pub(super) const KEYS: &[Key] = &[
     Key { name: "mesh.name", set: |s, v| put(&mut s.mesh.name, v.parse()) },
+    Key { name: "mesh.pace", set: |s, v| put(&mut s.mesh.pace, v.parse()) },
     Key { name: "node.name", set: |s, v| put(&mut s.node.name, v.parse()) },
     Key { name: "node.roles", set: |s, v| put(&mut s.node.roles, roles(v)) },
     Key { name: "node.pools", set: |s, v| put(&mut s.node.pools, filled(v)) },

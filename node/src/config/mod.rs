@@ -34,4 +34,4 @@ pub use settings::{
 };
 pub use source::{Flag, Origin};
 pub use store_url::StoreUrl;
-pub use words::{Durability, HostPort, Label, LabelError, LogFilter, LogFormat, Role, Roles};
+pub use words::{Durability, HostPort, Label, LabelError, LogFilter, LogFormat, PaceName, Role, Roles};

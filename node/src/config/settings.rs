@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::store_url::StoreUrl;
-use super::words::{Durability, HostPort, Label, LogFilter, LogFormat, Roles};
+use super::words::{Durability, HostPort, Label, LogFilter, LogFormat, PaceName, Roles};
 use crate::units::{ByteSize, Span};
 
 /// Everything that a node can be told.
@@ -37,6 +37,8 @@ pub struct Settings {
 pub struct MeshSettings {
     /// `name`: nodes of another mesh are refused. Default `beatmesh`.
     pub name: Label,
+    /// `pace`: how fast failures are found. Default `lan`.
+    pub pace: PaceName,
 }
 
 /// `[node]`.
@@ -159,7 +161,7 @@ impl Settings {
     pub fn new(name: Label, data_dir: PathBuf) -> Self {
         let database = StoreUrl::default_in(&data_dir);
         Self {
-            mesh: MeshSettings { name: Label("beatmesh".to_owned()) },
+            mesh: MeshSettings { name: Label("beatmesh".to_owned()), pace: PaceName::Lan },
             node: NodeSettings {
                 name,
                 roles: Roles::default(),

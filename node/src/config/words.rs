@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use beatmesh_mesh::detector::pace::Pace;
+
 use tracing_subscriber::EnvFilter;
 
 /// A name that is also a DNS label: 1 to 63 of `[a-z0-9-]` without a hyphen at either end. Names of meshes,
@@ -183,6 +185,46 @@ impl FromStr for Durability {
             .into_iter()
             .find(|level| level.as_str() == text)
             .ok_or_else(|| format!("`{text}` is not a durability; there are fast, replicated and disk"))
+    }
+}
+
+/// How fast the mesh finds failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaceName {
+    /// Within a second; for nodes in one data centre.
+    Lan,
+    /// Within some seconds; for nodes that are far apart.
+    Wan,
+}
+
+impl PaceName {
+    /// The name in configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+        }
+    }
+
+    /// The numbers behind the name.
+    #[must_use]
+    pub fn pace(self) -> Pace {
+        match self {
+            Self::Lan => Pace::LAN,
+            Self::Wan => Pace::WAN,
+        }
+    }
+}
+
+impl FromStr for PaceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Lan, Self::Wan]
+            .into_iter()
+            .find(|pace| pace.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not a pace; there are lan and wan"))
     }
 }
 

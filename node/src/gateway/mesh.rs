@@ -25,7 +25,7 @@ pub(super) async fn overview(State(gateway): State<Arc<Gateway>>) -> Response {
         "mesh": gateway.mesh_name,
         "self": view.me,
         "beat": beat_ranks(&view).first(),
-        "ring": { "fingerprint": fingerprint(view.ring.fingerprint()), "members": in_ring },
+        "ring": { "fingerprint": fingerprint(view.ring.fingerprint()), "members": in_ring, "frozen": view.is_frozen() },
         "members": members,
     });
     reply::json(StatusCode::OK, &answer)
@@ -90,7 +90,7 @@ fn shown(gateway: &Gateway, member: &Member) -> Value {
         "config": member.facts.get(facts::DIGEST),
         "incarnation": member.incarnation,
         "since": reply::time(member.since),
-        "suspected_by": Vec::<String>::new(),
+        "suspected_by": member.suspected_by,
         "rtt_ms": rtt,
         "load": is_me.then(|| gateway.worker.as_ref().map_or(0, |worker| worker.in_flight())),
     })

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::ApiKeys;
-use crate::notice::Notice;
+use crate::notice::{Notice, topic};
 use crate::problem::Problem;
 use crate::queue::TaskQueue;
 use crate::queue::task::TaskId;
@@ -129,7 +129,7 @@ impl Gateway {
     async fn catalogue_changed(&self) {
         // The edit is durable; a failed reading is repaired by the next poll.
         let _ = self.catalogue.refresh().await;
-        self.mesh.notify_all(&Notice::Catalogue.encode());
+        self.mesh.spread(topic::CATALOGUE, self.catalogue.current().revision).await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which workers to try for a call, in which order. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use beatmesh_mesh::View;
 use beatmesh_mesh::id::NodeId;
-use beatmesh_mesh::member::Liveness;
+use beatmesh_mesh::member::{Liveness, Member};
 
 use crate::roles;
 
@@ -16,8 +17,11 @@ use crate::roles;
 /// same order.
 #[must_use]
 pub fn workers(view: &View, key: Option<&[u8]>, doubtful: &BTreeSet<NodeId>, dice: u64) -> Vec<NodeId> {
-    let is_worker =
-        |id: &&NodeId| view.members.get(*id).is_some_and(|member| roles::is_worker(&member.facts));
+    // A ring that is kept after a mass death holds members that do not answer.
+    let is_worker = |id: &&NodeId| {
+        let answers = |member: &Arc<Member>| member.liveness.owns_keys() && roles::is_worker(&member.facts);
+        view.members.get(*id).is_some_and(answers)
+    };
     let mut order: Vec<NodeId> = match key {
         Some(key) => view.ring.successors(key).filter(is_worker).cloned().collect(),
         None => {
@@ -45,11 +49,10 @@ pub fn workers(view: &View, key: Option<&[u8]>, doubtful: &BTreeSet<NodeId>, dic
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use beatmesh_mesh::env::UnixMs;
     use beatmesh_mesh::id::{Generation, Incarnation};
-    use beatmesh_mesh::member::{Facts, Member};
+    use beatmesh_mesh::member::Facts;
     use beatmesh_mesh::ring::Ring;
 
     fn view(members: &[(&str, &str, Liveness)]) -> View {
@@ -65,12 +68,13 @@ mod tests {
                     since: UnixMs(0),
                     addr: "127.0.0.1:1".parse().unwrap(),
                     facts: Facts { version: 1, entries: [("roles".into(), (*roles).into())].into() },
+                    suspected_by: Vec::new(),
                 };
                 (member.id.clone(), Arc::new(member))
             })
             .collect();
         let ring = Arc::new(Ring::new(members.keys().map(|id| (id.clone(), 1))));
-        View { me: "a".parse().unwrap(), members, ring }
+        View { me: "a".parse().unwrap(), members, live_ring: ring.clone(), ring }
     }
 
     fn names(order: &[NodeId]) -> Vec<&str> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use beatmesh_mesh::roster::REMEMBERED;
+use beatmesh_mesh::detector::REMEMBERED;
 use rand::RngExt;
 use rand::rngs::StdRng;
 

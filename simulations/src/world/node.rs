@@ -199,6 +199,7 @@ impl SimNode {
             functions: Arc::new(functions),
             // Nodes of the simulation are asked to stop only when they have started.
             stopping: Default::default(),
+            mesh: world.guards.mesh(),
         };
         let secret = MeshSecret::parse(SECRET)?;
         let keys = ApiKeys::parse(&format!("users:{API_KEY}"));

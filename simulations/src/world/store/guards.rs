@@ -3,6 +3,9 @@
 
 use std::str::FromStr;
 
+use beatmesh_mesh::MeshParts;
+use beatmesh_mesh::detector::Parts;
+
 /// The checks of one run: all of them, or all but one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guards {
@@ -14,6 +17,20 @@ impl Guards {
     #[must_use]
     pub fn without(guard: Guard) -> Self {
         Self { removed: Some(guard) }
+    }
+
+    /// Those that stand in the mesh itself.
+    #[must_use]
+    pub fn mesh(self) -> MeshParts {
+        MeshParts {
+            detector: Parts {
+                pause_guard: self.has(Guard::PauseGuard),
+                refutation: self.has(Guard::Refutation),
+                indirect_probes: self.has(Guard::IndirectProbes),
+                probes_of_the_dead: self.has(Guard::ProbesOfTheDead),
+            },
+            mass_death_guard: self.has(Guard::MassDeathGuard),
+        }
     }
 
     /// Whether a check is made.
@@ -49,11 +66,21 @@ pub enum Guard {
     GenerationPersisted,
     /// A node that learns that a later generation of it was seen keeps that for its next start.
     GenerationOutgrown,
+    /// A node that was stopped judges nobody by what it held against others before.
+    PauseGuard,
+    /// A member that is suspected or held for dead says that it lives.
+    Refutation,
+    /// Others are asked to ping whoever does not answer, before it is suspected.
+    IndirectProbes,
+    /// The dead are probed now and then, so that both sides of a healed cut find each other.
+    ProbesOfTheDead,
+    /// When more than half of the ring looks dead at once, it is kept for a while.
+    MassDeathGuard,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -64,6 +91,11 @@ impl Guard {
         Self::SuspectsApart,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
+        Self::PauseGuard,
+        Self::Refutation,
+        Self::IndirectProbes,
+        Self::ProbesOfTheDead,
+        Self::MassDeathGuard,
     ];
 
     /// The name on the command line.
@@ -80,6 +112,11 @@ impl Guard {
             Self::SuspectsApart => "suspects_apart",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
+            Self::PauseGuard => "pause_guard",
+            Self::Refutation => "refutation",
+            Self::IndirectProbes => "indirect_probes",
+            Self::ProbesOfTheDead => "probes_of_the_dead",
+            Self::MassDeathGuard => "mass_death_guard",
         }
     }
 
@@ -101,6 +138,11 @@ impl Guard {
             }
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
+            Self::PauseGuard => "without: a node that was stopped goes on with what it held against others",
+            Self::Refutation => "without: whoever is suspected does not answer that",
+            Self::IndirectProbes => "without: one node's silence towards another is enough to suspect it",
+            Self::ProbesOfTheDead => "without: nobody looks again at whom it holds for dead",
+            Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
         }
     }
 }

@@ -1,0 +1,221 @@
+//! The driver of the membership: the one writer of detector and roster. Carries out what they decide and decides
+//! nothing itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use crate::detector::message::Rumour;
+use crate::detector::{Detector, Input, Output, Standing};
+use crate::env::Env;
+use crate::gossip::{Gossip, Heard};
+use crate::id::Generation;
+use crate::member::{Facts, Liveness, Member};
+use crate::roster::{Roster, RosterAction, RosterEvent, View};
+use crate::transport::{LinkEvent, Transport};
+use crate::wire::message::{FactsUpdate, Hello, kind};
+use crate::wire::{self, probe, to_payload};
+
+/// Up to so many members all have links to all: the first call to each finds one. In larger meshes links come
+/// up when they are used.
+pub const ALL_LINKED: usize = 64;
+
+/// A generation is at least the wall clock of its start in milliseconds. More ahead of this node's clock is
+/// not believed from hearsay; the member's own hello still counts.
+const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
+
+/// Messages for the task that owns the membership.
+pub(crate) enum Command {
+    /// All facts of this node.
+    SetFacts(BTreeMap<String, String>),
+    /// Everybody is to know a value.
+    Spread { topic: u16, value: u64 },
+}
+
+pub(crate) struct Keeper {
+    pub(crate) env: Env,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) gossip: Gossip,
+    pub(crate) detector: Detector,
+    pub(crate) roster: Roster,
+    pub(crate) publish: watch::Sender<Arc<View>>,
+}
+
+impl Keeper {
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<LinkEvent>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut gossip_ended = std::pin::pin!(self.gossip.ended());
+        let closing = self.transport.closing.clone();
+        loop {
+            let wake = self.detector.next_wake();
+            tokio::select! {
+                () = closing.cancelled() => break,
+                Some(event) = events.recv() => self.on_link_event(event),
+                heard = self.gossip.changed() => heard.into_iter().for_each(|heard| self.on_heard(heard)),
+                Some(command) = commands.recv() => self.on_command(command).await,
+                () = sleep_until(wake) => {
+                    self.detect(Input::TimePassed);
+                    self.note(RosterEvent::TimePassed);
+                }
+                reason = &mut gossip_ended => {
+                    tracing::error!(reason, "gossip has stopped");
+                    return;
+                }
+            }
+        }
+        self.gossip.stop();
+    }
+
+    fn on_link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up(hello) => self.on_hello(hello),
+            LinkEvent::Down { node, generation, goodbye: true } => {
+                self.detect(Input::SaidGoodbye { node, generation });
+            }
+            LinkEvent::Down { node, generation, goodbye: false } => {
+                let known = self.roster.member(&node).filter(|known| known.generation == generation);
+                if let Some(known) = known.filter(|known| known.liveness.owns_keys()) {
+                    self.link(&known);
+                }
+                self.detect(Input::LinkLost { node, generation });
+            }
+            LinkEvent::Facts { node, generation, facts } => {
+                self.note(RosterEvent::FactsStated { node, generation, facts });
+            }
+            LinkEvent::Probe { node: from, generation, mut packet } => {
+                packet.rumours.retain(|rumour| match rumour {
+                    Rumour::Member(said) => self.is_credible(said.claim.generation),
+                    Rumour::Topic { .. } => true,
+                });
+                self.detect(Input::Received { from, generation, packet });
+            }
+            LinkEvent::IdentityClaimed { by } => {
+                tracing::error!(peer = %by, "another process claims this node's id and was refused: two nodes must not share a name");
+            }
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello) {
+        let Hello { node, generation, process, advertise: addr, facts, .. } = hello;
+        self.gossip.introduce(addr);
+        self.detect(Input::Met { node: node.clone(), generation, addr });
+        self.note(RosterEvent::Greeted { node, generation, process, facts });
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        let Heard { node, generation, addr, facts } = heard;
+        // Relayed by anybody: a generation from far in the future would hide the real one.
+        if self.is_credible(generation) {
+            self.detect(Input::HeardOf { node: node.clone(), generation, addr });
+            self.note(RosterEvent::FactsStated { node, generation, facts });
+        }
+    }
+
+    fn is_credible(&self, generation: Generation) -> bool {
+        generation.0 <= u64::try_from(self.env.clock.wall().plus(LARGEST_LEAD).0).unwrap_or(0)
+    }
+
+    fn detect(&mut self, input: Input) {
+        let mut outputs = Vec::new();
+        self.detector.step(self.env.clock.now(), input, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Send { to, addr, packet } => {
+                    self.transport.send_now(&to, addr, wire::encode(kind::PROBE, &probe::encode(&packet)));
+                }
+                Output::Changed(standing) => self.on_standing(standing),
+                Output::Forgotten { node, .. } => self.note(RosterEvent::Forgotten(node)),
+                Output::News { topic, value } => self.transport.tell_news(topic, value),
+                Output::Stopped(late) => {
+                    tracing::warn!(
+                        late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
+                        "this process did not run for a while; it looks again before it judges anybody"
+                    );
+                }
+            }
+        }
+    }
+
+    fn on_standing(&mut self, standing: Standing) {
+        let known =
+            self.roster.member(&standing.node).filter(|known| known.generation == standing.claim.generation);
+        let was = known.map(|known| known.liveness);
+        let (node, generation) = (standing.node.clone(), standing.claim.generation);
+        self.note(RosterEvent::Stands(standing));
+        match self.roster.member(&node) {
+            Some(member) if was.is_none() && member.liveness.owns_keys() => self.link(&member),
+            // Else what waits on its link would wait for long, and a return would be noticed late.
+            Some(member) if member.liveness == Liveness::Dead && was != Some(Liveness::Dead) => {
+                self.transport.unlink(&node, generation);
+            }
+            _ => {}
+        }
+    }
+
+    /// Small meshes are linked throughout.
+    fn link(&self, member: &Member) {
+        if self.roster.len() <= ALL_LINKED {
+            self.transport.connect(member.addr);
+        }
+    }
+
+    fn note(&mut self, event: RosterEvent) {
+        let mut actions = Vec::new();
+        self.roster.on_event(self.env.clock.now(), self.env.clock.wall(), event, &mut actions);
+        for action in actions {
+            match action {
+                RosterAction::Announce(member) => announce(&member),
+                RosterAction::Publish => {
+                    self.gossip.set_members(self.roster.len());
+                    self.publish.send_replace(Arc::new(self.roster.view()));
+                }
+                RosterAction::Frozen { missing, of } => {
+                    tracing::error!(
+                        missing,
+                        of,
+                        "more than half of the ring looks dead at once: it is kept as it was for a while; is this node cut off?"
+                    );
+                }
+                RosterAction::Thawed => tracing::info!("the ring follows the members again"),
+            }
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::SetFacts(entries) => self.set_facts(entries).await,
+            Command::Spread { topic, value } => self.detect(Input::Spread { topic, value }),
+        }
+    }
+
+    async fn set_facts(&mut self, entries: BTreeMap<String, String>) {
+        let view = self.roster.view();
+        let myself = view.myself();
+        let facts = Facts { version: myself.facts.version + 1, entries };
+        self.transport.set_facts(facts.clone());
+        let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };
+        self.transport.broadcast(&wire::encode(kind::FACTS, &to_payload(&update)));
+        self.gossip.state(&facts).await;
+        self.note(RosterEvent::OwnFacts(facts));
+    }
+}
+
+fn announce(member: &Member) {
+    let (node, generation) = (&member.id, member.generation);
+    match member.liveness {
+        Liveness::Alive => {
+            tracing::info!(member = %node, %generation, addr = %member.addr, "member is alive")
+        }
+        Liveness::Suspect => {
+            tracing::warn!(member = %node, %generation, by = ?member.suspected_by, "member does not answer");
+        }
+        Liveness::Dead => tracing::warn!(member = %node, %generation, "member is dead"),
+        Liveness::Left => tracing::info!(member = %node, %generation, "member has left"),
+    }
+}
