@@ -144,7 +144,12 @@ impl Detector {
     }
 
     /// A claim whose numbers are to be believed.
-    fn hear_first_hand(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
+    fn hear_first_hand(&mut self, now: Instant, mut said: MemberClaim, outputs: &mut Vec<Output>) {
+        if said.claim.liveness == Liveness::Dead && said.by != self.me.node && self.is_well(&said) {
+            // After a cut each side hears the verdicts of the other about its own members. Whoever is well here
+            // gets the time to say so; of a true death the suspicion comes ahead.
+            said.claim.liveness = Liveness::Suspect;
+        }
         let is_full = self.subjects.len() >= MOST_KNOWN;
         match self.subjects.get_mut(&said.node) {
             None if is_full => {}
@@ -161,6 +166,13 @@ impl Detector {
             }
             Some(_) => self.answer_outdated(said),
         }
+    }
+
+    /// Whether nothing was held against this life of the member so far.
+    fn is_well(&self, said: &MemberClaim) -> bool {
+        self.subjects.get(&said.node).is_some_and(|known| {
+            known.claim.liveness == Liveness::Alive && known.claim.generation == said.generation()
+        })
     }
 
     /// Somebody accuses a member of what is refuted already, or that has gone for good: it missed that.
