@@ -39,6 +39,15 @@ pub enum Event {
         /// The nodes concerned.
         nodes: Vec<String>,
     },
+    /// With a fault that just began more or less is lost on these ways.
+    WaysLossy {
+        /// The fault's place in the plan.
+        number: usize,
+        /// So many in a hundred, while it is at its worst.
+        percent: u8,
+        /// From whom to whom.
+        ways: Vec<(String, String)>,
+    },
     /// A fault ended.
     FaultEnded {
         /// In words.

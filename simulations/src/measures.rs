@@ -1,13 +1,12 @@
 //! Times as distributions: measured in every run, joined over seeds.
 
-mod deaths;
-
 use std::fmt;
 use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 
 use crate::history::{Event, Record};
+use crate::properties::l4_no_false_deaths;
 use crate::properties::l5_views_agree::converged_at;
 
 /// Ticks due this soon after a crash of the Beat wait for its stand-in; later ones should not.
@@ -99,7 +98,7 @@ impl Measures {
                 measures.takeover.add(first.at.millis_since(*crash));
             }
         }
-        measures.false_deaths = deaths::false_deaths(records);
+        measures.false_deaths = l4_no_false_deaths::count(records);
         let healed = |record: &&Record| matches!(record.event, Event::FaultEnded { .. });
         let healed = records.iter().rev().find(healed);
         if let (Some(healed), Some(agreed)) = (healed, converged_at(records)) {

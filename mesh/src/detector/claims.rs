@@ -145,11 +145,25 @@ impl Detector {
 
     /// A claim whose numbers are to be believed.
     fn hear_first_hand(&mut self, now: Instant, mut said: MemberClaim, outputs: &mut Vec<Output>) {
-        if said.claim.liveness == Liveness::Dead && said.by != self.me.node && self.is_well(&said) {
-            // After a cut each side hears the verdicts of the other about its own members. Whoever is well here
-            // gets the time to say so; of a true death the suspicion comes ahead.
+        let is_verdict_of_others =
+            said.claim.liveness == Liveness::Dead && said.by != self.me.node && self.is_inside(&said);
+        if is_verdict_of_others {
+            // After a cut each side hears the verdicts of the other about its own members. Each node judges for
+            // itself; on such a word it waits no longer than it must. The suspicion of a true death comes ahead
+            // of the verdict, so all come to the same at about the same time.
             said.claim.liveness = Liveness::Suspect;
         }
+        let node = said.node.clone();
+        self.take(now, said, outputs);
+        if is_verdict_of_others
+            && let Some(suspicion) = self.subjects.get_mut(&node).and_then(|known| known.suspicion.as_mut())
+            && suspicion.hasten()
+        {
+            self.set_suspicion_timer(&node);
+        }
+    }
+
+    fn take(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
         let is_full = self.subjects.len() >= MOST_KNOWN;
         match self.subjects.get_mut(&said.node) {
             None if is_full => {}
@@ -168,11 +182,10 @@ impl Detector {
         }
     }
 
-    /// Whether nothing was held against this life of the member so far.
-    fn is_well(&self, said: &MemberClaim) -> bool {
-        self.subjects.get(&said.node).is_some_and(|known| {
-            known.claim.liveness == Liveness::Alive && known.claim.generation == said.generation()
-        })
+    /// Whether this life of the member answers, as far as this node knows.
+    fn is_inside(&self, said: &MemberClaim) -> bool {
+        let known = self.subjects.get(&said.node);
+        known.is_some_and(|known| known.is_in() && known.claim.generation == said.generation())
     }
 
     /// Somebody accuses a member of what is refuted already, or that has gone for good: it missed that.

@@ -22,17 +22,24 @@ pub(super) struct Suspicion {
     /// How many confirmations there could be, [`WANTED`] at most.
     wanted: usize,
     accusers: BTreeSet<NodeId>,
+    /// Somebody has given it up: no more confirmations are needed.
+    hastened: bool,
 }
 
 impl Suspicion {
     /// `others`: members that could confirm, besides the first accuser.
     pub(super) fn new(began: Instant, least: Duration, others: usize, accuser: NodeId) -> Self {
-        Self { began, least, wanted: others.min(WANTED), accusers: [accuser].into() }
+        Self { began, least, wanted: others.min(WANTED), accusers: [accuser].into(), hastened: false }
     }
 
     /// Somebody found it silent; answers whether that is news which others should hear.
     pub(super) fn confirm(&mut self, accuser: &NodeId) -> bool {
         self.accusers.len() <= self.wanted && self.accusers.insert(accuser.clone())
+    }
+
+    /// Its time is the least from now on; answers whether it was more.
+    pub(super) fn hasten(&mut self) -> bool {
+        !std::mem::replace(&mut self.hastened, true)
     }
 
     pub(super) fn accusers(&self) -> impl Iterator<Item = &NodeId> {
@@ -50,7 +57,7 @@ impl Suspicion {
     }
 
     fn time(&self) -> Duration {
-        if self.wanted == 0 {
+        if self.wanted == 0 || self.hastened {
             return self.least;
         }
         let confirmed = (self.accusers.len() - 1) as f64;

@@ -53,6 +53,18 @@ impl Links {
     }
 }
 
+impl Harm {
+    /// So many in a hundred are lost while it is at its worst.
+    #[must_use]
+    pub fn loses(self) -> u8 {
+        match self {
+            Self::Cut | Self::Flapping(_) => 100,
+            Self::Loss(percent) => percent,
+            Self::Late(..) | Self::Twice(_) => 0,
+        }
+    }
+}
+
 impl fmt::Display for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

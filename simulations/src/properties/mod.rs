@@ -3,6 +3,7 @@
 
 pub mod c1_calls_run_once;
 pub mod l0_quiescence;
+pub mod l4_no_false_deaths;
 pub mod l5_views_agree;
 pub mod m2_generations;
 pub mod q1_acknowledged;
@@ -74,7 +75,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 12] = [
+pub const ALL: [Property; 13] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -86,6 +87,7 @@ pub const ALL: [Property; 12] = [
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
     l0_quiescence::PROPERTY,
+    l4_no_false_deaths::PROPERTY,
     l5_views_agree::PROPERTY,
 ];
 

@@ -34,7 +34,10 @@ impl Stage<'_> {
                     self.record_of(node, |node| Event::Paused { node });
                 }
             }
-            FaultKind::Network(links, harm) => self.world.weather.begin(number, links, harm, met, now),
+            FaultKind::Network(links, harm) => {
+                self.world.weather.begin(number, links, harm, met, now);
+                self.tell_ways(number, links, harm.loses(), met);
+            }
             FaultKind::Store(_, trouble) => {
                 met.nodes().for_each(|node| self.world.nodes[node].line.begin(number, trouble));
             }
@@ -223,6 +226,17 @@ impl Stage<'_> {
     /// Whether all of these are up and none is stopped.
     fn all_run(&self, nodes: Group) -> bool {
         nodes.nodes().all(|node| self.is_up(node) && !self.world.nodes[node].gate().is_held())
+    }
+
+    fn tell_ways(&self, number: usize, links: Links, percent: u8, met: Group) {
+        let all = 0..self.world.nodes.len();
+        let ways = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+        let ways = ways.filter(|(from, to)| from != to && percent > 0 && links.mean(*from, *to, met));
+        let name = |node: usize| self.world.nodes[node].name.clone();
+        let ways: Vec<_> = ways.map(|(from, to)| (name(from), name(to))).collect();
+        if !ways.is_empty() {
+            self.world.history.record(Event::WaysLossy { number, percent, ways });
+        }
     }
 
     fn record_of(&self, node: usize, event: impl FnOnce(String) -> Event) {
