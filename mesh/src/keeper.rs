@@ -147,6 +147,9 @@ impl Keeper {
             self.roster.member(&standing.node).filter(|known| known.generation == standing.claim.generation);
         let was = known.map(|known| known.liveness);
         let (node, generation) = (standing.node.clone(), standing.claim.generation);
+        if was.is_none() {
+            self.transport.note_life(&node, generation);
+        }
         self.note(RosterEvent::Stands(standing));
         match self.roster.member(&node) {
             Some(member) if was.is_none() && member.liveness.owns_keys() => self.link(&member),

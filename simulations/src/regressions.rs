@@ -26,8 +26,13 @@ const REVISION_TWICE: &str = "after the store had forgotten an edit, the next on
 const NEVER_AHEAD: &str = "a node whose disk lost its last write while its clock was back ended because a later \
                            generation of it was seen, and began an old one at each further start";
 
+const OLD_LIFE_LET_IN: &str = "a process of an earlier generation was let in by nodes that knew the later one only by \
+                               hearsay; they ignored what it said, and it held all of them for dead";
+
+const VERDICTS_TAKEN_OVER: &str = "after a cut each side took over the other's verdicts about members that were well";
+
 /// All of them.
-pub const ALL: [Regression; 7] = [
+pub const ALL: [Regression; 9] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
@@ -35,4 +40,6 @@ pub const ALL: [Regression; 7] = [
     Regression { scenario: "poison_task", seed: 10, found: BURIED_WITH_POISON },
     Regression { scenario: "store_forgets", seed: 13, found: REVISION_TWICE },
     Regression { scenario: "disk_and_clock_go_back", seed: 0, found: NEVER_AHEAD },
+    Regression { scenario: "swarm", seed: 123, found: OLD_LIFE_LET_IN },
+    Regression { scenario: "split_brain", seed: 5, found: VERDICTS_TAKEN_OVER },
 ];

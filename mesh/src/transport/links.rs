@@ -29,8 +29,8 @@ pub(crate) struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     by_node: BTreeMap<NodeId, Vec<Arc<Link>>>,
-    /// The latest life of each node that was ever linked: an earlier one is not let in again, also not
-    /// after the later one has gone.
+    /// The latest life of each node that was ever linked or heard of: an earlier one is not let in again, also
+    /// not after the later one has gone.
     newest: BTreeMap<NodeId, Generation>,
 }
 
@@ -80,6 +80,17 @@ impl Links {
         *slot = same;
         slot.push(link);
         Added::Accepted { outdated }
+    }
+
+    /// A life of a member is known, from whomever: earlier ones are not let in any more. Answers their links.
+    pub(crate) fn note_life(&mut self, node: &NodeId, generation: Generation) -> Vec<Arc<Link>> {
+        let newest = self.newest.entry(node.clone()).or_insert(generation);
+        if *newest > generation {
+            return Vec::new();
+        }
+        *newest = generation;
+        let slot = self.by_node.get(node).into_iter().flatten();
+        slot.filter(|link| link.generation < generation).cloned().collect()
     }
 
     /// Takes a link out. `Some(true)` when it was the last one to that life of the member, `None` when it

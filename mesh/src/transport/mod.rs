@@ -176,6 +176,13 @@ impl Transport {
         }
     }
 
+    /// A life of a member is known: earlier ones are over. Whoever is one learns that when it dials again.
+    pub(crate) fn note_life(&self, node: &NodeId, generation: Generation) {
+        for link in self.links.lock().note_life(node, generation) {
+            link.connection.close(CLOSE_OUTDATED, b"a later life of this node is known");
+        }
+    }
+
     /// Closes the links to one life of a member: whatever waits on them fails now.
     pub(crate) fn unlink(&self, node: &NodeId, generation: Generation) {
         for link in self.links.lock().all().filter(|link| link.node == *node && link.generation == generation)
