@@ -54,8 +54,6 @@ impl Freeze {
         }
         if self.frozen.as_ref().is_some_and(|frozen| frozen.is_over(now, &live)) {
             self.frozen = None;
-            // What was kept through is not a reason to keep again.
-            self.deaths.clear();
         }
         if self.frozen.is_none() {
             let lost = self.deaths.iter().filter(|(_, node, _)| !live.contains_key(node));

@@ -13,6 +13,7 @@ use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
 use crate::gossip::{Gossip, Heard};
 use crate::id::Generation;
+use crate::lost::Lost;
 use crate::member::{Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View};
 use crate::transport::{LinkEvent, Transport};
@@ -42,6 +43,7 @@ pub(crate) struct Keeper {
     pub(crate) detector: Detector,
     pub(crate) roster: Roster,
     pub(crate) publish: watch::Sender<Arc<View>>,
+    pub(crate) lost: Lost,
 }
 
 impl Keeper {
@@ -62,6 +64,9 @@ impl Keeper {
                 () = sleep_until(wake) => {
                     self.detect(Input::TimePassed);
                     self.note(RosterEvent::TimePassed);
+                    if let Some(addr) = self.lost.due(self.env.clock.now()) {
+                        self.transport.connect(addr);
+                    }
                 }
                 reason = &mut gossip_ended => {
                     tracing::error!(reason, "gossip has stopped");
@@ -104,6 +109,7 @@ impl Keeper {
     fn on_hello(&mut self, hello: Hello) {
         let Hello { node, generation, process, advertise: addr, facts, .. } = hello;
         self.gossip.introduce(addr);
+        self.lost.found(addr);
         self.detect(Input::Met { node: node.clone(), generation, addr });
         self.note(RosterEvent::Greeted { node, generation, process, facts });
     }
@@ -130,7 +136,12 @@ impl Keeper {
                     self.transport.send_now(&to, addr, wire::encode(kind::PROBE, &probe::encode(&packet)));
                 }
                 Output::Changed(standing) => self.on_standing(standing),
-                Output::Forgotten { node, .. } => self.note(RosterEvent::Forgotten(node)),
+                Output::Forgotten { node, addr, left } => {
+                    if !left {
+                        self.lost.add(self.env.clock.now(), addr);
+                    }
+                    self.note(RosterEvent::Forgotten(node));
+                }
                 Output::News { topic, value } => self.transport.tell_news(topic, value),
                 Output::Stopped(late) => {
                     tracing::warn!(

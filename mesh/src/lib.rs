@@ -11,6 +11,7 @@ mod gossip;
 pub mod id;
 pub mod identity;
 mod keeper;
+mod lost;
 pub mod member;
 mod mesh;
 pub mod ring;

@@ -17,6 +17,7 @@ use crate::gossip::Gossip;
 use crate::id::{Generation, Incarnation, MeshName, NodeId, ProcessId};
 use crate::identity::Taken;
 use crate::keeper::{Command, Keeper};
+use crate::lost::Lost;
 use crate::member::{Facts, Liveness, Member};
 use crate::roster::{Roster, View};
 use crate::transport::channel::{Channel, ChannelError};
@@ -261,7 +262,15 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     let roster = Roster::new(now, myself, config.parts.mass_death_guard);
     let (publish, view) = watch::channel(Arc::new(roster.view()));
     let (commands, commanded) = mpsc::channel(16);
-    let keeper = Keeper { env: env.clone(), transport: transport.clone(), gossip, detector, roster, publish };
+    let keeper = Keeper {
+        env: env.clone(),
+        transport: transport.clone(),
+        gossip,
+        detector,
+        roster,
+        publish,
+        lost: Lost::default(),
+    };
     env.mesh_spawner.spawn("mesh membership", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
     let watching = silence::watch(transport.clone());
     env.mesh_spawner.spawn("mesh silence", OnExit::StopNode, Box::pin(watching));

@@ -89,6 +89,15 @@ pub enum Event {
         /// `alive`, `suspect`, `dead` or `left`.
         liveness: &'static str,
     },
+    /// The members of a node's ring changed.
+    RingSeen {
+        /// Whose ring.
+        observer: String,
+        /// Which life of the observer.
+        life: u64,
+        /// Who stands on it.
+        members: Vec<String>,
+    },
     /// A node's belief who is the Beat changed.
     BeatSeen {
         /// Whose belief.

@@ -7,7 +7,7 @@ use beatmesh_mesh::env::UnixMs;
 
 use crate::history::{Event, Record};
 use crate::properties::l4_no_false_deaths;
-use crate::properties::l5_views_agree::converged_at;
+use crate::properties::l5_views_agree::{calm_since, converged_at};
 
 /// Ticks due this soon after a crash of the Beat wait for its stand-in; later ones should not.
 const AFTER_CRASH: Duration = Duration::from_secs(3);
@@ -64,7 +64,8 @@ pub struct Measures {
     pub lateness_after_crash: Distribution,
     /// From a crash of the Beat until another node had decided something: also the wait for what is due next.
     pub takeover: Distribution,
-    /// From the end of the last fault until all nodes' views were equal, for good.
+    /// From the last fault's end, or the last start, stop or end of a process, until all nodes' views were equal,
+    /// for good.
     pub convergence: Distribution,
     /// How often a member that ran and could be heard was held for dead.
     pub false_deaths: u64,
@@ -99,10 +100,8 @@ impl Measures {
             }
         }
         measures.false_deaths = l4_no_false_deaths::count(records);
-        let healed = |record: &&Record| matches!(record.event, Event::FaultEnded { .. });
-        let healed = records.iter().rev().find(healed);
-        if let (Some(healed), Some(agreed)) = (healed, converged_at(records)) {
-            measures.convergence.add(agreed.millis_since(healed.at).max(0));
+        if let (Some(calm), Some(agreed)) = (calm_since(records), converged_at(records)) {
+            measures.convergence.add(agreed.millis_since(calm).max(0));
         }
         measures
     }

@@ -29,7 +29,8 @@ const NEVER_AHEAD: &str = "a node whose disk lost its last write while its clock
 const OLD_LIFE_LET_IN: &str = "a process of an earlier generation was let in by nodes that knew the later one only by \
                                hearsay; they ignored what it said, and it held all of them for dead";
 
-const VERDICTS_TAKEN_OVER: &str = "after a cut each side took over the other's verdicts about members that were well";
+const VERDICTS_TAKEN_OVER: &str =
+    "after a cut each side took over the other's verdicts about members that were well";
 
 /// All of them.
 pub const ALL: [Regression; 9] = [

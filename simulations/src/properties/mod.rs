@@ -6,6 +6,7 @@ pub mod l0_quiescence;
 pub mod l4_no_false_deaths;
 pub mod l5_views_agree;
 pub mod m2_generations;
+pub mod m4_ring_is_kept;
 pub mod q1_acknowledged;
 pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
@@ -75,7 +76,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 13] = [
+pub const ALL: [Property; 14] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -86,6 +87,7 @@ pub const ALL: [Property; 13] = [
     q5_attempts::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
+    m4_ring_is_kept::PROPERTY,
     l0_quiescence::PROPERTY,
     l4_no_false_deaths::PROPERTY,
     l5_views_agree::PROPERTY,

@@ -23,6 +23,8 @@ mod partial_partition;
 mod poison_task;
 mod rolling_restart;
 mod split_brain;
+mod split_longer_than_remembered;
+mod stopped_while_it_suspects;
 mod store_clock_steps;
 mod store_errors;
 mod store_forgets;
@@ -115,7 +117,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 28] = [
+pub const ALL: [Scenario; 30] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -143,6 +145,8 @@ pub const ALL: [Scenario; 28] = [
     poison_task::SCENARIO,
     many_schedules_at_once::SCENARIO,
     away_longer_than_remembered::SCENARIO,
+    split_longer_than_remembered::SCENARIO,
+    stopped_while_it_suspects::SCENARIO,
     swarm::SCENARIO,
 ];
 

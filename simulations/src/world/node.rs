@@ -328,6 +328,13 @@ impl SimNode {
                 });
             }
         }
+        if before.as_ref().is_none_or(|before| before.ring.members() != view.ring.members()) {
+            world.history.record(Event::RingSeen {
+                observer: observer(),
+                life: self.lives.load(Ordering::Relaxed),
+                members: view.ring.members().iter().map(|(id, _)| id.to_string()).collect(),
+            });
+        }
         let beat = |view: &View| beat_ranks(view).first().map(ToString::to_string);
         if before.as_ref().is_none_or(|before| beat(before) != beat(&view)) {
             world.history.record(Event::BeatSeen { observer: observer(), beat: beat(&view) });
