@@ -22,6 +22,7 @@ mod probing;
 mod rounds;
 mod rumours;
 mod suspicion;
+mod tally;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use probing::{Probe, Relay};
 use rounds::Rounds;
 use rumours::Rumours;
 use suspicion::Suspicion;
+pub use tally::Tally;
 use timers::{Timer, Timers};
 
 /// Dead and departed members are known for this long, so that no late rumour brings them back.
@@ -218,6 +220,7 @@ pub struct Detector {
     rumours: Rumours,
     topics: BTreeMap<u16, u64>,
     timers: Timers,
+    tally: Tally,
     flushing: bool,
     /// No verdicts before.
     judges_from: Instant,
@@ -247,6 +250,7 @@ impl Detector {
             rumours: Rumours::default(),
             topics: BTreeMap::new(),
             timers,
+            tally: Tally::default(),
             flushing: false,
             judges_from: now,
         }
@@ -256,6 +260,12 @@ impl Detector {
     #[must_use]
     pub fn next_wake(&self) -> Instant {
         self.timers.next().expect("the timer of the period is always set")
+    }
+
+    /// What it has counted since it began.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// Takes one input in.
@@ -322,6 +332,7 @@ impl Detector {
             return;
         }
         outputs.push(Output::Stopped(late));
+        self.tally.stops += 1;
         self.probes.clear();
         self.relays.clear();
         self.judges_from = now + self.pace.no_verdicts_for;
