@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::detector::Tally;
 use crate::id::NodeId;
 
-/// How old what the detector tells may be. A new view for each ping would wake everybody who follows views.
+/// How long what the detector tells is kept back; it goes out with the next timer then. A new view for each ping would wake everybody who follows views.
 pub(crate) const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the detector tells about itself.
@@ -45,7 +45,7 @@ impl Traffic {
 /// All numbers of one node since its start. None of them falls but `links` and `round_trips`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// The detector's, a second old at most.
+    /// The detector's, a second or two old.
     pub detector: Tally,
     /// Round-trip times of members, by direct pings or else by QUIC, in rising order.
     pub round_trips: Vec<Duration>,

@@ -198,8 +198,8 @@ impl Mesh {
         let _ = self.commands.send(Command::Spread { topic, value }).await;
     }
 
-    /// Round-trip time to a member: of the detector's direct pings, smoothed and at most a second old, or else
-    /// as QUIC has it of the link. `None` for who has not been talked to lately.
+    /// Round-trip time to a member: of the detector's direct pings, smoothed and a second or two old, or
+    /// else as QUIC has it of the link. `None` for who has not been talked to lately.
     #[must_use]
     pub fn round_trip(&self, node: &NodeId) -> Option<Duration> {
         let pinged = self.pulse.load().round_trips.get(node).copied();

@@ -262,12 +262,6 @@ impl Detector {
         self.timers.next().expect("the timer of the period is always set")
     }
 
-    /// What it has counted since it began.
-    #[must_use]
-    pub fn tally(&self) -> Tally {
-        self.tally
-    }
-
     /// Takes one input in.
     pub fn step(&mut self, now: Instant, input: Input, outputs: &mut Vec<Output>) {
         self.notice_a_stop(now, outputs);

@@ -1,5 +1,7 @@
 //! What the detector counts, for people who want to see how it does. Nothing is decided by it.
 
+use super::Detector;
+
 /// How often each happened since this node started. Plain numbers: whoever reads them computes nothing here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -17,4 +19,12 @@ pub struct Tally {
     pub refutations: u64,
     /// How often this process did not run for a while.
     pub stops: u64,
+}
+
+impl Detector {
+    /// What it has counted since it began.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
 }

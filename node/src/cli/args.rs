@@ -214,6 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_members_is_as_agreed() {
+        insta::assert_snapshot!(help("members"), @r#"
+        Show who is in the mesh, and with --watch what becomes of them
+
+        Usage: members [OPTIONS]
+
+        Options:
+          -f, --watch  Go on and show each change
+          -h, --help   Print help
+
+        Examples:
+          beatmesh members
+          beatmesh members --watch
+          beatmesh members --json | jq '.members[].id'
+          beatmesh members --watch --json | jq 'select(.event == "member") | .data'
+
+        With --watch each change of members, ring and Beat is told as the asked node sees it, until that node
+        stops. With --json each event is one line: the name, the number and the data of the stream.
+        "#);
+    }
+
+    #[test]
     fn the_help_of_call_is_as_agreed() {
         insta::assert_snapshot!(help("call"), @r#"
         Call a function, or enqueue a task for it
