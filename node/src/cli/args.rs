@@ -230,8 +230,8 @@ mod tests {
           beatmesh members --json | jq '.members[].id'
           beatmesh members --watch --json | jq 'select(.event == "member") | .data'
 
-        With --watch each change of members, ring and Beat is told as the asked node sees it, until that node
-        stops. With --json each event is one line: the name, the number and the data of the stream.
+        With --watch each change of members, ring and Beat is told as the asked node sees it, until that
+        node stops. With --json each event is one line: its name, its number and its data.
         "#);
     }
 
