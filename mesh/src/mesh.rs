@@ -185,8 +185,8 @@ impl Mesh {
         }
     }
 
-    /// Sends a short message to all linked members: all there are in a mesh of up to [`ALL_LINKED`], some in a
-    /// larger one. Never waits; may be lost.
+    /// Sends a short message to all linked members: all there are in a mesh of up to [`crate::ALL_LINKED`], some
+    /// in a larger one. Never waits; may be lost.
     pub fn notify_all(&self, notice: &[u8]) {
         self.transport.broadcast(&wire::encode(kind::NOTICE, notice));
     }
