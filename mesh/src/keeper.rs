@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
+use crate::counters::{PULSE_EVERY, Pulse};
 use crate::detector::message::Rumour;
 use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
@@ -30,7 +32,7 @@ const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
 
 /// Messages for the task that owns the membership.
 pub(crate) enum Command {
-    /// All facts of this node.
+    /// Facts of this node that are new or others than before.
     SetFacts(BTreeMap<String, String>),
     /// Everybody is to know a value.
     Spread { topic: u16, value: u64 },
@@ -44,6 +46,10 @@ pub(crate) struct Keeper {
     pub(crate) roster: Roster,
     pub(crate) publish: watch::Sender<Arc<View>>,
     pub(crate) lost: Lost,
+    /// For those who want to see how the detector does.
+    pub(crate) pulse: Arc<ArcSwap<Pulse>>,
+    /// When that was put out last.
+    pub(crate) pulsed: Instant,
 }
 
 impl Keeper {
@@ -67,6 +73,7 @@ impl Keeper {
                     if let Some(addr) = self.lost.due(self.env.clock.now()) {
                         self.transport.connect(addr);
                     }
+                    self.put_out_pulse();
                 }
                 reason = &mut gossip_ended => {
                     tracing::error!(reason, "gossip has stopped");
@@ -75,6 +82,15 @@ impl Keeper {
             }
         }
         self.gossip.stop();
+    }
+
+    fn put_out_pulse(&mut self) {
+        let now = self.env.clock.now();
+        if now.saturating_duration_since(self.pulsed) >= PULSE_EVERY {
+            self.pulsed = now;
+            let round_trips = self.detector.round_trips().map(|(id, took)| (id.clone(), took)).collect();
+            self.pulse.store(Arc::new(Pulse { tally: self.detector.tally(), round_trips }));
+        }
     }
 
     fn on_link_event(&mut self, event: LinkEvent) {
@@ -203,14 +219,17 @@ impl Keeper {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::SetFacts(entries) => self.set_facts(entries).await,
+            Command::SetFacts(changes) => self.set_facts(changes).await,
             Command::Spread { topic, value } => self.detect(Input::Spread { topic, value }),
         }
     }
 
-    async fn set_facts(&mut self, entries: BTreeMap<String, String>) {
+    /// They are merged here, by the one writer: two callers at once must not undo each other's changes.
+    async fn set_facts(&mut self, changes: BTreeMap<String, String>) {
         let view = self.roster.view();
         let myself = view.myself();
+        let mut entries = myself.facts.entries.clone();
+        entries.extend(changes);
         let facts = Facts { version: myself.facts.version + 1, entries };
         self.transport.set_facts(facts.clone());
         let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };

@@ -4,6 +4,7 @@
 //! `transport`, `gossip`, `system`) on top of the cores (`detector`, `roster`, `ring`) on top of the values (`id`, `member`,
 //! `wire`). Everything that a core needs from outside comes through the seams of [`mod@env`].
 
+pub mod counters;
 pub mod detector;
 pub mod env;
 mod freeze;

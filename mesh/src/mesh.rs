@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use arc_swap::ArcSwap;
 use secrecy::SecretSlice;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::counters::{Counters, Pulse};
 use crate::detector::pace::Pace;
 use crate::detector::{Detector, Myself, Parts};
 use crate::env::{Env, OnExit};
@@ -93,8 +94,8 @@ pub struct Mesh {
     transport: Arc<Transport>,
     view: watch::Receiver<Arc<View>>,
     commands: mpsc::Sender<Command>,
-    /// Keeps facts complete between commands.
-    facts: Mutex<BTreeMap<String, String>>,
+    /// What the detector told of itself last.
+    pulse: Arc<ArcSwap<Pulse>>,
     advertise: SocketAddr,
 }
 
@@ -164,13 +165,9 @@ impl Mesh {
 
     /// Changes facts of this node: directly to all linked members, through gossip to the others.
     pub async fn set_facts(&self, changes: impl IntoIterator<Item = (&str, String)>) {
-        let all = {
-            let mut facts = self.facts.lock();
-            facts.extend(changes.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            facts.clone()
-        };
+        let changes = changes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         // An error means that the mesh has stopped: nobody is left to hear it.
-        let _ = self.commands.send(Command::SetFacts(all)).await;
+        let _ = self.commands.send(Command::SetFacts(changes)).await;
     }
 
     /// Opens a channel to a service of another member, on a new link if there is none.
@@ -189,8 +186,8 @@ impl Mesh {
         }
     }
 
-    /// Sends a short message to all linked members: all there are in a mesh of up to [`ALL_LINKED`], some in a
-    /// larger one. Never waits; may be lost.
+    /// Sends a short message to all linked members: all there are in a mesh of up to [`crate::ALL_LINKED`], some
+    /// in a larger one. Never waits; may be lost.
     pub fn notify_all(&self, notice: &[u8]) {
         self.transport.broadcast(&wire::encode(kind::NOTICE, notice));
     }
@@ -202,16 +199,33 @@ impl Mesh {
         let _ = self.commands.send(Command::Spread { topic, value }).await;
     }
 
-    /// Round-trip time of the link to a member.
+    /// Round-trip time to a member: of the detector's direct pings, smoothed and a second or two old, or
+    /// else as QUIC has it of the link. `None` for who has not been talked to lately.
     #[must_use]
     pub fn round_trip(&self, node: &NodeId) -> Option<Duration> {
-        self.transport.links.lock().to(node).map(|link| link.connection.rtt())
+        let pinged = self.pulse.load().round_trips.get(node).copied();
+        pinged.or_else(|| self.transport.links.lock().to(node).map(|link| link.connection.rtt()))
     }
 
-    /// Messages dropped because a peer was slower than its news.
+    /// The numbers of this node's part in the mesh, added up now.
     #[must_use]
-    pub fn dropped_messages(&self) -> u64 {
-        self.transport.outboxes.dropped()
+    pub fn counters(&self) -> Counters {
+        let view = self.view();
+        let inside = view.members.values().filter(|member| member.liveness.owns_keys());
+        let mut round_trips: Vec<_> = inside.filter_map(|member| self.round_trip(&member.id)).collect();
+        round_trips.sort_unstable();
+        let (links, udp) = {
+            let links = self.transport.links.lock();
+            (links.all().count() as u64, links.traffic())
+        };
+        Counters {
+            detector: self.pulse.load().tally,
+            round_trips,
+            outbox_drops: self.transport.outboxes.dropped(),
+            refusals: self.transport.refusals.counts(),
+            links,
+            udp,
+        }
     }
 
     /// Says goodbye to everybody and closes the links, within `budget`.
@@ -238,7 +252,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     let transport = Transport::start(env, socket, credentials, identity.clone(), demands, deliveries)
         .map_err(|error| JoinError::Start(error.to_string()))?;
 
-    let facts = Facts { version: 1, entries: config.facts.clone() };
+    let facts = Facts { version: 1, entries: config.facts };
     transport.set_facts(facts.clone());
     let gossip = Gossip::start(&config.mesh, &identity, transport.clone(), gossip_out)
         .await
@@ -262,6 +276,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     let roster = Roster::new(now, myself, config.parts.mass_death_guard);
     let (publish, view) = watch::channel(Arc::new(roster.view()));
     let (commands, commanded) = mpsc::channel(16);
+    let pulse = Arc::<ArcSwap<Pulse>>::default();
     let keeper = Keeper {
         env: env.clone(),
         transport: transport.clone(),
@@ -270,9 +285,11 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         roster,
         publish,
         lost: Lost::default(),
+        pulse: pulse.clone(),
+        pulsed: now,
     };
     env.mesh_spawner.spawn("mesh membership", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
     let watching = silence::watch(transport.clone());
     env.mesh_spawner.spawn("mesh silence", OnExit::StopNode, Box::pin(watching));
-    Ok(Mesh { transport, view, commands, facts: Mutex::new(config.facts), advertise })
+    Ok(Mesh { transport, view, commands, pulse, advertise })
 }

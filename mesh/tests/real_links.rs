@@ -168,8 +168,35 @@ async fn a_node_that_leaves_is_known_to_have_left_and_comes_back_in_its_next_lif
     see(&a, "b left", |view| liveness(view, "b") == Some(Liveness::Left)).await;
     drop(b);
     let b = join(Who { generation: 2, ..who("b") }, &addr).await.unwrap();
+    let until_unlinked = async {
+        while a.mesh.counters().links > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        a.mesh.counters().udp
+    };
+    let past = tokio::time::timeout(Duration::from_secs(5), until_unlinked).await.unwrap();
+    assert!(past.bytes_in > past.datagrams_in && past.bytes_out > past.datagrams_out, "{past:?}");
     b.mesh.introduce(a.mesh.advertise());
     see(&a, "b alive again", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_that_are_stated_at_the_same_time_do_not_undo_each_other() {
+    let a = Arc::new(join(who("a"), "127.0.0.1:0").await.unwrap());
+    let stating: Vec<_> = (0..30)
+        .map(|number| {
+            let a = a.clone();
+            tokio::spawn(async move { a.mesh.set_facts([(&*format!("key-{number}"), "1".to_owned())]).await })
+        })
+        .collect();
+    for stated in stating {
+        stated.await.unwrap();
+    }
+    let has_all = |view: &View| {
+        let has = |number| view.myself().facts.get(&format!("key-{number}")) == Some("1");
+        (0..30).all(has) && view.myself().facts.is_ready()
+    };
+    see(&a, "all facts", has_all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +218,11 @@ async fn strangers_are_refused_and_never_become_members() {
     see(&a, "the friend alive", |view| liveness(view, "friend") == Some(Liveness::Alive)).await;
     for name in ["b", "c", "d"] {
         assert_eq!(liveness(&a.mesh.view(), name), None, "{name} was admitted");
+    }
+    let refusals = a.mesh.counters().refusals;
+    for (topic, count) in refusals {
+        let is_met = ["handshake", "mesh", "store"].contains(&topic);
+        assert_eq!(count > 0, is_met, "{topic}: {count}");
     }
     for stranger in &strangers {
         assert_eq!(stranger.mesh.view().members.len(), 1, "a stranger sees a member");

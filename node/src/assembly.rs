@@ -26,8 +26,9 @@ use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
-use crate::gateway::{BodyBudget, Gateway};
+use crate::gateway::{BodyBudget, Gateway, Metrics, events};
 use crate::inbox::NodeInbox;
+use crate::load;
 use crate::notice::Notice;
 use crate::queue::task::TaskId;
 use crate::queue::{Claimant, TaskQueue, suspect_from};
@@ -219,6 +220,8 @@ impl Node {
             waiters,
             bell,
             bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
+            streams: events::places(settings.limits.connections as usize),
+            metrics: Metrics::new(node.mesh.clone()),
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),
@@ -284,6 +287,9 @@ impl Node {
                 stop: self.stop_driving.clone(),
             };
             spawn("beat", until_stop(Box::pin(drive(beat))));
+        }
+        if let Some(worker) = &self.worker {
+            spawn("load", until_stop(Box::pin(load::tell(self.mesh.clone(), worker.clone()))));
         }
         if let Some(tasks) = &self.tasks {
             self.env.spawner.spawn(

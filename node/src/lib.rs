@@ -10,6 +10,7 @@ mod differences;
 pub mod discovery;
 pub mod gateway;
 pub mod inbox;
+pub mod load;
 pub mod logs;
 pub mod notice;
 pub mod problem;

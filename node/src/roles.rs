@@ -17,6 +17,8 @@ pub mod facts {
     pub const HTTP: &str = "http";
     /// The program's version.
     pub const VERSION: &str = "version";
+    /// Calls and tasks that it runs now.
+    pub const LOAD: &str = "load";
     /// Digest of the settings that must be equal on all nodes of one version.
     pub const DIGEST: &str = "digest";
 }
@@ -47,6 +49,7 @@ pub fn first_facts(
         (facts::ROLES.to_owned(), roles.join(",")),
         (facts::POOLS.to_owned(), pools.join(",")),
         (facts::HTTP.to_owned(), http.to_string()),
+        (facts::LOAD.to_owned(), "0".to_owned()),
         (facts::VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         (facts::DIGEST.to_owned(), digest.to_owned()),
     ]);

@@ -6,6 +6,7 @@
 //! | `process` | a child process: log in a file, signals, never left behind |
 //! | `node`, `mesh` | one node, several nodes with one store |
 //! | `http` | requests and answers |
+//! | `events` | following the mesh |
 //! | `wait` | waiting for a condition, with a deadline |
 //! | `side_file` | what functions write down about their own executions |
 //! | `processes` | what runs on this machine and belongs to a test |
@@ -16,6 +17,7 @@
 //! panics; a failing test prints the ends of the logs of its processes.
 
 pub mod binary;
+pub mod events;
 pub mod figures;
 pub mod http;
 pub mod ledger;
@@ -27,6 +29,7 @@ pub mod scratch;
 pub mod side_file;
 pub mod wait;
 
+pub use events::{Event, Events};
 pub use http::{Answer, Client};
 pub use mesh::TestMesh;
 pub use node::{Node, NodeSpec};

@@ -273,6 +273,7 @@ impl Detector {
         if (known.claim.generation, known.claim.incarnation) != life || now < suspicion.deadline() {
             return;
         }
+        self.tally.deaths += 1;
         let claim = Claim { liveness: Liveness::Dead, ..known.claim };
         let said = MemberClaim { node: node.clone(), claim, addr: known.addr, by: self.me.node.clone() };
         self.hear(now, said, outputs);
@@ -289,6 +290,7 @@ impl Detector {
         }
         if said.incarnation >= self.incarnation {
             self.incarnation = Incarnation(said.incarnation.0 + 1);
+            self.tally.refutations += 1;
             // Others did not hear it: perhaps it is this node that is slow.
             self.health.worse(1);
         }

@@ -22,6 +22,7 @@ mod probing;
 mod rounds;
 mod rumours;
 mod suspicion;
+mod tally;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use probing::{Probe, Relay};
 use rounds::Rounds;
 use rumours::Rumours;
 use suspicion::Suspicion;
+pub use tally::Tally;
 use timers::{Timer, Timers};
 
 /// Dead and departed members are known for this long, so that no late rumour brings them back.
@@ -218,6 +220,7 @@ pub struct Detector {
     rumours: Rumours,
     topics: BTreeMap<u16, u64>,
     timers: Timers,
+    tally: Tally,
     flushing: bool,
     /// No verdicts before.
     judges_from: Instant,
@@ -247,6 +250,7 @@ impl Detector {
             rumours: Rumours::default(),
             topics: BTreeMap::new(),
             timers,
+            tally: Tally::default(),
             flushing: false,
             judges_from: now,
         }
@@ -322,6 +326,7 @@ impl Detector {
             return;
         }
         outputs.push(Output::Stopped(late));
+        self.tally.stops += 1;
         self.probes.clear();
         self.relays.clear();
         self.judges_from = now + self.pace.no_verdicts_for;

@@ -75,6 +75,7 @@ impl Detector {
         self.write(&target, Body::Ping { seq }, outputs);
         self.probes.insert(seq, Probe { target, generation, sent: now, relays, nacks: 0, repeated: false });
         self.timers.set(now + timeout, Timer::Unanswered(seq));
+        self.tally.probes += 1;
     }
 
     fn ping_timeout(&self, round_trip: Option<Duration>) -> Duration {
@@ -95,6 +96,7 @@ impl Detector {
         };
         // What was lost once may come through at the second try: a loss is likelier than a death.
         self.write(&target, Body::Ping { seq }, outputs);
+        self.tally.indirect_probes += relays.len() as u64;
         for relay in &relays {
             // The relay must know what is held against the member, or it could not tell it.
             let accusation = self.claim_about(&target).filter(MemberClaim::is_accusation).map(Rumour::Member);
@@ -109,12 +111,16 @@ impl Detector {
 
     pub(super) fn on_failed(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {
         let Some(probe) = self.probes.remove(&seq) else { return };
+        self.tally.probes_failed += 1;
         // Whoever was asked and said nothing is not to be heard either: that speaks against this node.
         self.health
             .worse(u32::try_from(probe.relays.len() - probe.nacks.min(probe.relays.len())).unwrap_or(0));
         let Some(known) = self.subjects.get(&probe.target) else { return };
         if now < self.judges_from || known.claim.generation != probe.generation || !known.is_in() {
             return;
+        }
+        if known.claim.liveness == Liveness::Alive {
+            self.tally.suspicions += 1;
         }
         let claim = Claim { liveness: Liveness::Suspect, ..known.claim };
         let (node, addr, by) = (probe.target, known.addr, self.me.node.clone());
@@ -180,6 +186,12 @@ impl Detector {
     #[must_use]
     pub fn round_trip(&self, node: &NodeId) -> Option<Duration> {
         self.subjects.get(node)?.round_trip
+    }
+
+    /// The same of all members that are in and have answered directly.
+    pub fn round_trips(&self) -> impl Iterator<Item = (&NodeId, Duration)> {
+        let inside = self.subjects.iter().filter(|(_, subject)| subject.is_in());
+        inside.filter_map(|(id, subject)| Some((id, subject.round_trip?)))
     }
 }
 

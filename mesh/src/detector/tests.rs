@@ -157,6 +157,41 @@ fn a_quiet_mesh_stays_as_it_is() {
 }
 
 #[test]
+fn what_happens_is_counted() {
+    let sum = |town: &Town, number: fn(Tally) -> u64| -> u64 {
+        town.nodes.iter().flatten().map(|node| number(node.tally())).sum()
+    };
+    let mut town = Town::of(5);
+    let quiet = town.nodes[0].as_ref().unwrap().tally();
+    assert!((4..=6).contains(&quiet.probes), "one in each period of a second: {quiet:?}");
+    assert_eq!(quiet, Tally { probes: quiet.probes, ..Tally::default() });
+    assert_eq!(town.nodes[0].as_ref().unwrap().round_trips().count(), 4);
+
+    town.nodes[4] = None;
+    town.run(2_000);
+    assert!(sum(&town, |tally| tally.suspicions) >= 1 && sum(&town, |tally| tally.deaths) >= 1);
+    let (asked, failed) =
+        (sum(&town, |tally| tally.indirect_probes), sum(&town, |tally| tally.probes_failed));
+    assert!(failed >= 1 && asked >= failed, "{failed} failed, {asked} others were asked");
+    assert_eq!(town.nodes[0].as_ref().unwrap().round_trips().count(), 3, "the dead answer nobody");
+
+    town.stopped[0] = true;
+    town.run(3_000);
+    town.stopped[0] = false;
+    town.run(1_000);
+    assert_eq!(sum(&town, |tally| tally.stops), 1);
+    town.tell(1, Input::Received { from: name(2), generation: Generation(1), packet: accusation_of(1) });
+    assert_eq!(town.nodes[1].as_ref().unwrap().tally().refutations, 1);
+}
+
+/// Somebody says that the first life of a member is silent.
+fn accusation_of(member: usize) -> Packet {
+    let claim = Claim { generation: Generation(1), incarnation: Incarnation(0), liveness: Liveness::Suspect };
+    let accusation = MemberClaim { node: name(member), claim, addr: addr(member), by: name(1) };
+    Packet { incarnation: Incarnation(0), body: Body::News, rumours: vec![Rumour::Member(accusation)] }
+}
+
+#[test]
 fn a_member_that_one_cannot_reach_lives_as_long_as_others_can() {
     let mut town = Town::of(5);
     town.cut(0, 1);
@@ -171,11 +206,7 @@ fn a_member_that_one_cannot_reach_lives_as_long_as_others_can() {
 #[test]
 fn a_suspect_is_told_and_refutes() {
     let mut town = Town::of(3);
-    let claim = Claim { generation: Generation(1), incarnation: Incarnation(0), liveness: Liveness::Suspect };
-    let accusation = MemberClaim { node: name(2), claim, addr: addr(2), by: name(1) };
-    let packet =
-        Packet { incarnation: Incarnation(0), body: Body::News, rumours: vec![Rumour::Member(accusation)] };
-    town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet });
+    town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet: accusation_of(2) });
     assert_eq!(town.liveness(0, 2), Liveness::Suspect);
     town.run(300);
     assert_eq!(town.seen_as(2), [Liveness::Alive; 2]);

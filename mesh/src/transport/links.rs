@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use crate::counters::Traffic;
 use crate::id::{Generation, NodeId, ProcessId};
 
 /// One accepted connection to one life of one member.
@@ -32,6 +33,8 @@ pub(crate) struct Links {
     /// The latest life of each node that was ever linked or heard of: an earlier one is not let in again, also
     /// not after the later one has gone.
     newest: BTreeMap<NodeId, Generation>,
+    /// Of links that are not in the table any more.
+    past: Traffic,
 }
 
 /// Members of one mesh at most. Gossip states everybody in one message of 64 KiB, which holds some 1,150
@@ -76,7 +79,9 @@ impl Links {
             return Added::Taken(twin.process);
         }
         let slot = self.by_node.entry(link.node.clone()).or_default();
-        let (same, outdated) = slot.drain(..).partition(|known| known.generation == link.generation);
+        let (same, outdated): (Vec<_>, Vec<_>) =
+            slot.drain(..).partition(|known| known.generation == link.generation);
+        outdated.iter().for_each(|old| self.past.add(&old.connection.stats()));
         *slot = same;
         slot.push(link);
         Added::Accepted { outdated }
@@ -99,6 +104,7 @@ impl Links {
         let slot = self.by_node.get_mut(&link.node)?;
         let at = slot.iter().position(|known| Arc::ptr_eq(known, link))?;
         slot.remove(at);
+        self.past.add(&link.connection.stats());
         let last = slot.is_empty();
         if last {
             self.by_node.remove(&link.node);
@@ -115,6 +121,14 @@ impl Links {
     pub(crate) fn to_addr(&self, addr: SocketAddr) -> Option<Arc<Link>> {
         let node = self.by_node.values().flatten().find(|link| link.addr == addr)?.node.clone();
         self.to(&node)
+    }
+
+    /// Of all links there were. What an outdated link still carries while it closes is not in it, so that
+    /// nothing is counted twice and the sum never falls.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut traffic = self.past;
+        self.all().for_each(|link| traffic.add(&link.connection.stats()));
+        traffic
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {

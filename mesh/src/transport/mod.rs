@@ -87,7 +87,7 @@ pub(crate) struct Transport {
     facts: Mutex<Facts>,
     pub(crate) links: Mutex<Links>,
     pub(crate) outboxes: Outboxes,
-    refusals: Refusals,
+    pub(crate) refusals: Refusals,
     events: mpsc::Sender<LinkEvent>,
     gossip: mpsc::Sender<(SocketAddr, Bytes)>,
     inbox: Arc<dyn Inbox>,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,6 +41,24 @@ pub(crate) enum Topic {
     Message,
 }
 
+impl Topic {
+    /// All, as they are counted.
+    const ALL: [Self; 7] =
+        [Self::Handshake, Self::Mesh, Self::Store, Self::Identity, Self::Facts, Self::Room, Self::Message];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Mesh => "mesh",
+            Self::Store => "store",
+            Self::Identity => "identity",
+            Self::Facts => "facts",
+            Self::Room => "room",
+            Self::Message => "message",
+        }
+    }
+}
+
 impl From<&LinkError> for Topic {
     fn from(error: &LinkError) -> Self {
         match error {
@@ -67,18 +86,27 @@ impl From<&Refusal> for Topic {
 pub(crate) struct Refusals {
     clock: Arc<dyn Clock>,
     told: Mutex<BTreeMap<(IpAddr, Topic), Instant>>,
+    /// In the order of [`Topic::ALL`], which is that of the declaration.
+    counts: [AtomicU64; Topic::ALL.len()],
 }
 
 impl Refusals {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, told: Mutex::default() }
+        Self { clock, told: Mutex::default(), counts: Default::default() }
     }
 
-    /// Logs the refusal unless one like it was logged within the last minute.
+    /// Counts the refusal, and logs it unless one like it was logged within the last minute.
     pub(crate) fn tell(&self, peer: SocketAddr, topic: Topic, reason: &str) {
+        self.counts[topic as usize].fetch_add(1, Ordering::Relaxed);
         if self.is_new(peer, topic) {
             tracing::warn!(%peer, reason, "refused a peer (further ones like it are not logged for a minute)");
         }
+    }
+
+    /// How many there were since the start, by topic, those that were not logged included.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = Topic::ALL.iter().zip(&self.counts);
+        counts.map(|(topic, count)| (topic.as_str(), count.load(Ordering::Relaxed))).collect()
     }
 
     fn is_new(&self, peer: SocketAddr, topic: Topic) -> bool {
@@ -113,6 +141,16 @@ mod tests {
         assert!(refusals.is_new(peer, Topic::Store));
         tokio::time::advance(QUIET).await;
         assert!(refusals.is_new(peer, Topic::Mesh));
+    }
+
+    #[test]
+    fn each_refusal_is_counted_under_its_topic_also_when_it_is_not_told() {
+        let refusals = Refusals::new(Arc::new(SystemClock));
+        for (times, topic) in (1..).zip(Topic::ALL) {
+            (0..times).for_each(|_| refusals.tell("127.0.0.1:1".parse().unwrap(), topic, "a test"));
+        }
+        let wanted: Vec<_> = Topic::ALL.iter().map(|topic| topic.as_str()).zip(1..).collect();
+        assert_eq!(refusals.counts(), wanted);
     }
 
     #[test]

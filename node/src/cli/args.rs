@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{bench, call, deploy, dev, functions, mesh, node, schedules, secret, tasks, ticks};
+use super::{bench, call, deploy, dev, functions, members, node, ring, schedules, secret, tasks, ticks};
 
 /// A mesh of nodes that runs functions: called over HTTP, queued for later, or fired by a schedule.
 #[derive(Debug, Parser)]
@@ -61,13 +61,10 @@ pub(super) enum Command {
     Deploy(deploy::DeployArgs),
     /// Call a function, or enqueue a task for it.
     Call(call::CallArgs),
-    /// Show who is in the mesh.
-    #[command(after_help = "Examples:
-  beatmesh members
-  beatmesh members --json | jq '.members[].id'")]
-    Members,
+    /// Show who is in the mesh, and with --watch what becomes of them.
+    Members(members::MembersArgs),
     /// Show which node owns a key, and who follows.
-    Ring(mesh::RingArgs),
+    Ring(ring::RingArgs),
     /// List, show and delete functions.
     Functions(functions::FunctionsArgs),
     /// List schedules; preview, pause, resume, trigger and delete them.
@@ -124,7 +121,7 @@ mod tests {
           node       Run one node in the foreground
           deploy     Apply a manifest of functions and schedules
           call       Call a function, or enqueue a task for it
-          members    Show who is in the mesh
+          members    Show who is in the mesh, and with --watch what becomes of them
           ring       Show which node owns a key, and who follows
           functions  List, show and delete functions
           schedules  List schedules; preview, pause, resume, trigger and delete them
@@ -214,6 +211,28 @@ mod tests {
 
         Every setting can be given in the environment too: listen.http is BEATMESH_LISTEN__HTTP.
         ");
+    }
+
+    #[test]
+    fn the_help_of_members_is_as_agreed() {
+        insta::assert_snapshot!(help("members"), @r#"
+        Show who is in the mesh, and with --watch what becomes of them
+
+        Usage: members [OPTIONS]
+
+        Options:
+          -f, --watch  Go on and show each change
+          -h, --help   Print help
+
+        Examples:
+          beatmesh members
+          beatmesh members --watch
+          beatmesh members --json | jq '.members[].id'
+          beatmesh members --watch --json | jq 'select(.event == "member") | .data'
+
+        With --watch each change of members, ring and Beat is told as the asked node sees it, until that
+        node stops. With --json each event is one line: its name, its number and its data.
+        "#);
     }
 
     #[test]

@@ -13,11 +13,13 @@ mod deploy;
 mod dev;
 mod failure;
 mod functions;
-mod mesh;
+mod members;
 mod node;
 mod output;
+mod ring;
 mod schedules;
 mod secret;
+mod sse;
 mod table;
 mod tasks;
 mod ticks;
@@ -93,8 +95,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         match command {
             Command::Deploy(args) => deploy::run(&args, &client, &output).await,
             Command::Call(args) => call::run(&args, &client, &output).await,
-            Command::Members => mesh::members(&client, &output).await,
-            Command::Ring(args) => mesh::ring(&args, &client, &output).await,
+            Command::Members(args) => members::run(&args, &client, &output).await,
+            Command::Ring(args) => ring::run(&args, &client, &output).await,
             Command::Functions(args) => functions::run(&args, &client, &output).await,
             Command::Schedules(args) => schedules::run(&args, &client, &output).await,
             Command::Ticks(args) => ticks::run(&args, &client, &output).await,

@@ -28,6 +28,7 @@ pub fn digest(settings: &Settings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PaceName;
 
     fn settings() -> Settings {
         Settings::new("a".parse().expect("a label"), "data".into())
@@ -41,7 +42,7 @@ mod tests {
         own.listen.http.set_port(1);
         assert_eq!(digest(&own), digest(&settings()));
 
-        let changes: [fn(&mut Settings); 6] = [
+        let changes: [fn(&mut Settings); 7] = [
             |s| s.mesh.name = "other".parse().unwrap(),
             |s| s.mesh.pace = PaceName::Wan,
             |s| s.queue.lease = "20s".parse().unwrap(),

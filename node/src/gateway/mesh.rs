@@ -5,30 +5,35 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use beatmesh_mesh::View;
 use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::member::Member;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Gateway;
+use super::changes::{beat_of, fingerprint};
 use super::reply::{self, ApiError, Named, Parameters};
-use crate::beat::driver::beat_ranks;
+use crate::load;
 use crate::problem::Problem;
 use crate::roles::facts;
 
 /// `GET /v1/mesh`: members, ring, Beat.
 pub(super) async fn overview(State(gateway): State<Arc<Gateway>>) -> Response {
-    let view = gateway.mesh.view();
-    let members: Vec<_> = view.members.values().map(|member| shown(&gateway, member)).collect();
+    reply::json(StatusCode::OK, &overview_of(&gateway, &gateway.mesh.view()))
+}
+
+/// A view as clients read it.
+pub(super) fn overview_of(gateway: &Gateway, view: &View) -> Value {
+    let members: Vec<_> = view.members.values().map(|member| shown(gateway, member)).collect();
     let in_ring: Vec<_> = view.ring.members().iter().map(|(id, _)| id).collect();
-    let answer = json!({
+    json!({
         "mesh": gateway.mesh_name,
         "self": view.me,
-        "beat": beat_ranks(&view).first(),
+        "beat": beat_of(view),
         "ring": { "fingerprint": fingerprint(view.ring.fingerprint()), "members": in_ring, "frozen": view.is_frozen() },
         "members": members,
-    });
-    reply::json(StatusCode::OK, &answer)
+    })
 }
 
 /// `GET /v1/mesh/members/{id}`.
@@ -67,13 +72,13 @@ pub(super) async fn ring(
     Ok(reply::json(StatusCode::OK, &answer))
 }
 
-fn fingerprint(fingerprint: u64) -> String {
-    format!("{fingerprint:016x}")
-}
-
 fn shown(gateway: &Gateway, member: &Member) -> Value {
     let list = |key| member.facts.set_of(key).into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let is_me = member.id == gateway.me;
+    let load = if member.id == gateway.me {
+        Some(load::of(gateway.worker.as_deref()))
+    } else {
+        load::stated(member)
+    };
     let rtt = gateway.mesh.round_trip(&member.id).map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3);
     json!({
         "id": member.id,
@@ -92,6 +97,6 @@ fn shown(gateway: &Gateway, member: &Member) -> Value {
         "since": reply::time(member.since),
         "suspected_by": member.suspected_by,
         "rtt_ms": rtt,
-        "load": is_me.then(|| gateway.worker.as_ref().map_or(0, |worker| worker.in_flight())),
+        "load": load,
     })
 }

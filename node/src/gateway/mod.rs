@@ -6,12 +6,17 @@
 //! | `guard` | who may come in |
 //! | `reply` | problems and JSON as responses, bodies and queries with their limits |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
+//! | `events`, `changes` | following the mesh |
+//! | `metrics` | for Prometheus |
 
 mod calls;
+mod changes;
+pub mod events;
 mod functions;
 mod guard;
 mod impatient;
 mod mesh;
+mod metrics;
 mod patience;
 mod reply;
 mod schedules;
@@ -30,7 +35,7 @@ use axum::routing::{get, post};
 use beatmesh_mesh::Mesh;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::{MeshName, NodeId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
@@ -42,6 +47,7 @@ use crate::queue::task::TaskId;
 use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
+pub use metrics::Metrics;
 pub use reply::BodyBudget;
 use reply::{ApiError, Nothing};
 use waiters::Waiters;
@@ -72,6 +78,10 @@ pub struct Gateway {
     pub bell: Arc<Notify>,
     /// Larger inputs are refused, and more than the node has memory for.
     pub bodies: BodyBudget,
+    /// One permit for each client that may follow the mesh.
+    pub streams: Arc<Semaphore>,
+    /// What `/metrics` tells.
+    pub metrics: Metrics,
     /// The longest `?wait=`.
     pub longest_wait: Duration,
     /// Who may come in; everybody when `None`, which is for loopback only.
@@ -87,6 +97,7 @@ impl Gateway {
     pub fn routes(self: Arc<Self>) -> Router {
         let api = Router::new()
             .route("/v1/mesh", get(mesh::overview))
+            .route("/v1/mesh/events", get(events::follow))
             .route("/v1/mesh/members/{id}", get(mesh::member))
             .route("/v1/mesh/ring", get(mesh::ring))
             .route("/v1/functions", get(functions::list))
@@ -103,6 +114,8 @@ impl Gateway {
             .route("/v1/schedules/{name}/trigger", post(schedules::trigger))
             .route("/v1/schedules/{name}/pause", post(schedules::pause))
             .route("/v1/schedules/{name}/resume", post(schedules::resume))
+            // Counts only as yet, but soon with names of queues and functions; and Prometheus can send a key.
+            .route("/metrics", get(metrics::metrics))
             .layer(middleware::from_fn_with_state(self.clone(), guard::check));
         Router::new()
             .route("/livez", get(|| async { "ok\n" }))
