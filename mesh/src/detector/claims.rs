@@ -56,6 +56,19 @@ impl Detector {
         self.hear(now, MemberClaim { node, claim, addr, by }, outputs);
     }
 
+    /// Takes in a member that everybody knows already, without a word to anybody: a simulation begins in the
+    /// middle, and the news of a thousand members would occupy it for minutes.
+    pub fn acquaint(&mut self, now: Instant, node: NodeId, generation: Generation, addr: SocketAddr) {
+        if node == self.me.node || self.subjects.contains_key(&node) || self.subjects.len() >= MOST_KNOWN {
+            return;
+        }
+        let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
+        let subject = Subject { claim, addr, suspicion: None, changed: now, round_trip: None };
+        self.subjects.insert(node.clone(), subject);
+        self.rounds.insert(node, &mut self.dice);
+        self.inside += 1;
+    }
+
     pub(super) fn on_goodbye(
         &mut self,
         now: Instant,
