@@ -1,4 +1,4 @@
-//! The commands `report`, `replay --picture` and `core`, as people type them.
+//! The commands `report`, `replay --picture`, `core` and `membership`, as people type them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,5 +41,25 @@ fn the_core_prints_its_figures_and_refuses_what_proves_nothing() {
     for wrong in [["core", "--nodes", "3"], ["core", "--seconds", "5"]] {
         let (code, _, error) = command(&wrong);
         assert!(code == Some(2) && error.contains("at least"), "{error}");
+    }
+}
+
+#[test]
+fn the_membership_prints_its_figures_misses_its_parts_and_refuses_nonsense() {
+    let small = ["membership", "--nodes", "5", "--quick", "--seeds", "0..2"];
+    let (code, out, error) = command(&small);
+    assert!(code == Some(0) && out.contains("kill: gone from all views"), "{out}{error}");
+    let (code, out, _) = command(&[&small[..], &["--without", "refutation", "--json"]].concat());
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.lines().all(|line| line.starts_with('{')), "{out}");
+    for (wrong, says) in [
+        (["--nodes", "2"], "from 3"),
+        (["--loss", "90"], "percent"),
+        (["--without", "luck"], "pause_guard"),
+        (["--story", "fairy"], "isolated"),
+        (["--seeds", "3..3"], "no seed"),
+    ] {
+        let (code, _, error) = command(&["membership", wrong[0], wrong[1]]);
+        assert!(code == Some(2) && error.contains(says), "{error}");
     }
 }

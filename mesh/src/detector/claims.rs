@@ -1,6 +1,7 @@
 //! What is said about members, by themselves and by others, and what becomes of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
@@ -16,6 +17,10 @@ use crate::member::{Claim, Liveness};
 /// Refutations come one by one. A rumour that jumps further is made up; the member's own word may.
 const LONGEST_JUMP: u64 = 10_000;
 
+/// Whoever is known for less long may not know everybody yet. By then its first links have told it; were the
+/// whole table told on each new link, a start among a thousand would cost 77 MB.
+const NEWCOMER: Duration = Duration::from_secs(10);
+
 impl Detector {
     /// The member itself is on a link. Alive it is only if nothing is held against this life of it: then it is
     /// told, and refutes.
@@ -27,20 +32,27 @@ impl Detector {
         addr: SocketAddr,
         outputs: &mut Vec<Output>,
     ) {
+        let known = self.subjects.get(node);
+        let is_newcomer = known.is_none_or(|known| {
+            known.claim.generation < generation || now.saturating_duration_since(known.changed) < NEWCOMER
+        });
         self.on_heard_of(now, node.clone(), generation, addr, outputs);
-        // A newcomer learns of everybody, somebody from the other side of a cut of all verdicts.
-        let all: Vec<_> = self.subjects.keys().filter_map(|id| self.claim_about(id)).collect();
-        let mut rumours = Vec::new();
+        // A newcomer learns of everybody; somebody from the other side of a cut of all verdicts.
+        let is_told = |subject: &Subject| is_newcomer || subject.claim.liveness != Liveness::Alive;
+        let told = self.subjects.iter().filter(|(_, subject)| is_told(subject)).map(|(id, _)| id);
+        let members: Vec<_> = told.filter_map(|id| self.claim_about(id)).map(Rumour::Member).collect();
+        let topics = self.topics.iter().map(|(topic, value)| Rumour::Topic { topic: *topic, value: *value });
+        let mut page = Vec::new();
         let mut room = ROOM;
-        for claim in all.into_iter().map(Rumour::Member) {
-            if claim.room() > room {
-                self.send(node, Body::News, std::mem::take(&mut rumours), outputs);
+        for rumour in topics.chain(members) {
+            if rumour.room() > room {
+                self.send(node, Body::Table, std::mem::take(&mut page), outputs);
                 room = ROOM;
             }
-            room -= claim.room();
-            rumours.push(claim);
+            room -= rumour.room();
+            page.push(rumour);
         }
-        self.send(node, Body::News, rumours, outputs);
+        self.send(node, Body::Table, page, outputs);
     }
 
     pub(super) fn on_heard_of(
@@ -54,6 +66,19 @@ impl Detector {
         let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
         let by = node.clone();
         self.hear(now, MemberClaim { node, claim, addr, by }, outputs);
+    }
+
+    /// Takes in a member that everybody knows already, without a word to anybody: a simulation begins in the
+    /// middle, and the news of a thousand members would occupy it for minutes.
+    pub fn acquaint(&mut self, now: Instant, node: NodeId, generation: Generation, addr: SocketAddr) {
+        if node == self.me.node || self.subjects.contains_key(&node) || self.subjects.len() >= MOST_KNOWN {
+            return;
+        }
+        let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
+        let subject = Subject { claim, addr, suspicion: None, changed: now, round_trip: None };
+        self.subjects.insert(node.clone(), subject);
+        self.rounds.insert(node, &mut self.dice);
+        self.inside += 1;
     }
 
     pub(super) fn on_goodbye(
@@ -90,8 +115,12 @@ impl Detector {
             MemberClaim { node: from.clone(), claim: own_word, addr: sender.addr, by: from.clone() };
         let incarnation = self.incarnation;
         self.hear_first_hand(now, own_word, outputs);
+        let is_table = packet.body == Body::Table;
         for rumour in packet.rumours {
             match rumour {
+                Rumour::Member(claim) if is_table && self.is_unheard_of(&claim) => {
+                    self.change(now, claim, false, outputs);
+                }
                 Rumour::Member(claim) => self.hear(now, claim, outputs),
                 Rumour::Topic { topic, value } => {
                     if self.take_topic(topic, value) {
@@ -106,7 +135,7 @@ impl Detector {
             Body::PingReq { seq, target } => self.on_ping_req(now, from, seq, target, outputs),
             Body::Ack { seq } => self.on_ack(now, from, seq, outputs),
             Body::Nack { seq } => self.on_nack(from, seq),
-            Body::News => {}
+            Body::News | Body::Table => {}
         }
         if incarnation != self.incarnation && !is_answered {
             // It was told what is held against it: who told it is the first to hear otherwise.
@@ -167,8 +196,8 @@ impl Detector {
         let is_full = self.subjects.len() >= MOST_KNOWN;
         match self.subjects.get_mut(&said.node) {
             None if is_full => {}
-            None => self.change(now, said, outputs),
-            Some(known) if said.claim.supersedes(&known.claim) => self.change(now, said, outputs),
+            None => self.change(now, said, true, outputs),
+            Some(known) if said.claim.supersedes(&known.claim) => self.change(now, said, true, outputs),
             Some(known) if said.claim == known.claim => {
                 if let Some(suspicion) = &mut known.suspicion
                     && suspicion.confirm(&said.by)
@@ -188,6 +217,14 @@ impl Detector {
         known.is_some_and(|known| known.is_in() && known.claim.generation == said.generation())
     }
 
+    /// Whether this node knows nothing of the member, and can take it in.
+    fn is_unheard_of(&self, said: &MemberClaim) -> bool {
+        said.node != self.me.node
+            && !self.subjects.contains_key(&said.node)
+            && self.subjects.len() < MOST_KNOWN
+            && said.claim.incarnation.0 <= LONGEST_JUMP
+    }
+
     /// Somebody accuses a member of what is refuted already, or that has gone for good: it missed that.
     fn answer_outdated(&mut self, said: MemberClaim) {
         if said.is_accusation()
@@ -199,7 +236,7 @@ impl Detector {
     }
 
     /// A claim takes the place of the one before.
-    fn change(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
+    fn change(&mut self, now: Instant, said: MemberClaim, is_news: bool, outputs: &mut Vec<Output>) {
         let MemberClaim { node, claim, addr, by } = said;
         let before = self.subjects.remove(&node);
         let was_in = before.as_ref().is_some_and(Subject::is_in);
@@ -237,7 +274,9 @@ impl Detector {
             (true, false) => self.inside -= 1,
             _ => {}
         }
-        self.rumours.put(Rumour::Member(MemberClaim { node: node.clone(), claim, addr, by: by.clone() }));
+        if is_news {
+            self.rumours.put(Rumour::Member(MemberClaim { node: node.clone(), claim, addr, by: by.clone() }));
+        }
         self.tell(&node, outputs);
         if is_suspect {
             self.set_suspicion_timer(&node);

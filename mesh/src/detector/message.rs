@@ -43,6 +43,8 @@ pub enum Body {
     },
     /// Nothing but news.
     News,
+    /// Whom the sender knows, for one that may not: not news to anybody else, so it is not passed on.
+    Table,
 }
 
 /// A piece of news that is passed on.

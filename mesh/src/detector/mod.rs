@@ -286,7 +286,7 @@ impl Detector {
             Input::Spread { topic, value } => drop(self.take_topic(topic, value)),
             Input::TimePassed => self.on_time_passed(now, outputs),
         }
-        if self.rumours.has_fresh() && !self.flushing {
+        if self.rumours.is_pressing() && !self.flushing {
             self.flushing = true;
             self.timers.set(now + self.pace.gather, Timer::Flush);
         }
@@ -301,8 +301,11 @@ impl Detector {
                 }
                 Timer::Dead => {
                     self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
-                    self.forget_old(now, outputs);
-                    self.probe_one_of_the_dead(now, outputs);
+                    // In a quiet mesh there is nobody to look for, and looking would cost more the more there are.
+                    if self.subjects.len() > self.inside {
+                        self.forget_old(now, outputs);
+                        self.probe_one_of_the_dead(now, outputs);
+                    }
                 }
                 Timer::Unanswered(seq) => self.on_unanswered(now, seq, outputs),
                 Timer::Failed(seq) => self.on_failed(now, seq, outputs),

@@ -82,7 +82,9 @@ pub(super) const LONGEST_PING: Duration = Duration::from_secs(2);
 /// come even when some are lost; few enough that a suspect among a thousand is not run over.
 pub(super) const JURY: usize = 8;
 
-/// A timeout in a mesh of `members`: that of ten grows with their logarithm, as the hops of a rumour do.
+/// A timeout in a mesh of `members`: that of ten grows with their logarithm, as the hops of a rumour do. Half as
+/// much for each factor of ten: the accused is told by its accuser and by the jury, so its refutation does not
+/// wait for the rumour.
 pub(super) fn scaled(timeout: Duration, members: usize) -> Duration {
-    timeout.mul_f64((members as f64).log10().max(1.0))
+    timeout.mul_f64(1.0 + ((members as f64).log10() - 1.0).max(0.0) / 2.0)
 }

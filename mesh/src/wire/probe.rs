@@ -29,6 +29,7 @@ enum ProbeBody {
     Ack { seq: u32 },
     Nack { seq: u32 },
     News,
+    Table,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,7 @@ pub fn encode(packet: &Packet) -> Vec<u8> {
         Body::Ack { seq } => ProbeBody::Ack { seq: *seq },
         Body::Nack { seq } => ProbeBody::Nack { seq: *seq },
         Body::News => ProbeBody::News,
+        Body::Table => ProbeBody::Table,
     };
     let rumours = packet.rumours.iter().map(seal).collect();
     to_payload(&Probe { incarnation: packet.incarnation, body, rumours })
@@ -88,6 +90,7 @@ pub fn decode(payload: &[u8]) -> Result<Packet, WireError> {
         ProbeBody::Ack { seq } => Body::Ack { seq },
         ProbeBody::Nack { seq } => Body::Nack { seq },
         ProbeBody::News => Body::News,
+        ProbeBody::Table => Body::Table,
     };
     let rumours = probe.rumours.iter().filter_map(|envelope| open(envelope).transpose());
     let rumours = rumours.collect::<Result<_, _>>()?;
@@ -153,6 +156,7 @@ mod tests {
             Body::Ack { seq: 3 },
             Body::Nack { seq: 4 },
             Body::News,
+            Body::Table,
         ];
         let mut shown = Vec::new();
         for (index, body) in bodies.into_iter().enumerate() {
@@ -165,12 +169,13 @@ mod tests {
         assert_eq!(shown, GOLDEN);
     }
 
-    const GOLDEN: [&str; 5] = [
+    const GOLDEN: [&str; 6] = [
         "090001020111016efb2c010201007f000001fb0a1f016d02020107",
         "090102017400",
         "09020300",
         "09030400",
         "090400",
+        "090500",
     ];
 
     #[test]

@@ -18,6 +18,7 @@ macro_rules! say_part {
 }
 
 mod failure;
+mod membership;
 mod progress;
 mod repeat;
 mod replay;
@@ -74,6 +75,8 @@ enum Command {
         #[arg(long, value_name = "GUARD")]
         without: Option<Guard>,
     },
+    /// Runs failure detectors alone, up to thousands; exit code 1 when a goal is missed
+    Membership(membership::Membership),
 }
 
 /// How seeds are played.
@@ -113,6 +116,7 @@ impl Cli {
             Command::Repeat(repeat) => repeat.play(),
             Command::Teeth(teeth) => teeth.play(),
             Command::Report(report) => report.play(),
+            Command::Membership(membership) => membership.play(),
             Command::Core { nodes, seconds, seeds, without } => {
                 let guards = without.map_or_else(Guards::default, Guards::without);
                 core::command::core(nodes, seconds, seeds, guards)

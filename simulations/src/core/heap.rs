@@ -39,6 +39,12 @@ impl<T> Heap<T> {
         self.heap.push(Reverse(Entry { at: (self.now + delay, self.planned), happening }));
     }
 
+    /// Nothing happens until then.
+    pub(super) fn wait_until(&mut self, end: Duration) {
+        debug_assert!(self.heap.peek().is_none_or(|next| next.0.at.0 >= end));
+        self.now = self.now.max(end);
+    }
+
     /// The next happening up to `end`; time goes on to it.
     pub(super) fn pop(&mut self, end: Duration) -> Option<T> {
         if self.heap.peek()?.0.at.0 > end {

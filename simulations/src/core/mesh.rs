@@ -47,7 +47,7 @@ pub(super) enum Happening {
     Returns(usize),
     Refutes(usize, u32),
     Started(usize, u32),
-    /// Here a failure detector's packets and timers would stand instead.
+    /// Drawn from the dice; [`super::membership`] has the detector's packets and timers.
     Noticed {
         node: usize,
         life: u32,

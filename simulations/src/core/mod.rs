@@ -8,14 +8,14 @@
 //!                    └──────────────┘   movement  the real ring, rebuilt at each true change
 //! ```
 //!
-//! Deaths are noticed after delays from the dice. A failure detector will take their place: its machines
-//! beside the plans, its packets and timers as happenings in the same heap, its verdicts where `Noticed`
-//! stands today.
+//! Deaths are noticed after delays from the dice: ten thousand views of ten thousand members each would not
+//! fit. How long real detectors take is what [`membership`] measures, under a heap of the same kind.
 
 mod beliefs;
 pub mod command;
 mod figures;
 mod heap;
+pub mod membership;
 mod mesh;
 mod movement;
 mod script;

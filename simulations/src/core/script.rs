@@ -60,8 +60,8 @@ pub(super) fn way(dice: &mut StdRng) -> Duration {
     if one_in(dice, 100) { between(dice, 100, 3_000) } else { between(dice, 1, 8) }
 }
 
-/// Until an observer notices a death. Promise L3: p50 <= 1 s, p99 <= 2 s; a few are slower here. A failure
-/// detector under the same heap takes this function's place.
+/// Until an observer notices a death. Promise L3: p50 <= 1 s, p99 <= 2 s; a few are slower here. What
+/// the failure detector takes is measured in `membership`.
 pub(super) fn death_noticed(dice: &mut StdRng) -> Duration {
     if one_in(dice, 50) { between(dice, 2_000, 6_000) } else { between(dice, 300, 1_700) }
 }
