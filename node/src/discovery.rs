@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beatmesh_mesh::Mesh;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::Generation;
-use beatmesh_mesh::seeds::SeedList;
+use beatmesh_mesh::member::Liveness;
+use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
+use beatmesh_mesh::{Mesh, View};
 use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 
 /// The usual pace: gossip does the work, this heals what it cannot.
@@ -20,6 +23,40 @@ const ALONE: Duration = Duration::from_secs(2);
 
 /// Rows read at once: the most recently seen, as many as one mesh is made for.
 const MOST_ROWS: u32 = 1_000;
+
+/// A table that has not answered by then is out of reach: one that hangs must not end the looking.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Addresses dialled in one look. Whoever is met tells of all others, so a few of the most recent do; the rest
+/// of them by chance, so that no heap of stale rows can hide the one that answers for long.
+const MOST_RECENT: usize = 16;
+const BY_CHANCE: usize = 32;
+
+/// Whether this node sees others, and not most of them dead.
+fn is_well(view: &View) -> bool {
+    view.alive().nth(1).is_some() && !view.is_frozen()
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, SeedError>>) -> Result<T, String> {
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the node table did not answer within {ANSWER_WITHIN:?}")),
+    }
+}
+
+/// The addresses worth a dial: not this node, not whoever answers there already. `rows` begin with the latest.
+fn to_dial(rows: Vec<Seed>, view: &View, dice: &mut StdRng) -> Vec<SocketAddr> {
+    let is_met = |row: &Seed| {
+        let known = view.members.get(&row.node);
+        known.is_some_and(|known| known.addr == row.addr && known.liveness == Liveness::Alive)
+    };
+    let mut addrs: Vec<_> =
+        rows.iter().filter(|row| row.node != view.me && !is_met(row)).map(|row| row.addr).collect();
+    let mut rest = addrs.split_off(addrs.len().min(MOST_RECENT));
+    let (chosen, _) = rest.partial_shuffle(dice, BY_CHANCE);
+    addrs.extend_from_slice(chosen);
+    addrs
+}
 
 /// What discovery works with.
 pub struct Discovery {
@@ -42,7 +79,7 @@ impl Discovery {
         let mut trouble = false;
         let mut first = true;
         loop {
-            let failed = self.look(first).await.err();
+            let failed = self.look(first, &mut dice).await.err();
             match &failed {
                 Some(error) if !trouble => {
                     tracing::warn!(error, "the node table cannot be used; going on with the members known")
@@ -52,19 +89,27 @@ impl Discovery {
             }
             trouble = failed.is_some();
             first = false;
-            let pace = if self.mesh.view().alive().count() > 1 && !trouble { EVERY } else { ALONE };
+            let pace = if is_well(&self.mesh.view()) && !trouble { EVERY } else { ALONE };
             let pause = pace.mul_f64(dice.random_range(0.8..1.2));
+            let mut views = self.mesh.watch();
+            let worse = async {
+                // When it is unwell already, the pace is quick enough.
+                if pace == ALONE || views.wait_for(|view| !is_well(view)).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = worse => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
     /// One look: announce this node, read the rows, introduce everybody.
-    async fn look(&self, first: bool) -> Result<(), String> {
+    async fn look(&self, first: bool, dice: &mut StdRng) -> Result<(), String> {
         let me = self.mesh.view().me.clone();
-        if first && let Ok(rows) = self.seeds.read(MOST_ROWS).await {
+        if first && let Ok(rows) = in_time(self.seeds.read(MOST_ROWS)).await {
             // Before anybody hears of this process: a second one with the same name must go without
             // having pushed the first one out of the mesh.
             self.challenge(rows.iter().find(|row| row.node == me).map(|row| row.addr)).await;
@@ -76,12 +121,12 @@ impl Discovery {
             }
         }
         // First announced, then read: of two nodes that start together one sees the other's row.
-        let announced = self.seeds.announce(&me, self.generation, self.mesh.advertise()).await;
-        let rows = self.seeds.read(MOST_ROWS).await.map_err(|error| error.to_string())?;
-        for row in rows.into_iter().filter(|row| row.node != me) {
-            self.mesh.introduce(row.addr);
+        let announced = in_time(self.seeds.announce(&me, self.generation, self.mesh.advertise())).await;
+        let rows = in_time(self.seeds.read(MOST_ROWS)).await?;
+        for addr in to_dial(rows, &self.mesh.view(), dice) {
+            self.mesh.introduce(addr);
         }
-        announced.map_err(|error| error.to_string())
+        announced
     }
 
     /// Asks at this node's last address whether another process still has its id. Nobody there is the
@@ -93,5 +138,73 @@ impl Discovery {
             // The node is about to end; until then nobody hears of it.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use beatmesh_mesh::env::UnixMs;
+    use beatmesh_mesh::id::Incarnation;
+    use beatmesh_mesh::member::{Facts, Member};
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn addr(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn row(name: &str, port: u16) -> Seed {
+        let node = name.parse().expect("a name");
+        Seed { node, generation: Generation(1), addr: addr(port), last_seen: UnixMs(0) }
+    }
+
+    fn view(members: &[(&str, u16, Liveness)]) -> View {
+        let member = |(name, port, liveness): &(&str, u16, Liveness)| Member {
+            id: name.parse().expect("a name"),
+            generation: Generation(1),
+            process: None,
+            incarnation: Incarnation(0),
+            liveness: *liveness,
+            since: UnixMs(0),
+            addr: addr(*port),
+            facts: Facts::default(),
+            suspected_by: Vec::new(),
+        };
+        let members: BTreeMap<_, _> =
+            members.iter().map(member).map(|member| (member.id.clone(), Arc::new(member))).collect();
+        let ring = Arc::default();
+        View { me: "me".parse().expect("a name"), members, live_ring: Arc::clone(&ring), ring }
+    }
+
+    #[test]
+    fn who_answers_where_its_row_says_is_not_dialled_again() {
+        let known = [
+            ("me", 1, Liveness::Alive),
+            ("well", 2, Liveness::Alive),
+            ("moved", 3, Liveness::Alive),
+            ("dead", 4, Liveness::Dead),
+        ];
+        let rows = vec![row("me", 1), row("well", 2), row("moved", 30), row("dead", 4), row("new", 5)];
+        let dialled = to_dial(rows, &view(&known), &mut StdRng::seed_from_u64(0));
+        assert_eq!(dialled, [30, 4, 5].map(addr));
+    }
+
+    #[test]
+    fn a_heap_of_stale_rows_costs_a_bounded_number_of_dials_and_hides_nobody_for_long() {
+        let rows: Vec<_> = (0..1_000).map(|n| row(&format!("n{n}"), 1_000 + n)).collect();
+        let (mut dice, nobody) = (StdRng::seed_from_u64(0), view(&[]));
+        let mut dialled = std::collections::BTreeSet::new();
+        let mut looks = 0;
+        while dialled.len() < rows.len() {
+            let now = to_dial(rows.clone(), &nobody, &mut dice);
+            assert_eq!(now.len(), MOST_RECENT + BY_CHANCE);
+            assert!((1_000..1_016).all(|port| now.contains(&addr(port))), "the most recent each time");
+            dialled.extend(now);
+            looks += 1;
+        }
+        assert!(looks < 500, "{looks}");
     }
 }

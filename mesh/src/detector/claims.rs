@@ -178,15 +178,16 @@ impl Detector {
             said.claim.liveness == Liveness::Dead && said.by != self.me.node && self.is_inside(&said);
         if is_verdict_of_others {
             // After a cut each side hears the verdicts of the other about its own members. Each node judges for
-            // itself; on such a word it waits no longer than it must. The suspicion of a true death comes ahead
-            // of the verdict, so all come to the same at about the same time.
+            // itself; on such a word it waits only as long as a refutation takes that is under way. Of a true
+            // death the suspicion comes ahead of the verdict, so most come to it at the same time.
             said.claim.liveness = Liveness::Suspect;
         }
         let node = said.node.clone();
+        let moment = (self.pace.ping_timeout + self.pace.indirect_timeout) * self.health.factor();
         self.take(now, said, outputs);
         if is_verdict_of_others
             && let Some(suspicion) = self.subjects.get_mut(&node).and_then(|known| known.suspicion.as_mut())
-            && suspicion.hasten()
+            && suspicion.hasten(self.judges_from.max(now) + moment)
         {
             self.set_suspicion_timer(&node);
         }

@@ -22,14 +22,14 @@ pub(super) struct Suspicion {
     /// How many confirmations there could be, [`WANTED`] at most.
     wanted: usize,
     accusers: BTreeSet<NodeId>,
-    /// Somebody has given it up: no more confirmations are needed.
-    hastened: bool,
+    /// Somebody has given it up: by then this node does as well.
+    hastened: Option<Instant>,
 }
 
 impl Suspicion {
     /// `others`: members that could confirm, besides the first accuser.
     pub(super) fn new(began: Instant, least: Duration, others: usize, accuser: NodeId) -> Self {
-        Self { began, least, wanted: others.min(WANTED), accusers: [accuser].into(), hastened: false }
+        Self { began, least, wanted: others.min(WANTED), accusers: [accuser].into(), hastened: None }
     }
 
     /// Somebody found it silent; answers whether that is news which others should hear.
@@ -37,9 +37,11 @@ impl Suspicion {
         self.accusers.len() <= self.wanted && self.accusers.insert(accuser.clone())
     }
 
-    /// Its time is the least from now on; answers whether it was more.
-    pub(super) fn hasten(&mut self) -> bool {
-        !std::mem::replace(&mut self.hastened, true)
+    /// It has no longer than until then; answers whether it had.
+    pub(super) fn hasten(&mut self, until: Instant) -> bool {
+        let had = self.deadline();
+        self.hastened = Some(self.hastened.map_or(until, |known| known.min(until)));
+        self.deadline() < had
     }
 
     pub(super) fn accusers(&self) -> impl Iterator<Item = &NodeId> {
@@ -48,16 +50,17 @@ impl Suspicion {
 
     /// When it counts as dead.
     pub(super) fn deadline(&self) -> Instant {
-        self.began + self.time()
+        let own = self.began + self.time();
+        self.hastened.map_or(own, |hastened| own.min(hastened))
     }
 
     /// This node was not there to hear a refutation: the time begins anew.
     pub(super) fn begin_anew(&mut self, at: Instant) {
-        self.began = at;
+        (self.began, self.hastened) = (at, None);
     }
 
     fn time(&self) -> Duration {
-        if self.wanted == 0 || self.hastened {
+        if self.wanted == 0 {
             return self.least;
         }
         let confirmed = (self.accusers.len() - 1) as f64;
@@ -88,6 +91,17 @@ mod tests {
         }
         let ms: Vec<_> = times.iter().map(Duration::as_millis).collect();
         assert_eq!(ms, [1200, 800, 800, 800, 566, 400, 400]);
+    }
+
+    #[test]
+    fn the_verdict_of_another_leaves_no_more_than_a_moment() {
+        let (began, least) = (Instant::now(), Duration::from_millis(400));
+        let mut suspicion = Suspicion::new(began, least, 9, node("a"));
+        let moment = began + Duration::from_millis(200);
+        assert!(suspicion.hasten(moment) && !suspicion.hasten(began + least));
+        assert_eq!(suspicion.deadline(), moment);
+        suspicion.begin_anew(moment);
+        assert_eq!(suspicion.deadline(), moment + 3 * least, "what was said while this node was away is old");
     }
 
     #[test]
