@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
                 && both_ways(observer, third)
                 && both_ways(third, member)
         };
-        speaks(member) && (both_ways(observer, member) || self.running.keys().any(|third| through(third)))
+        speaks(member) && (both_ways(observer, member) || self.running.keys().any(through))
     }
 }
 
