@@ -54,16 +54,16 @@ fn a_green_run_says_the_commit_its_speed_and_what_it_measured() {
 
 #[test]
 fn a_red_run_says_property_seed_events_and_the_command_that_plays_it_again() {
-    let run = [&["run", "--seeds", "0..2", "--without", "edits_leave_lines"][..], &ONE].concat();
+    let run = [&["run", "--seeds", "0..2", "--without", "refutation"][..], &ONE].concat();
     let (code, out, _) = command(&run);
-    assert!(code == Some(1) && out.contains("T1") && out.contains("replay --scenario"), "{out}");
+    assert!(code == Some(1) && out.contains("L4") && out.contains("replay --scenario"), "{out}");
     let (code, out, _) = command(&[&run[..], &["--property", "Q1"]].concat());
-    assert!(code == Some(0) && !out.contains("T1"), "judged by another promise: {out}");
+    assert!(code == Some(0) && !out.contains("L4"), "judged by another promise: {out}");
     let (code, out, _) = command(&[&run[..], &["--json"]].concat());
     let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert_eq!(code, Some(1), "{out}");
     assert_eq!(lines.first().unwrap()["kind"], "failure");
-    assert!(lines[0]["replay"].as_str().unwrap().contains("--without edits_leave_lines"));
+    assert!(lines[0]["replay"].as_str().unwrap().contains("--without refutation"));
     assert!(!lines[0]["events"].as_array().unwrap().is_empty());
     assert_eq!(lines.last().unwrap()["kind"], "scenario");
 }
@@ -78,7 +78,7 @@ fn a_time_is_filled_with_seeds_that_nobody_has_seen() {
 #[test]
 fn a_failing_plan_is_shrunk_to_what_it_needs_and_can_be_played_again() {
     let guard = ["--without", "edits_leave_lines"];
-    let replay = ["replay", "--scenario", "beat_owner_gone_for_ever", "--seed", "0"];
+    let replay = ["replay", "--scenario", "bridge", "--seed", "0"];
     let (code, out, _) = command(&[&replay[..], &["--shrink"], &guard].concat());
     assert!(code == Some(1) && out.contains("the smallest plan that breaks \"T1"), "{out}");
     let only = out.rsplit_once("--only '").and_then(|(_, rest)| rest.split_once('\'')).unwrap().0;
@@ -89,8 +89,8 @@ fn a_failing_plan_is_shrunk_to_what_it_needs_and_can_be_played_again() {
 #[test]
 fn a_guard_that_nothing_misses_is_a_failure() {
     let (code, out, _) =
-        command(&[&["teeth", "--guard", "edits_leave_lines", "--seeds", "0..6"][..], &ONE].concat());
-    assert!(code == Some(0) && out.contains("T1"), "{out}");
+        command(&[&["teeth", "--guard", "refutation", "--seeds", "0..6"][..], &ONE].concat());
+    assert!(code == Some(0) && out.contains("L4"), "{out}");
     // Nobody is stopped for longer than a lease there.
     let (code, out, _) =
         command(&[&["teeth", "--guard", "attempt_token", "--seeds", "0..1"][..], &ONE].concat());

@@ -26,9 +26,10 @@ impl Guards {
             detector: Parts {
                 pause_guard: self.has(Guard::PauseGuard),
                 refutation: self.has(Guard::Refutation),
-                indirect_probes: self.has(Guard::IndirectProbes),
-                // Gossip and discovery stand in for these here, as they should; that they are missed where
-                // they are alone, `membership --teeth` shows.
+                // Here others stand in for these, as they should: a refutation for the first, gossip and
+                // discovery for the second. That they are missed where they are alone, `membership --teeth`
+                // shows.
+                indirect_probes: true,
                 probes_of_the_dead: true,
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
@@ -72,15 +73,13 @@ pub enum Guard {
     PauseGuard,
     /// A member that is suspected or held for dead says that it lives.
     Refutation,
-    /// Others are asked to ping whoever does not answer, before it is suspected.
-    IndirectProbes,
     /// When more than half of the ring looks dead at once, it is kept for a while.
     MassDeathGuard,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 13] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -93,7 +92,6 @@ impl Guard {
         Self::GenerationOutgrown,
         Self::PauseGuard,
         Self::Refutation,
-        Self::IndirectProbes,
         Self::MassDeathGuard,
     ];
 
@@ -113,7 +111,6 @@ impl Guard {
             Self::GenerationOutgrown => "generation_outgrown",
             Self::PauseGuard => "pause_guard",
             Self::Refutation => "refutation",
-            Self::IndirectProbes => "indirect_probes",
             Self::MassDeathGuard => "mass_death_guard",
         }
     }
@@ -138,7 +135,6 @@ impl Guard {
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
             Self::PauseGuard => "without: a node that was stopped goes on with what it held against others",
             Self::Refutation => "without: whoever is suspected does not answer that",
-            Self::IndirectProbes => "without: one node's silence towards another is enough to suspect it",
             Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
         }
     }
