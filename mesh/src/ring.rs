@@ -13,6 +13,10 @@ use crate::id::NodeId;
 /// share (see the test below); more points cost memory and build time and gain little.
 pub const POINTS: u32 = 160;
 
+/// A member takes at most so many times its share of what is under way before the next one is asked. Less moves
+/// more keys away from their owners: at 1.25 one in five of the busiest member's.
+const BOUND: f64 = 1.25;
+
 /// The ring of one set of members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
@@ -51,13 +55,38 @@ impl Ring {
     /// Who owns `key`; `None` on an empty ring.
     #[must_use]
     pub fn owner(&self, key: &[u8]) -> Option<&NodeId> {
-        self.successors(key).next()
+        let (_, index) = self.points.get(self.first_point(key)).or(self.points.first())?;
+        Some(&self.members[*index as usize].0)
+    }
+
+    /// As [`Ring::successors`], but members that have more than their share to do come after all that have not
+    /// (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2018). `load` says how much
+    /// each has under way; up to `free` nobody has too much.
+    pub fn bounded(&self, key: &[u8], free: u64, load: impl Fn(&NodeId) -> u64) -> Vec<&NodeId> {
+        let (mut total, mut weights) = (1, 0);
+        for (id, weight) in &self.members {
+            total += load(id);
+            weights += u64::from(*weight);
+        }
+        let has_room = |id: &&NodeId| {
+            let at = self.members.binary_search_by(|(member, _)| member.cmp(id));
+            let weight = at.map_or(1, |at| u64::from(self.members[at].1));
+            let share = total as f64 * weight as f64 / weights.max(1) as f64;
+            load(id) < ((share * BOUND).ceil() as u64).max(free)
+        };
+        let (mut first, last): (Vec<_>, Vec<_>) = self.successors(key).partition(has_room);
+        first.extend(last);
+        first
+    }
+
+    fn first_point(&self, key: &[u8]) -> usize {
+        let hash = xxh3_64(key);
+        self.points.partition_point(|(position, _)| *position < hash)
     }
 
     /// All members in the order in which they would own `key`: the owner first, each member once.
     pub fn successors(&self, key: &[u8]) -> impl Iterator<Item = &NodeId> {
-        let hash = xxh3_64(key);
-        let start = self.points.partition_point(|(position, _)| *position < hash);
+        let start = self.first_point(key);
         let mut seen = vec![false; self.members.len()];
         let mut left = self.members.len();
         let mut step = 0;
@@ -169,6 +198,41 @@ mod tests {
                 "{n} members: {moved} of 20000 keys moved"
             );
         }
+    }
+
+    #[test]
+    fn with_bounded_load_nobody_has_more_than_a_quarter_above_its_share() {
+        for n in [3, 10, 50] {
+            let ids = ids(n);
+            let ring = Ring::new(ids.iter().enumerate().map(|(at, id)| (id.clone(), 1 + at as u32 % 2)));
+            let mut loads: BTreeMap<&NodeId, u64> = BTreeMap::new();
+            // A few keys that are much in use, and many that are not.
+            for (at, key) in keys().take(6_000).enumerate() {
+                let key = if at % 3 == 0 { [0; 8] } else { key };
+                let chosen = ring.bounded(&key, 1, |id| loads.get(id).copied().unwrap_or(0))[0];
+                *loads.entry(&ids[ids.iter().position(|id| id == chosen).unwrap()]).or_default() += 1;
+            }
+            let weights: u32 = ring.members().iter().map(|(_, weight)| weight).sum();
+            for (id, weight) in ring.members() {
+                let share = 6_000.0 * f64::from(*weight) / f64::from(weights);
+                let load = loads.get(id).copied().unwrap_or(0);
+                assert!(
+                    load as f64 <= (1.25 * share).ceil(),
+                    "{n} members: {load} where {share} is the share"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn as_long_as_nobody_has_too_much_the_bounded_order_is_that_of_the_ring() {
+        let ring = ring(&ids(5));
+        let order: Vec<_> = ring.successors(b"k").collect();
+        assert_eq!(ring.bounded(b"k", 1, |_| 0), order);
+        let busy = order[0];
+        assert_eq!(ring.bounded(b"k", 8, |id| if id == busy { 7 } else { 0 }), order, "so much is free");
+        let moved = ring.bounded(b"k", 1, |id| if id == busy { 7 } else { 0 });
+        assert_eq!((&moved[..4], moved[4]), (&order[1..], busy));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod choice;
 pub mod remote;
 pub mod serve;
+mod under_way;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::queue::task::TaskId;
 use crate::worker::answer::Answer;
 use crate::worker::{Call, NotAdmitted, Worker};
 use remote::{Declined, Terms, remote_call};
+use under_way::UnderWay;
 
 /// A worker that did not say whether it takes a call within this time is left alone for [`IN_DOUBT`], and
 /// the next one is asked. A healthy one answers in well under a millisecond; a machine whose every core
@@ -66,6 +68,7 @@ pub struct Router {
     worker: Option<Arc<Worker>>,
     leaving: CancellationToken,
     doubtful: Mutex<BTreeMap<NodeId, Instant>>,
+    under_way: UnderWay,
 }
 
 /// Who answered, and what.
@@ -82,7 +85,15 @@ impl Router {
         worker: Option<Arc<Worker>>,
         leaving: CancellationToken,
     ) -> Self {
-        Self { env, mesh, catalogue, worker, leaving, doubtful: Mutex::default() }
+        Self {
+            env,
+            mesh,
+            catalogue,
+            worker,
+            leaving,
+            doubtful: Mutex::default(),
+            under_way: UnderWay::default(),
+        }
     }
 
     /// Runs a call on the first worker that takes it.
@@ -110,7 +121,12 @@ impl Router {
             }
             let view = self.mesh.view();
             let key = request.key.as_deref();
-            let workers = choice::workers(&view, key, &self.doubtful(), self.env.entropy.u64());
+            let workers = {
+                let (doubtful, dice) = (self.doubtful(), self.env.entropy.u64());
+                // Without a key the order does not depend on it.
+                let under_way = if key.is_some() { self.under_way.now() } else { BTreeMap::new() };
+                choice::workers(&view, key, &doubtful, &under_way, dice)
+            };
             let mut lost_time = workers.is_empty();
             let mut owner = workers.first().filter(|_| key.is_some() && patience.is_zero() && !last_round);
             for node in &workers {
@@ -169,6 +185,7 @@ impl Router {
         patience: Duration,
         deadline: Instant,
     ) -> Result<Result<Answer, Problem>, Declined> {
+        let _counted = self.under_way.begin(node);
         if let Some(worker) = self.worker.as_ref().filter(|_| *node == self.mesh.view().me) {
             let admitted = worker.admit(&request.function, revision, patience).await;
             let admitted = admitted.map_err(|why| match why {
