@@ -24,6 +24,7 @@ mod poison_task;
 mod rolling_restart;
 mod split_brain;
 mod split_longer_than_remembered;
+mod stale_rows;
 mod stopped_while_it_suspects;
 mod store_clock_steps;
 mod store_errors;
@@ -80,6 +81,8 @@ pub struct Script {
     pub each_fault_counts: bool,
     /// When a user enqueues a task that takes down every node that runs it.
     pub poison_at: Option<Duration>,
+    /// Rows of the node table that lead nowhere, or to another node than they say.
+    pub stale_rows: u16,
 }
 
 /// Most functions are short.
@@ -112,12 +115,13 @@ impl Script {
             schedules,
             each_fault_counts: true,
             poison_at,
+            stale_rows: 0,
         }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 30] = [
+pub const ALL: [Scenario; 31] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -146,6 +150,7 @@ pub const ALL: [Scenario; 30] = [
     many_schedules_at_once::SCENARIO,
     away_longer_than_remembered::SCENARIO,
     split_longer_than_remembered::SCENARIO,
+    stale_rows::SCENARIO,
     stopped_while_it_suspects::SCENARIO,
     swarm::SCENARIO,
 ];

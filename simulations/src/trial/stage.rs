@@ -88,6 +88,8 @@ impl<'a> Stage<'a> {
         for (index, node) in world.nodes.iter().enumerate() {
             world.weather.locate(sim.lookup(node.name.as_str()), index);
         }
+        let machines: Vec<_> = world.nodes.iter().map(|node| sim.lookup(node.name.as_str())).collect();
+        world.store.state().add_stale_nodes(script.stale_rows, &machines);
         let names = world.nodes.iter().map(|node| node.name.clone()).collect();
         let order = workload::Order { until: script.work_until, poison_at: script.poison_at };
         let (history, dice) = (world.history.clone(), StdRng::seed_from_u64(dice.random()));

@@ -36,7 +36,7 @@ use crate::history::Event;
 pub const HTTP_PORT: u16 = 8080;
 
 /// Where every node takes QUIC.
-const MESH_PORT: u16 = 7946;
+pub const MESH_PORT: u16 = 7946;
 
 /// Everybody's secret: the simulated network has no eavesdropper.
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
