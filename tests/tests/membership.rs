@@ -100,6 +100,28 @@ async fn a_node_that_stood_still_for_15_s_buries_nobody_and_is_held_for_alive_ag
     one_stands_still(Duration::from_secs(15)).await;
 }
 
+/// The hardest moment for a pause: the time that another has to refute runs out meanwhile. Without the guard
+/// against pauses whoever wakes buries it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_stood_still_while_it_suspected_somebody_does_not_bury_it_on_waking() {
+    let mut mesh = TestMesh::start(5).await;
+    let watches = mesh.watch().await;
+    let (suspect, name) = (&mesh.nodes[3], mesh.nodes[3].name().to_owned());
+    let stopped = Instant::now();
+    suspect.signal(Signal::Stop);
+    watches[4].until("the suspicion", stopped, DEATH, |seen| seen.is(&name, "suspect")).await;
+    mesh.nodes[4].signal(Signal::Stop);
+    suspect.signal(Signal::Continue);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let woken = Instant::now();
+    mesh.nodes[4].signal(Signal::Continue);
+    mesh.until_formed().await;
+    tokio::time::sleep_until((woken + LATE_VERDICTS).into()).await;
+    assert_eq!(deaths_but(&watches[4..], &[]), [""; 0], "who was stopped itself judges nobody");
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_all_stood_still_nobody_is_dead_for_more_than_a_moment() {
     let mut mesh = TestMesh::start(5).await;

@@ -16,6 +16,10 @@ const NOTICED: Duration = Duration::from_secs(15);
 /// How long a cut that must not matter lasts.
 const CUT: Duration = Duration::from_secs(20);
 
+/// Sights of suspects that a busy machine may cause in that time. Measured: none, and 80 when nobody is asked to
+/// ping for others.
+const FEW: usize = 20;
+
 /// Wants root and a kernel that can.
 fn network(count: u8) -> Option<Network> {
     Network::new(count).map_err(|reason| println!("skipped: {reason}")).ok()
@@ -71,7 +75,9 @@ async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_bo
     network.cut(0, 1);
     tokio::time::sleep(CUT).await;
     assert!(network.dropped(0) > 0 && network.dropped(1) > 0, "the cut is one");
-    println!("two of three cut off from each other for {CUT:?}: {} sights of suspects", suspicions(&watches));
+    let suspicions = suspicions(&watches);
+    println!("two of three cut off from each other for {CUT:?}: {suspicions} sights of suspects");
+    assert!(suspicions <= FEW, "they are asked for through the third");
     assert_eq!(deaths_but(&watches, &[]), [""; 0]);
     assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
     network.heal();
@@ -87,7 +93,9 @@ async fn a_line_that_is_deaf_in_one_direction_kills_nobody() {
     network.cut_one_way(0, 1);
     tokio::time::sleep(CUT).await;
     assert!(network.dropped(0) == 0 && network.dropped(1) > 0, "the cut is one, in one direction");
-    println!("one of three not heard by another for {CUT:?}: {} sights of suspects", suspicions(&watches));
+    let suspicions = suspicions(&watches);
+    println!("one of three not heard by another for {CUT:?}: {suspicions} sights of suspects");
+    assert!(suspicions <= FEW, "they are asked for through the third");
     assert_eq!(deaths_but(&watches, &[]), [""; 0]);
     assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
     network.heal();
