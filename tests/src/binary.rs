@@ -11,10 +11,11 @@ use std::process::Command;
 pub fn path() -> PathBuf {
     let path = match std::env::var_os("BEATMESH_BIN") {
         Some(path) => PathBuf::from(path),
-        // target/<profile>/deps/<test> -> target/<profile>/beatmesh
+        // target/<profile>/deps/<test> or target/<profile>/<benchmark> -> target/<profile>/beatmesh
         None => {
-            let test = std::env::current_exe().expect("the test knows its own path");
-            test.ancestors().nth(2).expect("it lies in target/<profile>/deps").join("beatmesh")
+            let own = std::env::current_exe().expect("a process knows its own path");
+            let dir = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
+            dir.expect("it lies in target/<profile>").join("beatmesh")
         }
     };
     assert!(

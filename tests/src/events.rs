@@ -51,11 +51,21 @@ impl Events {
     /// # Panics
     /// When it breaks off, holds nonsense, or nothing comes in time.
     pub async fn next(&mut self, within: Duration) -> Option<Event> {
-        let reading = async {
-            while self.waiting.is_empty() && self.read().await {}
-            self.waiting.pop_front()
-        };
-        timeout(within, reading).await.unwrap_or_else(|_| panic!("no event within {within:?}"))
+        let reading = self.next_or_break();
+        let next = timeout(within, reading).await.unwrap_or_else(|_| panic!("no event within {within:?}"));
+        next.expect("the stream does not break off")
+    }
+
+    /// The next event, however long it takes; `None` when the stream has ended in order.
+    ///
+    /// # Errors
+    /// It broke off: the node died, say.
+    ///
+    /// # Panics
+    /// When it holds nonsense.
+    pub async fn next_or_break(&mut self) -> reqwest::Result<Option<Event>> {
+        while self.waiting.is_empty() && self.read().await? {}
+        Ok(self.waiting.pop_front())
     }
 
     /// Reads until this event; answers all up to it, itself included.
@@ -89,15 +99,17 @@ impl Events {
     /// When none comes in time, or the stream ends.
     pub async fn until_comment(&mut self, within: Duration) {
         let before = self.comments;
-        let reading = async { while self.comments == before && self.read().await {} };
+        let reading = async {
+            while self.comments == before && self.read().await.expect("the stream does not break off") {}
+        };
         let in_time = timeout(within, reading).await.is_ok();
         assert!(in_time && self.comments > before, "no comment within {within:?}");
     }
 
     /// Takes the next piece; answers whether there was one.
-    async fn read(&mut self) -> bool {
-        let Some(piece) = self.response.chunk().await.expect("the stream does not break off") else {
-            return false;
+    async fn read(&mut self) -> reqwest::Result<bool> {
+        let Some(piece) = self.response.chunk().await? else {
+            return Ok(false);
         };
         self.rest.push_str(std::str::from_utf8(&piece).expect("events are sent whole"));
         while let Some(end) = self.rest.find("\n\n") {
@@ -114,6 +126,6 @@ impl Events {
                 None => self.comments += 1,
             }
         }
-        true
+        Ok(true)
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// All headers.
-    pub headers: reqwest::header::HeaderMap,
+    pub headers: HeaderMap,
     /// All of the body.
     pub body: Bytes,
 }
@@ -35,7 +36,21 @@ impl Client {
     /// Never: the settings are constant.
     #[must_use]
     pub fn new(addr: SocketAddr) -> Self {
-        let inner = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
+        Self::with_headers(addr, HeaderMap::new())
+    }
+
+    /// A client that shows this API key with each request.
+    ///
+    /// # Panics
+    /// When a header cannot hold the key.
+    #[must_use]
+    pub fn with_key(addr: SocketAddr, key: &str) -> Self {
+        let value = format!("Bearer {key}").parse().expect("keys are plain text");
+        Self::with_headers(addr, HeaderMap::from_iter([(AUTHORIZATION, value)]))
+    }
+
+    fn with_headers(addr: SocketAddr, headers: HeaderMap) -> Self {
+        let inner = reqwest::Client::builder().timeout(PATIENCE).no_proxy().default_headers(headers).build();
         Self { base: format!("http://{addr}"), inner: inner.expect("the settings are good") }
     }
 

@@ -6,7 +6,8 @@
 //! | `process` | a child process: log in a file, signals, never left behind |
 //! | `node`, `mesh` | one node, several nodes with one store |
 //! | `http` | requests and answers |
-//! | `events` | following the mesh |
+//! | `events`, `watch` | following the mesh; what one node tells of it, with the time |
+//! | `network` | nodes in network namespaces, and links that are cut |
 //! | `wait` | waiting for a condition, with a deadline |
 //! | `side_file` | what functions write down about their own executions |
 //! | `processes` | what runs on this machine and belongs to a test |
@@ -22,18 +23,22 @@ pub mod figures;
 pub mod http;
 pub mod ledger;
 pub mod mesh;
+pub mod network;
 pub mod node;
 pub mod process;
 pub mod processes;
 pub mod scratch;
 pub mod side_file;
 pub mod wait;
+pub mod watch;
 
 pub use events::{Event, Events};
 pub use http::{Answer, Client};
 pub use mesh::TestMesh;
+pub use network::Network;
 pub use node::{Node, NodeSpec};
 pub use process::{Process, Signal};
 pub use scratch::Scratch;
 pub use side_file::SideFile;
 pub use wait::{until, until_some};
+pub use watch::{Sighting, Watch};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::wait::until;
-use crate::{Client, Node, NodeSpec, Scratch};
+use crate::{Client, Network, Node, NodeSpec, Scratch, Watch};
 
 /// From the start of the last node until all see all; about a second on a quiet machine.
 const FORMED: Duration = Duration::from_secs(30);
@@ -34,6 +34,29 @@ impl TestMesh {
         let mesh = Self { nodes, dir };
         mesh.until_formed().await;
         mesh
+    }
+
+    /// The same, each node in a namespace of its own.
+    pub async fn start_in(network: &Network) -> Self {
+        let dir = Scratch::new();
+        let start = |index: usize| {
+            let any = (network.addr(index), 0).into();
+            let spec = NodeSpec::new(&dir, &format!("node-{}", index + 1)).space(network.space(index));
+            spec.key(&dir, "canary-0123456789-abcdefghijk").http(any).mesh(any).start()
+        };
+        let nodes = (0..network.len()).map(start).collect();
+        let mesh = Self { nodes, dir };
+        mesh.until_formed().await;
+        mesh
+    }
+
+    /// Follows all nodes, each in the order of its index.
+    pub async fn watch(&self) -> Vec<Watch> {
+        let mut watches = Vec::new();
+        for node in &self.nodes {
+            watches.push(Watch::of(node).await);
+        }
+        watches
     }
 
     /// A client of the node with this index.

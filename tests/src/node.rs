@@ -23,6 +23,8 @@ pub struct NodeSpec {
     mesh: SocketAddr,
     flags: Vec<(&'static str, String)>,
     settings: Vec<(String, String)>,
+    space: Option<String>,
+    key: Option<String>,
 }
 
 impl NodeSpec {
@@ -47,7 +49,8 @@ impl NodeSpec {
             ("--secret-file", secret.display().to_string()),
         ];
         let dir = dir.path().to_owned();
-        Self { name: name.to_owned(), dir, http: any, mesh: any, flags, settings: Vec::new() }
+        let (name, settings) = (name.to_owned(), Vec::new());
+        Self { name, dir, http: any, mesh: any, flags, settings, space: None, key: None }
     }
 
     /// With another value of a flag, or a further one.
@@ -89,10 +92,36 @@ impl NodeSpec {
         self
     }
 
+    /// In this network namespace.
+    #[must_use]
+    pub fn space(mut self, space: &str) -> Self {
+        self.space = Some(space.to_owned());
+        self
+    }
+
+    /// With an API key, which its clients show: else it takes HTTP on loopback only.
+    ///
+    /// # Panics
+    /// When the directory of the test cannot be written.
+    #[must_use]
+    pub fn key(mut self, dir: &Scratch, key: &str) -> Self {
+        let file = dir.secret_file("api-keys", format!("tests:{key}\n"));
+        self.key = Some(key.to_owned());
+        self.set("security.api_keys_file", file.display())
+    }
+
     /// The command line.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = binary::command();
+        let mut command = match &self.space {
+            None => binary::command(),
+            Some(space) => {
+                // It becomes the node and keeps its process id.
+                let mut enter = Command::new("ip");
+                enter.args(["netns", "exec", space]).arg(binary::path());
+                binary::without_settings(enter)
+            }
+        };
         command.arg("node").args(["--name", &self.name]);
         command.args(["--http", &self.http.to_string(), "--mesh", &self.mesh.to_string()]);
         for (flag, value) in &self.flags {
@@ -184,7 +213,10 @@ impl Node {
     /// A client of it, with fresh connections.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(self.spec.http)
+        match &self.spec.key {
+            None => Client::new(self.spec.http),
+            Some(key) => Client::with_key(self.spec.http, key),
+        }
     }
 
     /// Its process id.

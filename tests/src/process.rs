@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Lines shown of each log when a test fails.
@@ -59,13 +59,29 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
+    pub fn start(name: &str, command: Command, log: &Path) -> Self {
+        Self::start_to(name, command, log, |file| {
+            file.try_clone().expect("a file can be opened twice").into()
+        })
+    }
+
+    /// The same, but stdout is the caller's to read. Whoever does not read it stops the process sooner or later.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_read(name: &str, command: Command, log: &Path) -> (Self, ChildStdout) {
+        let mut process = Self::start_to(name, command, log, |_| Stdio::piped());
+        let stdout = process.child.stdout.take().expect("just asked for");
+        (process, stdout)
+    }
+
+    fn start_to(name: &str, mut command: Command, log: &Path, stdout: impl FnOnce(&File) -> Stdio) -> Self {
         let open = || OpenOptions::new().create(true).append(true).open(log);
         let file =
             open().unwrap_or_else(|error| panic!("the log {} cannot be written: {error}", log.display()));
         let log_begin = file.metadata().map_or(0, |about| about.len());
-        let other = file.try_clone().expect("a file can be opened twice");
-        command.stdin(Stdio::null()).stdout(file).stderr(other);
+        command.stdin(Stdio::null()).stdout(stdout(&file)).stderr(file);
         die_with_this_thread(&mut command);
         let child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         Self { name: name.to_owned(), child, log: log.to_owned(), log_begin }

@@ -32,6 +32,24 @@ pub fn resident(pid: i32) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Time on a core so far, in ticks of the system: user's and kernel's.
+#[must_use]
+pub fn ticks(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything; utime and stime are fields 14 and 15, the state is the third.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+/// How many ticks a second has.
+#[must_use]
+pub fn ticks_per_second() -> u64 {
+    #[expect(unsafe_code, reason = "there is no safe wrapper in the standard library")]
+    // SAFETY: a plain system call.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).expect("Linux always answers this")
+}
+
 /// File descriptors that a process has open.
 #[must_use]
 pub fn open_files(pid: i32) -> usize {

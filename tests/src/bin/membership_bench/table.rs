@@ -1,0 +1,88 @@
+//! The figures as people and programs read them.
+
+use beatmesh_tests::figures::percentile;
+use serde_json::{Value, json};
+
+use crate::trials::{Measured, Quiet};
+
+/// A name and a figure of each system.
+type Row = (String, Box<dyn Fn(&Measured) -> String>);
+
+/// A Markdown table of all systems with so many nodes.
+pub fn markdown(nodes: usize, systems: &[(String, Measured)]) -> String {
+    let mut text = format!("| {nodes} nodes |");
+    for (name, _) in systems {
+        text += &format!(" {name} |");
+    }
+    text += &format!("\n|---|{}\n", "---|".repeat(systems.len()));
+    for (title, figure) in rows() {
+        let cells: String = systems.iter().map(|(_, measured)| format!(" {} |", figure(measured))).collect();
+        text += &format!("| {title} |{cells}\n");
+    }
+    text
+}
+
+fn rows() -> Vec<Row> {
+    let row = |title: &str, figure: fn(&Measured) -> String| -> Row { (title.to_owned(), Box::new(figure)) };
+    let quiet = |title: &str, figure: fn(&Quiet) -> Option<String>| -> Row {
+        let cell = move |measured: &Measured| measured.quiet.as_ref().and_then(figure);
+        (title.to_owned(), Box::new(move |measured| cell(measured).unwrap_or_else(|| "-".to_owned())))
+    };
+    vec![
+        row("killed (SIGKILL), then gone from all other views", |m| times(&m.kills)),
+        row("left, known to all others", |m| times(&m.leaves)),
+        row("stopped for 3 s, then all alive to all", |m| times(&m.wakings)),
+        row("stops of 3 s in which it was held for dead", |m| format!("{} of {}", m.missed, m.wakings.len())),
+        row("members that those who woke held for dead", |m| {
+            format!("{} in {} stops", m.dead_to_the_woken, m.wakings.len())
+        }),
+        row("verdicts against members that ran all the time", |m| m.false_deaths.to_string()),
+        quiet("sent by a quiet node, frames of loopback with headers", |q| {
+            q.frame_bytes.map(|bytes| format!("{bytes:.0} B/s"))
+        }),
+        quiet("the same as the node counts it: UDP payload", |q| {
+            let both = q.payload_bytes.zip(q.datagrams);
+            both.map(|(bytes, datagrams)| format!("{bytes:.0} B/s, {datagrams:.1} datagrams/s"))
+        }),
+        quiet("CPU of a quiet node, percent of a core (one tick of one node)", |q| {
+            Some(format!("{:.2} ({:.3})", q.cpu, q.cpu_resolution))
+        }),
+        quiet("memory of a node (resident)", |q| Some(format!("{:.1} MB", q.resident / 1e6))),
+    ]
+}
+
+fn times(micros: &[i64]) -> String {
+    let [p50, p99, max] = [50.0, 99.0, 100.0].map(|percent| milliseconds(percentile(micros, percent)));
+    format!("p50 {p50}, p99 {p99}, max {max} ms (n = {})", micros.len())
+}
+
+fn milliseconds(micros: i64) -> String {
+    let ms = micros as f64 / 1e3;
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+/// The same for programs, with each single time.
+pub fn json(nodes: usize, system: &str, measured: &Measured) -> Value {
+    let quiet = measured.quiet.map(|quiet| {
+        json!({
+            "frame_bytes_per_node_and_second": quiet.frame_bytes,
+            "udp_payload_bytes_per_node_and_second": quiet.payload_bytes,
+            "datagrams_per_node_and_second": quiet.datagrams,
+            "cpu_percent": quiet.cpu,
+            "cpu_percent_of_one_tick": quiet.cpu_resolution,
+            "resident_bytes": quiet.resident,
+        })
+    });
+    json!({
+        "system": system,
+        "nodes": nodes,
+        "killed_until_gone_us": measured.kills,
+        "left_until_known_us": measured.leaves,
+        "woken_until_all_alive_us": measured.wakings,
+        "stops": measured.wakings.len(),
+        "stops_missed": measured.missed,
+        "dead_to_the_woken": measured.dead_to_the_woken,
+        "false_deaths": measured.false_deaths,
+        "quiet": quiet,
+    })
+}

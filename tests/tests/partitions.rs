@@ -1,0 +1,155 @@
+//! Links that are cut: each node in a network namespace, packets dropped by rules of nft. All share one store
+//! through the file system, so this is the split in which both sides still reach the database.
+//!
+//! Skipped with a printed reason where namespaces cannot be made (they want root). `BEATMESH_LONG=1` isolates
+//! for a minute instead of ten seconds.
+
+use std::time::{Duration, Instant};
+
+use beatmesh_tests::figures::from_env;
+use beatmesh_tests::watch::deaths_but;
+use beatmesh_tests::{Network, TestMesh, Watch, until};
+
+/// Within this a side has noticed that the other is gone, and after a heal all are one mesh.
+const NOTICED: Duration = Duration::from_secs(15);
+
+/// How long a cut that must not matter lasts.
+const CUT: Duration = Duration::from_secs(20);
+
+/// Sights of suspects that a busy machine may cause in that time. Measured: none, and 80 when nobody is asked to
+/// ping for others.
+const FEW: usize = 20;
+
+/// Wants root and a kernel that can.
+fn network(count: u8) -> Option<Network> {
+    Network::new(count).map_err(|reason| println!("skipped: {reason}")).ok()
+}
+
+/// How often somebody was a suspect somewhere: it may come and go, and says how close it was.
+fn suspicions(watches: &[Watch]) -> usize {
+    let all = watches.iter().flat_map(Watch::sightings);
+    all.filter(|sighting| sighting.liveness == "suspect").count()
+}
+
+/// Waits until this node holds all of these for dead and nobody else.
+async fn holds_for_dead(mesh: &TestMesh, index: usize, names: &[&str]) {
+    let look = async || {
+        let view = mesh.nodes[index].view().await;
+        let members = view["members"].as_array().cloned().unwrap_or_default();
+        let dead = members.into_iter().filter(|member| member["liveness"] == "dead");
+        dead.filter_map(|member| member["id"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let what = format!("{} holds {names:?} for dead", mesh.nodes[index].name());
+    until(&what, NOTICED, look, |dead| dead == names).await;
+}
+
+/// Heals and waits until all agree; prints how long that took since the first link was there again.
+async fn one_mesh_again(mesh: &mut TestMesh, network: &Network, fault: &str) {
+    let healed = Instant::now();
+    network.heal();
+    let look = async || {
+        let mut rings = Vec::new();
+        for node in &mesh.nodes {
+            let view = node.view().await;
+            let alive = view["members"]
+                .as_array()
+                .map_or(0, |members| members.iter().filter(|member| member["liveness"] == "alive").count());
+            rings.push((alive, view["ring"]["fingerprint"].clone(), view["ring"]["frozen"].clone()));
+        }
+        rings
+    };
+    let is_one = |rings: &Vec<(usize, serde_json::Value, serde_json::Value)>| {
+        rings.iter().all(|ring| ring == &rings[0] && ring.0 == rings.len() && ring.2 == false)
+    };
+    until("views are equal again", NOTICED, look, is_one).await;
+    println!("{fault}, then equal views {} ms after the heal", healed.elapsed().as_millis());
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_both() {
+    let Some(network) = network(3) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let watches = mesh.watch().await;
+    network.cut(0, 1);
+    tokio::time::sleep(CUT).await;
+    assert!(network.dropped(0) > 0 && network.dropped(1) > 0, "the cut is one");
+    let suspicions = suspicions(&watches);
+    println!("two of three cut off from each other for {CUT:?}: {suspicions} sights of suspects");
+    assert!(suspicions <= FEW, "they are asked for through the third");
+    assert_eq!(deaths_but(&watches, &[]), [""; 0]);
+    assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
+    network.heal();
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_is_deaf_in_one_direction_kills_nobody() {
+    let Some(network) = network(3) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let watches = mesh.watch().await;
+    network.cut_one_way(0, 1);
+    tokio::time::sleep(CUT).await;
+    assert!(network.dropped(0) == 0 && network.dropped(1) > 0, "the cut is one, in one direction");
+    let suspicions = suspicions(&watches);
+    println!("one of three not heard by another for {CUT:?}: {suspicions} sights of suspects");
+    assert!(suspicions <= FEW, "they are asked for through the third");
+    assert_eq!(deaths_but(&watches, &[]), [""; 0]);
+    assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
+    network.heal();
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_nobody_hears_is_dead_and_comes_back_when_it_is_heard() {
+    let Some(network) = network(5) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let watches = mesh.watch().await;
+    (1..5).for_each(|other| network.cut_one_way(0, other));
+    for index in 1..5 {
+        holds_for_dead(&mesh, index, &["node-1"]).await;
+    }
+    one_mesh_again(&mut mesh, &network, "one of five heard by nobody").await;
+    assert_eq!(deaths_but(&watches[1..], &["node-1"]), [""; 0], "who hears each other is not dead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_halves_are_one_mesh_again_when_the_split_heals() {
+    let Some(network) = network(5) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let watches = mesh.watch().await;
+    let (few, many) = (["node-1", "node-2"], ["node-3", "node-4", "node-5"]);
+    network.split(&[0, 1], &[2, 3, 4]);
+    for index in 0..2 {
+        holds_for_dead(&mesh, index, &many).await;
+    }
+    for index in 2..5 {
+        holds_for_dead(&mesh, index, &few).await;
+    }
+    one_mesh_again(&mut mesh, &network, "split into two and three").await;
+    assert_eq!(deaths_but(&watches[..2], &many), [""; 0], "nobody of one's own side is dead");
+    assert_eq!(deaths_but(&watches[2..], &few), [""; 0], "nobody of one's own side is dead");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_were_alone_are_one_mesh_again() {
+    let Some(network) = network(5) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let alone = Duration::from_secs(if from_env("BEATMESH_LONG", 0) > 0 { 60 } else { 10 });
+    let cut = Instant::now();
+    for index in 0..4 {
+        let others: Vec<usize> = (index + 1..5).collect();
+        network.split(&[index], &others);
+    }
+    let names: Vec<String> = mesh.nodes.iter().map(|node| node.name().to_owned()).collect();
+    for index in 0..5 {
+        let others: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| *name != names[index]).collect();
+        holds_for_dead(&mesh, index, &others).await;
+    }
+    tokio::time::sleep_until((cut + alone).into()).await;
+    one_mesh_again(&mut mesh, &network, &format!("all alone for {alone:?}")).await;
+}
