@@ -4,6 +4,7 @@
 use rand::SeedableRng;
 
 use super::*;
+use crate::id::Generation;
 
 const MS: Duration = Duration::from_millis(1);
 
