@@ -2,6 +2,7 @@
 //! nothing itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::detector::message::Rumour;
 use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
 use crate::gossip::{Gossip, Heard};
-use crate::id::Generation;
+use crate::id::{Generation, NodeId};
 use crate::lost::Lost;
 use crate::member::{Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View};
@@ -111,7 +112,9 @@ impl Keeper {
             }
             LinkEvent::Probe { node: from, generation, mut packet } => {
                 packet.rumours.retain(|rumour| match rumour {
-                    Rumour::Member(said) => self.is_credible(said.claim.generation),
+                    Rumour::Member(said) => {
+                        is_reachable(said.addr) && self.is_credible(&said.node, said.claim.generation)
+                    }
                     Rumour::Topic { .. } => true,
                 });
                 self.detect(Input::Received { from, generation, packet });
@@ -133,14 +136,17 @@ impl Keeper {
     fn on_heard(&mut self, heard: Heard) {
         let Heard { node, generation, addr, facts } = heard;
         // Relayed by anybody: a generation from far in the future would hide the real one.
-        if self.is_credible(generation) {
+        if is_reachable(addr) && self.is_credible(&node, generation) {
             self.detect(Input::HeardOf { node: node.clone(), generation, addr });
             self.note(RosterEvent::FactsStated { node, generation, facts });
         }
     }
 
-    fn is_credible(&self, generation: Generation) -> bool {
-        generation.0 <= u64::try_from(self.env.clock.wall().plus(LARGEST_LEAD).0).unwrap_or(0)
+    /// A life that is known was credible once, be it this node's own, and accusations of it must be heard:
+    /// clocks may have been set back since.
+    fn is_credible(&self, node: &NodeId, generation: Generation) -> bool {
+        let is_known = self.roster.member(node).is_some_and(|known| known.generation == generation);
+        is_known || generation.0 <= u64::try_from(self.env.clock.wall().plus(LARGEST_LEAD).0).unwrap_or(0)
     }
 
     fn detect(&mut self, input: Input) {
@@ -190,7 +196,7 @@ impl Keeper {
 
     /// Small meshes are linked throughout.
     fn link(&self, member: &Member) {
-        if self.roster.len() <= ALL_LINKED {
+        if self.roster.inside() <= ALL_LINKED {
             self.transport.connect(member.addr);
         }
     }
@@ -202,7 +208,7 @@ impl Keeper {
             match action {
                 RosterAction::Announce(member) => announce(&member),
                 RosterAction::Publish => {
-                    self.gossip.set_members(self.roster.len());
+                    self.gossip.set_members(self.roster.inside());
                     self.publish.send_replace(Arc::new(self.roster.view()));
                 }
                 RosterAction::Frozen { missing, of } => {
@@ -237,6 +243,11 @@ impl Keeper {
         self.gossip.state(&facts).await;
         self.note(RosterEvent::OwnFacts(facts));
     }
+}
+
+/// Whether somebody can be dialled there at all.
+fn is_reachable(addr: SocketAddr) -> bool {
+    !addr.ip().is_unspecified() && !addr.ip().is_multicast() && addr.port() != 0
 }
 
 fn announce(member: &Member) {

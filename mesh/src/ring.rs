@@ -62,9 +62,16 @@ impl Ring {
     /// As [`Ring::successors`], but members that have more than their share to do come after all that have not
     /// (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2018). `load` says how much
     /// each has under way; up to `free` nobody has too much.
-    pub fn bounded(&self, key: &[u8], free: u64, load: impl Fn(&NodeId) -> u64) -> Vec<&NodeId> {
+    /// Only members that `fits` accepts are named, and have a share.
+    pub fn bounded(
+        &self,
+        key: &[u8],
+        free: u64,
+        fits: impl Fn(&NodeId) -> bool,
+        load: impl Fn(&NodeId) -> u64,
+    ) -> Vec<&NodeId> {
         let (mut total, mut weights) = (1, 0);
-        for (id, weight) in &self.members {
+        for (id, weight) in self.members.iter().filter(|(id, _)| fits(id)) {
             total += load(id);
             weights += u64::from(*weight);
         }
@@ -74,7 +81,8 @@ impl Ring {
             let share = total as f64 * weight as f64 / weights.max(1) as f64;
             load(id) < ((share * BOUND).ceil() as u64).max(free)
         };
-        let (mut first, last): (Vec<_>, Vec<_>) = self.successors(key).partition(has_room);
+        let (mut first, last): (Vec<_>, Vec<_>) =
+            self.successors(key).filter(|id| fits(id)).partition(has_room);
         first.extend(last);
         first
     }
@@ -209,7 +217,7 @@ mod tests {
             // A few keys that are much in use, and many that are not.
             for (at, key) in keys().take(6_000).enumerate() {
                 let key = if at % 3 == 0 { [0; 8] } else { key };
-                let chosen = ring.bounded(&key, 1, |id| loads.get(id).copied().unwrap_or(0))[0];
+                let chosen = ring.bounded(&key, 1, |_| true, |id| loads.get(id).copied().unwrap_or(0))[0];
                 *loads.entry(&ids[ids.iter().position(|id| id == chosen).unwrap()]).or_default() += 1;
             }
             let weights: u32 = ring.members().iter().map(|(_, weight)| weight).sum();
@@ -228,10 +236,14 @@ mod tests {
     fn as_long_as_nobody_has_too_much_the_bounded_order_is_that_of_the_ring() {
         let ring = ring(&ids(5));
         let order: Vec<_> = ring.successors(b"k").collect();
-        assert_eq!(ring.bounded(b"k", 1, |_| 0), order);
+        assert_eq!(ring.bounded(b"k", 1, |_| true, |_| 0), order);
         let busy = order[0];
-        assert_eq!(ring.bounded(b"k", 8, |id| if id == busy { 7 } else { 0 }), order, "so much is free");
-        let moved = ring.bounded(b"k", 1, |id| if id == busy { 7 } else { 0 });
+        assert_eq!(
+            ring.bounded(b"k", 8, |_| true, |id| if id == busy { 7 } else { 0 }),
+            order,
+            "so much is free"
+        );
+        let moved = ring.bounded(b"k", 1, |_| true, |id| if id == busy { 7 } else { 0 });
         assert_eq!((&moved[..4], moved[4]), (&order[1..], busy));
     }
 

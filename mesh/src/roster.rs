@@ -115,9 +115,9 @@ impl Roster {
         self.members.get(node).cloned()
     }
 
-    /// How many are known, the dead and those that left included.
-    pub(crate) fn len(&self) -> usize {
-        self.members.len()
+    /// How many answer, as far as is known.
+    pub(crate) fn inside(&self) -> usize {
+        self.members.values().filter(|member| member.liveness.owns_keys()).count()
     }
 
     /// Takes one event in. `now` is monotonic, `wall` is for people.
@@ -128,6 +128,7 @@ impl Roster {
         event: RosterEvent,
         actions: &mut Vec<RosterAction>,
     ) {
+        let is_time = matches!(event, RosterEvent::TimePassed);
         let changed = match event {
             RosterEvent::Stands(standing) => self.on_standing(now, wall, standing, actions),
             RosterEvent::Forgotten(node) => self.members.remove(&node).is_some(),
@@ -142,7 +143,9 @@ impl Roster {
             }
             RosterEvent::TimePassed => false,
         };
-        if self.rebuild_rings(now, actions) || changed {
+        // Also when only time has passed: a ring is not kept for ever.
+        let may_differ = changed || is_time;
+        if (may_differ && self.rebuild_rings(now, actions)) || changed {
             actions.push(RosterAction::Publish);
         }
     }

@@ -115,9 +115,10 @@ impl Discovery {
             self.challenge(rows.iter().find(|row| row.node == me).map(|row| row.addr)).await;
         }
         for peer in &self.peers {
-            match self.env.network.resolve(peer).await {
-                Ok(addrs) => addrs.into_iter().for_each(|addr| self.mesh.introduce(addr)),
-                Err(error) => tracing::warn!(peer, %error, "a seed's address cannot be found"),
+            match tokio::time::timeout(ANSWER_WITHIN, self.env.network.resolve(peer)).await {
+                Ok(Ok(addrs)) => addrs.into_iter().for_each(|addr| self.mesh.introduce(addr)),
+                Ok(Err(error)) => tracing::warn!(peer, %error, "a seed's address cannot be found"),
+                Err(_) => tracing::warn!(peer, "a seed's address is not found in time"),
             }
         }
         // First announced, then read: of two nodes that start together one sees the other's row.

@@ -17,6 +17,9 @@ use crate::member::{Claim, Liveness};
 /// Refutations come one by one. A rumour that jumps further is made up; the member's own word may.
 const LONGEST_JUMP: u64 = 10_000;
 
+/// No member refutes so often. However somebody drove the number up, the accused goes beyond it.
+const HIGHEST: u64 = u64::MAX / 2;
+
 /// Whoever is known for less long may not know everybody yet. By then its first links have told it; were the
 /// whole table told on each new link, a start among a thousand would cost 77 MB.
 const NEWCOMER: Duration = Duration::from_secs(10);
@@ -37,6 +40,11 @@ impl Detector {
             known.claim.generation < generation || now.saturating_duration_since(known.changed) < NEWCOMER
         });
         self.on_heard_of(now, node.clone(), generation, addr, outputs);
+        if let Some(known) = self.subjects.get_mut(node).filter(|known| known.claim.generation == generation)
+        {
+            // Its own word, whatever somebody said before.
+            known.addr = addr;
+        }
         // A newcomer learns of everybody; somebody from the other side of a cut of all verdicts.
         let is_told = |subject: &Subject| is_newcomer || subject.claim.liveness != Liveness::Alive;
         let told = self.subjects.iter().filter(|(_, subject)| is_told(subject)).map(|(id, _)| id);
@@ -121,6 +129,8 @@ impl Detector {
                 Rumour::Member(claim) if is_table && self.is_unheard_of(&claim) => {
                     self.change(now, claim, false, outputs);
                 }
+                // Its own verdicts this node knows without being told.
+                Rumour::Member(claim) if claim.by == self.me.node => {}
                 Rumour::Member(claim) => self.hear(now, claim, outputs),
                 Rumour::Topic { topic, value } => {
                     if self.take_topic(topic, value) {
@@ -182,11 +192,12 @@ impl Detector {
             // death the suspicion comes ahead of the verdict, so most come to it at the same time.
             said.claim.liveness = Liveness::Suspect;
         }
-        let node = said.node.clone();
+        let (node, claim) = (said.node.clone(), said.claim);
         let moment = (self.pace.ping_timeout + self.pace.indirect_timeout) * self.health.factor();
         self.take(now, said, outputs);
         if is_verdict_of_others
-            && let Some(suspicion) = self.subjects.get_mut(&node).and_then(|known| known.suspicion.as_mut())
+            && let Some(known) = self.subjects.get_mut(&node).filter(|known| known.claim == claim)
+            && let Some(suspicion) = known.suspicion.as_mut()
             && suspicion.hasten(self.judges_from.max(now) + moment)
         {
             self.set_suspicion_timer(&node);
@@ -196,7 +207,9 @@ impl Detector {
     fn take(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
         let is_full = self.subjects.len() >= MOST_KNOWN;
         match self.subjects.get_mut(&said.node) {
-            None if is_full => {}
+            // A life that is over and that nobody here knew: known once more, it would be told on once more, and
+            // tombstones would never end.
+            None if is_full || !said.claim.liveness.owns_keys() => {}
             None => self.change(now, said, true, outputs),
             Some(known) if said.claim.supersedes(&known.claim) => self.change(now, said, true, outputs),
             Some(known) if said.claim == known.claim => {
@@ -223,6 +236,7 @@ impl Detector {
         said.node != self.me.node
             && !self.subjects.contains_key(&said.node)
             && self.subjects.len() < MOST_KNOWN
+            && said.claim.liveness.owns_keys()
             && said.claim.incarnation.0 <= LONGEST_JUMP
     }
 
@@ -323,7 +337,7 @@ impl Detector {
     fn hear_about_me(&mut self, said: Claim, outputs: &mut Vec<Output>) {
         if said.generation != self.me.generation
             || !matches!(said.liveness, Liveness::Suspect | Liveness::Dead)
-            || said.incarnation.0 > self.incarnation.0.saturating_add(LONGEST_JUMP)
+            || said.incarnation.0 > HIGHEST
             || !self.parts.refutation
         {
             return;

@@ -86,6 +86,16 @@ impl Town {
         }
     }
 
+    /// One tells another what it, or somebody else, is said to have found out about a third.
+    fn say(&mut self, from: usize, to: usize, about: usize, incarnation: u64, liveness: Liveness, by: usize) {
+        let (generation, incarnation) = (Generation(1), Incarnation(incarnation));
+        let claim = Claim { generation, incarnation, liveness };
+        let said = MemberClaim { node: name(about), claim, addr: addr(about), by: name(by) };
+        let rumours = vec![Rumour::Member(said)];
+        let packet = Packet { incarnation: Incarnation(0), body: Body::News, rumours };
+        self.tell(to, Input::Received { from: name(from), generation, packet });
+    }
+
     fn run(&mut self, ms: u32) {
         for _ in 0..ms {
             self.now += MS;
@@ -181,15 +191,8 @@ fn what_happens_is_counted() {
     town.stopped[0] = false;
     town.run(1_000);
     assert_eq!(sum(&town, |tally| tally.stops), 1);
-    town.tell(1, Input::Received { from: name(2), generation: Generation(1), packet: accusation_of(1) });
+    town.say(2, 1, 1, 0, Liveness::Suspect, 2);
     assert_eq!(town.nodes[1].as_ref().unwrap().tally().refutations, 1);
-}
-
-/// Somebody says that the first life of a member is silent.
-fn accusation_of(member: usize) -> Packet {
-    let claim = Claim { generation: Generation(1), incarnation: Incarnation(0), liveness: Liveness::Suspect };
-    let accusation = MemberClaim { node: name(member), claim, addr: addr(member), by: name(1) };
-    Packet { incarnation: Incarnation(0), body: Body::News, rumours: vec![Rumour::Member(accusation)] }
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn a_member_that_one_cannot_reach_lives_as_long_as_others_can() {
 #[test]
 fn a_suspect_is_told_and_refutes() {
     let mut town = Town::of(3);
-    town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet: accusation_of(2) });
+    town.say(1, 0, 2, 0, Liveness::Suspect, 1);
     assert_eq!(town.liveness(0, 2), Liveness::Suspect);
     town.run(300);
     assert_eq!(town.seen_as(2), [Liveness::Alive; 2]);
@@ -307,18 +310,34 @@ fn a_broken_link_is_a_reason_to_look_at_once() {
 #[test]
 fn numbers_that_somebody_made_up_are_not_believed() {
     let mut town = Town::of(3);
-    for incarnation in [20_000, u64::MAX] {
-        for member in [0, 2] {
-            let incarnation = Incarnation(incarnation);
-            let claim = Claim { generation: Generation(1), incarnation, liveness: Liveness::Dead };
-            let made_up = MemberClaim { node: name(member), claim, addr: addr(member), by: name(1) };
-            let rumours = vec![Rumour::Member(made_up)];
-            let packet = Packet { incarnation: Incarnation(0), body: Body::News, rumours };
-            town.tell(0, Input::Received { from: name(1), generation: Generation(1), packet });
-        }
+    for (member, incarnation) in [(2, 20_000), (2, u64::MAX), (0, u64::MAX)] {
+        town.say(1, 0, member, incarnation, Liveness::Dead, 1);
     }
     town.run(1_000);
     assert_eq!(town.changes, []);
+}
+
+#[test]
+fn however_far_somebody_drives_the_number_the_accused_goes_beyond_it() {
+    let mut town = Town::of(3);
+    for incarnation in [9_000, 18_000, 27_000] {
+        town.say(1, 0, 2, incarnation, Liveness::Suspect, 1);
+    }
+    assert_eq!(town.liveness(0, 2), Liveness::Suspect);
+    town.run(3_000);
+    assert_eq!((town.seen_as(2), town.deaths()), (vec![Liveness::Alive; 2], Vec::new()));
+}
+
+#[test]
+fn nobody_speaks_for_this_node_and_no_old_verdict_shortens_a_new_suspicion() {
+    let mut town = Town::of(3);
+    town.say(1, 0, 2, 0, Liveness::Dead, 0);
+    assert_eq!(town.liveness(0, 2), Liveness::Alive, "its own word, which it never said");
+    let suspicion = |town: &Town| town.nodes[0].as_ref().unwrap().subjects[&name(2)].suspicion.clone();
+    town.say(1, 0, 2, 1, Liveness::Suspect, 1);
+    let deadline = suspicion(&town).unwrap().deadline();
+    town.say(1, 0, 2, 0, Liveness::Dead, 1);
+    assert_eq!(suspicion(&town).unwrap().deadline(), deadline);
 }
 
 #[test]
@@ -333,9 +352,21 @@ fn news_of_the_product_reaches_everybody_and_only_the_highest_counts() {
 }
 
 #[test]
-fn the_dead_are_forgotten_in_the_end() {
-    let mut town = Town::of(3);
+fn the_dead_are_forgotten_in_the_end_whoever_joins_meanwhile() {
+    let mut town = Town::of(4);
     town.nodes[2] = None;
-    town.run(u32::try_from(REMEMBERED.as_millis()).unwrap() + 5_000);
-    assert!(!town.nodes[0].as_ref().unwrap().subjects.contains_key(&name(2)));
+    let half = u32::try_from(REMEMBERED.as_millis()).unwrap() / 2;
+    town.run(half);
+    // It learns of everybody, also of the dead, when the others are about to forget them.
+    town.nodes[3] = Some(detector(town.now, 3, 2, Parts::default()));
+    for other in [0, 1] {
+        town.meet(3, other, 1);
+        town.meet(other, 3, 2);
+    }
+    town.run(half + 10_000);
+    for node in [0, 1, 3] {
+        let subjects = &town.nodes[node].as_ref().unwrap().subjects;
+        assert!(!subjects.contains_key(&name(2)), "n{node} still knows of it");
+        assert_eq!(subjects.len(), 2);
+    }
 }

@@ -65,10 +65,7 @@ impl Links {
         if self.by_node.len() >= MOST_MEMBERS && !self.by_node.contains_key(&link.node) {
             return Added::Full;
         }
-        if self.newest.len() >= MOST_REMEMBERED {
-            let by_node = &self.by_node;
-            self.newest.retain(|node, _| by_node.contains_key(node));
-        }
+        self.make_room();
         self.newest.insert(link.node.clone(), link.generation);
         let is_twin = |known: &&Arc<Link>| {
             known.generation == link.generation
@@ -87,8 +84,16 @@ impl Links {
         Added::Accepted { outdated }
     }
 
+    fn make_room(&mut self) {
+        if self.newest.len() >= MOST_REMEMBERED {
+            let by_node = &self.by_node;
+            self.newest.retain(|node, _| by_node.contains_key(node));
+        }
+    }
+
     /// A life of a member is known, from whomever: earlier ones are not let in any more. Answers their links.
     pub(crate) fn note_life(&mut self, node: &NodeId, generation: Generation) -> Vec<Arc<Link>> {
+        self.make_room();
         let newest = self.newest.entry(node.clone()).or_insert(generation);
         if *newest > generation {
             return Vec::new();

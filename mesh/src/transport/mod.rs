@@ -68,6 +68,9 @@ const CLOSE_OUTDATED: quinn::VarInt = quinn::VarInt::from_u32(2);
 const CLOSE_REFUSED: quinn::VarInt = quinn::VarInt::from_u32(3);
 const CLOSE_SILENT: quinn::VarInt = quinn::VarInt::from_u32(4);
 
+/// For datagrams to leave before the connection does.
+const FIRST_WORD: Duration = Duration::from_millis(5);
+
 /// Who this node is, for every hello.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
@@ -240,9 +243,13 @@ impl Transport {
         let goodbye =
             wire::encode(kind::GOODBYE, &to_payload(&Goodbye { generation: self.identity.generation }));
         let links: Vec<_> = self.links.lock().all().cloned().collect();
-        for link in links {
-            // Twice said: the datagram may be lost, the close may be.
+        // Twice said: the datagram may be lost, the close may be. A connection that is closed sends no datagram
+        // any more, so the first word gets a moment.
+        for link in &links {
             let _ = link.connection.send_datagram(goodbye.clone());
+        }
+        tokio::time::sleep(FIRST_WORD.min(budget)).await;
+        for link in links {
             link.connection.close(CLOSE_GOODBYE, b"goodbye");
         }
         self.endpoint.close(CLOSE_GOODBYE, b"goodbye");

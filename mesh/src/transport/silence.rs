@@ -44,7 +44,7 @@ impl Ear {
         if said > self.said {
             self.silent_looks += 1;
         }
-        self.silent_looks >= SILENT_LOOKS && said - self.said >= UNANSWERED
+        self.silent_looks >= SILENT_LOOKS && said.saturating_sub(self.said) >= UNANSWERED
     }
 }
 

@@ -35,7 +35,7 @@ pub fn workers(
     let mut order: Vec<NodeId> = match key {
         Some(key) => {
             let load = |id: &NodeId| under_way.get(id).copied().unwrap_or(0);
-            view.ring.bounded(key, FREE, load).into_iter().filter(is_worker).cloned().collect()
+            view.ring.bounded(key, FREE, |id| is_worker(&id), load).into_iter().cloned().collect()
         }
         None => {
             let mut others: Vec<_> =

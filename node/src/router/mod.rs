@@ -131,6 +131,9 @@ impl Router {
             let mut owner = workers.first().filter(|_| key.is_some() && patience.is_zero() && !last_round);
             for node in &workers {
                 let left = || give_up.saturating_duration_since(self.env.clock.now());
+                if left().is_zero() {
+                    break;
+                }
                 let mut offered = self.try_on(node, &request, revision, patience.min(left()), deadline).await;
                 // A second offer: one that cannot be reached must not take longer because of the wait.
                 if owner.take().is_some() && matches!(offered, Err(Declined::Busy)) {

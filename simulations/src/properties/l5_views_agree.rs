@@ -38,7 +38,11 @@ impl<'a> Beliefs<'a> {
                     self.of.insert(observer, Belief::default());
                 }
                 let belief = self.of.entry(observer).or_default();
-                belief.members.insert(member, (*generation, liveness));
+                // Who is gone is remembered for a while by those who knew it, and by nobody who came later.
+                match *liveness {
+                    "dead" | "left" => belief.members.remove(member.as_str()),
+                    _ => belief.members.insert(member, (*generation, liveness)),
+                };
             }
             Event::BeatSeen { observer, beat } => {
                 self.of.entry(observer).or_default().beat = beat.as_deref();
@@ -58,7 +62,8 @@ impl<'a> Beliefs<'a> {
         let is_right = |(member, (_, liveness)): (&&str, &(u64, &str))| {
             (*liveness == "alive") != self.gone.contains(*member)
         };
-        let knows_all = |belief: &Belief<'_>| self.of.keys().all(|node| belief.members.contains_key(node));
+        let running = || self.of.keys().filter(|node| !self.gone.contains(**node));
+        let knows_all = |belief: &Belief<'_>| running().all(|node| belief.members.contains_key(node));
         first.members.iter().all(is_right) && knows_all(first) && there.all(|belief| belief == first)
     }
 }
