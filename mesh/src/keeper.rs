@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::counters::{PULSE_EVERY, Pulse};
-use crate::detector::message::Rumour;
+use crate::detector::message::{Body, Packet, Rumour};
 use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
 use crate::gossip::{Gossip, Heard};
@@ -226,7 +226,14 @@ impl Keeper {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::SetFacts(changes) => self.set_facts(changes).await,
-            Command::Spread { topic, value } => self.detect(Input::Spread { topic, value }),
+            Command::Spread { topic, value } => {
+                // Whoever is linked hears it at once; the rumour is for the others, and for what gets lost.
+                let incarnation = self.roster.view().myself().incarnation;
+                let rumours = vec![Rumour::Topic { topic, value }];
+                let packet = Packet { incarnation, body: Body::News, rumours };
+                self.transport.broadcast(&wire::encode(kind::PROBE, &probe::encode(&packet)));
+                self.detect(Input::Spread { topic, value });
+            }
         }
     }
 
