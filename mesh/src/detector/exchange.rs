@@ -88,7 +88,7 @@ pub enum Input {
         /// Its value; only a higher one than before travels.
         value: u64,
     },
-    /// [`Detector::next_wake`] has come.
+    /// [`super::Detector::next_wake`] has come.
     TimePassed,
 }
 
