@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use beatmesh_tests::figures::from_env;
 use beatmesh_tests::watch::deaths_but;
-use beatmesh_tests::{Network, TestMesh, Watch, until};
+use beatmesh_tests::{Network, SideFile, TestMesh, Watch, http, until};
+use reqwest::Method;
 
 /// Within this a side has noticed that the other is gone, and after a heal all are one mesh.
 const NOTICED: Duration = Duration::from_secs(15);
@@ -67,16 +68,16 @@ async fn one_mesh_again(mesh: &mut TestMesh, network: &Network, fault: &str) {
     mesh.assert_well().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_both() {
+/// A cut between the first two of three, for a while: it must not matter.
+async fn kills_nobody(what: &str, cut: impl Fn(&Network), met: [bool; 2]) {
     let Some(network) = network(3) else { return };
     let mut mesh = TestMesh::start_in(&network).await;
     let watches = mesh.watch().await;
-    network.cut(0, 1);
+    cut(&network);
     tokio::time::sleep(CUT).await;
-    assert!(network.dropped(0) > 0 && network.dropped(1) > 0, "the cut is one");
+    assert_eq!([0, 1].map(|node| network.dropped(node) > 0), met, "the cut is one");
     let suspicions = suspicions(&watches);
-    println!("two of three cut off from each other for {CUT:?}: {suspicions} sights of suspects");
+    println!("{what} for {CUT:?}: {suspicions} sights of suspects");
     assert!(suspicions <= FEW, "they are asked for through the third");
     assert_eq!(deaths_but(&watches, &[]), [""; 0]);
     assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
@@ -86,21 +87,38 @@ async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_bo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_both() {
+    kills_nobody("two of three cut off from each other", |network| network.cut(0, 1), [true, true]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_is_deaf_in_one_direction_kills_nobody() {
+    let cut = |network: &Network| network.cut_one_way(0, 1);
+    kills_nobody("one of three not heard by another", cut, [false, true]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_over_a_line_that_is_cut_ends_long_before_the_function_would() {
     let Some(network) = network(3) else { return };
-    let mut mesh = TestMesh::start_in(&network).await;
-    let watches = mesh.watch().await;
-    network.cut_one_way(0, 1);
-    tokio::time::sleep(CUT).await;
-    assert!(network.dropped(0) == 0 && network.dropped(1) > 0, "the cut is one, in one direction");
-    let suspicions = suspicions(&watches);
-    println!("one of three not heard by another for {CUT:?}: {suspicions} sights of suspects");
-    assert!(suspicions <= FEW, "they are asked for through the third");
-    assert_eq!(deaths_but(&watches, &[]), [""; 0]);
-    assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
-    network.heal();
-    mesh.until_formed().await;
-    mesh.assert_well().await;
+    let mesh = TestMesh::start_in(&network).await;
+    let side = SideFile::new(mesh.dir.path(), "began");
+    let script = format!("{}; sleep 50", side.append("x"));
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    let (client, key) = (mesh.client(0), mesh.key_of(1).await);
+    let call = client.request(Method::POST, "/v1/functions/long/call").header("Beatmesh-Key", key);
+    let calling = tokio::spawn(async move { http::send(call).await });
+    until("the function has begun", NOTICED, async || side.lines(), |lines| !lines.is_empty()).await;
+    let cut = Instant::now();
+    network.cut(0, 1);
+    let answer = tokio::time::timeout(NOTICED, calling).await.expect("the line is dead").unwrap().unwrap();
+    println!("a call whose line was cut ended after {} ms", cut.elapsed().as_millis());
+    assert_eq!(answer.problem(502, "answer_lost")["outcome"], "unknown");
+    let worker = mesh.nodes[0].view().await["members"][1].clone();
+    assert_eq!(
+        (&worker["id"], &worker["liveness"]),
+        (&"node-2".into(), &"alive".into()),
+        "the third hears it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
