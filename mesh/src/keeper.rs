@@ -119,9 +119,6 @@ impl Keeper {
                 });
                 self.detect(Input::Received { from, generation, packet });
             }
-            LinkEvent::IdentityClaimed { by } => {
-                tracing::error!(peer = %by, "another process claims this node's id and was refused: two nodes must not share a name");
-            }
         }
     }
 
@@ -208,7 +205,9 @@ impl Keeper {
             match action {
                 RosterAction::Announce(member) => announce(&member),
                 RosterAction::Publish => {
-                    self.gossip.set_members(self.roster.inside());
+                    let members = self.roster.inside();
+                    self.gossip.set_members(members);
+                    self.transport.links.lock().set_members(members);
                     self.publish.send_replace(Arc::new(self.roster.view()));
                 }
                 RosterAction::Frozen { missing, of } => {

@@ -120,9 +120,9 @@ impl Transport {
             Added::Old(known) => Err(LinkError::Refused(Refusal::OldGeneration(known))),
             Added::Taken(process) => Err(LinkError::Refused(Refusal::SameIdentity(process))),
             Added::Full => Err(LinkError::Refused(Refusal::Full(MOST_MEMBERS as u32))),
-            Added::Accepted { outdated } => {
-                for old in outdated {
-                    old.connection.close(CLOSE_OUTDATED, b"a later life of this node is linked");
+            Added::Accepted { unwanted } => {
+                for old in unwanted {
+                    old.connection.close(CLOSE_OUTDATED, b"a later link or a later life of this node is there");
                 }
                 // The event goes first: nothing may arrive from a member that the roster has not seen.
                 let _ = self.events.send(LinkEvent::Up(hello)).await;
@@ -185,10 +185,6 @@ impl Transport {
                     LinkError::Refused(Refusal::Myself) => {}
                     LinkError::NoConnection(_) | LinkError::Channel(_) => {
                         tracing::debug!(%peer, %error, "a peer broke off before its hello");
-                    }
-                    LinkError::Refused(Refusal::SameIdentity(_)) => {
-                        let _ = self.events.send(LinkEvent::IdentityClaimed { by: peer }).await;
-                        self.refusals.tell(peer, (&error).into(), &error.to_string());
                     }
                     _ => self.refusals.tell(peer, (&error).into(), &error.to_string()),
                 }

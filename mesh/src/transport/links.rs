@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::counters::Traffic;
 use crate::id::{Generation, NodeId, ProcessId};
@@ -35,11 +35,19 @@ pub(crate) struct Links {
     newest: BTreeMap<NodeId, Generation>,
     /// Of links that are not in the table any more.
     past: Traffic,
+    /// How many members are known, also those without a link.
+    members: usize,
 }
 
 /// Members of one mesh at most. Gossip states everybody in one message of 64 KiB, which holds some 1,150
 /// entries; restarted nodes take two for a while.
 pub(crate) const MOST_MEMBERS: usize = 800;
+
+/// Members that were here before and come back have room beyond that: their former lives may still count.
+const RETURNING: usize = 200;
+
+/// Links to one life of a member at most: one that each side dialled, and some that still carry calls.
+const MOST_LINKS: usize = 8;
 
 /// Lives remembered at most. Node ids come from members only; this bounds a member that invents them.
 const MOST_REMEMBERED: usize = 10_000;
@@ -47,8 +55,9 @@ const MOST_REMEMBERED: usize = 10_000;
 /// What adding a link meant.
 #[derive(Debug)]
 pub(crate) enum Added {
-    /// The table holds it. Links of an older life are no longer wanted: close them.
-    Accepted { outdated: Vec<Arc<Link>> },
+    /// The table holds it. Links of an older life, and more of this one than are of use, are no longer wanted:
+    /// close them.
+    Accepted { unwanted: Vec<Arc<Link>> },
     /// A later life of the member is known already.
     Old(Generation),
     /// Another process is linked as this life of the member.
@@ -58,15 +67,20 @@ pub(crate) enum Added {
 }
 
 impl Links {
+    /// So many members are known now.
+    pub(crate) fn set_members(&mut self, members: usize) {
+        self.members = members;
+    }
+
     pub(crate) fn add(&mut self, link: Arc<Link>) -> Added {
-        if let Some(newest) = self.newest.get(&link.node).filter(|newest| **newest > link.generation) {
+        let newest = self.newest.get(&link.node);
+        if let Some(newest) = newest.filter(|newest| **newest > link.generation) {
             return Added::Old(*newest);
         }
-        if self.by_node.len() >= MOST_MEMBERS && !self.by_node.contains_key(&link.node) {
+        let most = if newest.is_none() { MOST_MEMBERS } else { MOST_MEMBERS + RETURNING };
+        if self.members.max(self.by_node.len()) >= most && !self.by_node.contains_key(&link.node) {
             return Added::Full;
         }
-        self.make_room();
-        self.newest.insert(link.node.clone(), link.generation);
         let is_twin = |known: &&Arc<Link>| {
             known.generation == link.generation
                 && known.process != link.process
@@ -75,13 +89,22 @@ impl Links {
         if let Some(twin) = self.by_node.get(&link.node).and_then(|slot| slot.iter().find(is_twin)) {
             return Added::Taken(twin.process);
         }
+        self.make_room();
+        self.newest.insert(link.node.clone(), link.generation);
         let slot = self.by_node.entry(link.node.clone()).or_default();
-        let (same, outdated): (Vec<_>, Vec<_>) =
+        let (mut same, mut unwanted): (Vec<_>, Vec<_>) =
             slot.drain(..).partition(|known| known.generation == link.generation);
-        outdated.iter().for_each(|old| self.past.add(&old.connection.stats()));
+        // Each side dials once; one that dials again has lost its own end of the link, or came by another address.
+        let is_spare = |known: &Arc<Link>| {
+            known.preferred == link.preferred && known.waiting.load(Ordering::Relaxed) == 0
+        };
+        unwanted.extend(same.extract_if(.., |known| is_spare(known)));
+        let excess = (same.len() + 1).saturating_sub(MOST_LINKS);
+        unwanted.extend(same.drain(..excess));
+        same.push(link);
         *slot = same;
-        slot.push(link);
-        Added::Accepted { outdated }
+        unwanted.iter().for_each(|old| self.past.add(&old.connection.stats()));
+        Added::Accepted { unwanted }
     }
 
     fn make_room(&mut self) {
@@ -128,7 +151,7 @@ impl Links {
         self.to(&node)
     }
 
-    /// Of all links there were. What an outdated link still carries while it closes is not in it, so that
+    /// Of all links there were. What an unwanted link still carries while it closes is not in it, so that
     /// nothing is counted twice and the sum never falls.
     pub(crate) fn traffic(&self) -> Traffic {
         let mut traffic = self.past;

@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod channel;
+mod dials;
 pub(crate) mod hello;
 pub(crate) mod links;
 pub(crate) mod outbox;
@@ -30,7 +31,8 @@ use crate::member::Facts;
 use crate::wire::message::{Goodbye, Hello, Open, kind};
 use crate::wire::{self, to_payload};
 use channel::{Channel, ChannelError};
-use hello::Demands;
+use dials::Dials;
+use hello::{Demands, LinkError};
 use links::Links;
 use outbox::{Outboxes, Outgoing};
 use refusals::Refusals;
@@ -59,8 +61,6 @@ pub(crate) enum LinkEvent {
     Facts { node: NodeId, generation: Generation, facts: Facts },
     /// A member's detector says something.
     Probe { node: NodeId, generation: Generation, packet: Packet },
-    /// Another process claims this node's identity.
-    IdentityClaimed { by: SocketAddr },
 }
 
 pub(crate) const CLOSE_GOODBYE: quinn::VarInt = quinn::VarInt::from_u32(1);
@@ -89,6 +89,7 @@ pub(crate) struct Transport {
     demands: Demands,
     facts: Mutex<Facts>,
     pub(crate) links: Mutex<Links>,
+    dials: Dials,
     pub(crate) outboxes: Outboxes,
     pub(crate) refusals: Refusals,
     events: mpsc::Sender<LinkEvent>,
@@ -134,6 +135,7 @@ impl Transport {
             demands,
             facts: Mutex::default(),
             links: Mutex::default(),
+            dials: Dials::default(),
             outboxes: Outboxes::default(),
             refusals: Refusals::new(env.clock.clone()),
             events: deliveries.events,
@@ -207,23 +209,16 @@ impl Transport {
         service: u16,
         header: &[u8],
     ) -> Result<Channel, ChannelError> {
-        let link = self.links.lock().to(node);
-        let link = match (link, addr) {
-            (Some(link), _) => link,
-            (None, Some(addr)) => {
-                let dialled = self.dial(addr).await;
-                let dialled = dialled
-                    .map_err(|error| ChannelError::Lost(format!("no link to node {node}: {error}")))?;
-                if dialled.node != *node {
-                    return Err(ChannelError::Lost(format!(
-                        "node {} answers where {node} was",
-                        dialled.node
-                    )));
-                }
-                dialled
-            }
-            (None, None) => return Err(ChannelError::Lost(format!("no link to node {node}"))),
+        let known = self.links.lock().to(node);
+        let link = match (known, addr) {
+            (Some(link), _) => Ok(link),
+            (None, Some(addr)) => self.link_to(Some(node), addr).await,
+            (None, None) => Err(LinkError::NoConnection("its address is not known".to_owned())),
         };
+        let link = link.map_err(|error| ChannelError::Lost(format!("no link to node {node}: {error}")))?;
+        if link.node != *node {
+            return Err(ChannelError::Lost(format!("node {} answers where {node} was", link.node)));
+        }
         let opened = link.connection.open_bi().await;
         let (send, recv) = opened.map_err(|error| ChannelError::Lost(error.to_string()))?;
         let mut channel = Channel::on(&link, send, recv);

@@ -28,11 +28,6 @@ const UNUSED: Duration = Duration::from_secs(60);
 /// A peer that does not take one message in this time has lost it.
 const SEND_WITHIN: Duration = Duration::from_secs(2);
 
-/// Pauses after failed dials: doubling, so that a dead address costs little, but never so long that a
-/// restarted node waits for us.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
 pub(crate) enum Outgoing {
     /// Dial if there is no link.
     Connect,
@@ -54,20 +49,25 @@ impl Outboxes {
         match outbox.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.count_drop();
             }
             // Its task ended between two messages: begin anew.
             Err(mpsc::error::TrySendError::Closed(message)) => {
                 let fresh = open(addr, transport);
                 if fresh.try_send(message).is_err() {
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    self.count_drop();
                 }
                 by_addr.insert(addr, fresh);
             }
         }
     }
 
-    /// Messages dropped since the start because a peer was slower than its news.
+    /// One more message that went nowhere.
+    pub(crate) fn count_drop(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages dropped since the start because a peer was slower than its news, or not to be reached.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -86,29 +86,19 @@ fn open(addr: SocketAddr, transport: &Arc<Transport>) -> mpsc::Sender<Outgoing> 
 
 /// Empties one outbox until nobody uses it or the transport is gone.
 async fn empty(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport: Weak<Transport>) {
-    let mut pause = FIRST_PAUSE;
-    let mut not_before = None;
     while let Ok(Some(message)) = tokio::time::timeout(UNUSED, outbox.recv()).await {
         let Some(transport) = transport.upgrade() else { return };
         if transport.closing.is_cancelled() {
             return;
         }
-        let known = transport.links.lock().to_addr(addr);
-        let link = match known {
-            Some(link) => Some(link),
-            // During the pause messages are dropped rather than kept: they would arrive stale.
-            None if not_before.is_some_and(|at| transport.clock.now() < at) => None,
-            None => match transport.dial(addr).await {
-                Ok(link) => Some(link),
-                Err(_) => {
-                    not_before = Some(transport.clock.now() + pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    None
-                }
-            },
+        let link = transport.link_to(None, addr).await;
+        // During the pause after a failed dial messages are dropped rather than kept: they would arrive stale.
+        let Ok(link) = link else {
+            if matches!(message, Outgoing::Frame(_)) {
+                transport.outboxes.count_drop();
+            }
+            continue;
         };
-        let Some(link) = link else { continue };
-        (pause, not_before) = (FIRST_PAUSE, None);
         if let Outgoing::Frame(frame) = message {
             send(&link, frame).await;
         }

@@ -1,0 +1,227 @@
+//! One dial at a time to one address, and a pause after one that failed.
+//!
+//! Whoever wants a link waits for the dial that is under way. It runs in a task of its own: a caller that goes
+//! away in the middle neither breaks it off nor leaves a link behind that nobody serves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Transport;
+use super::hello::LinkError;
+use super::links::Link;
+use crate::env::OnExit;
+use crate::id::NodeId;
+
+/// Pauses after failed dials: doubling, so that a dead address costs little, but never so long that a
+/// restarted node waits for us.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Addresses with a past. Beyond, those that are free to be dialled are forgotten.
+const MOST: usize = 2_048;
+
+/// What is known of the dials to one address.
+#[derive(Debug, Default)]
+struct Past {
+    pause: Duration,
+    failed: Option<(Instant, LinkError)>,
+}
+
+impl Past {
+    /// Why the last dial failed, while another one would be too soon.
+    fn forbids(&self, now: Instant) -> Option<&LinkError> {
+        self.failed.as_ref().filter(|(until, _)| now < *until).map(|(_, error)| error)
+    }
+
+    fn note(&mut self, now: Instant, outcome: &Result<Arc<Link>, LinkError>) {
+        match outcome {
+            Ok(_) => *self = Self::default(),
+            Err(error) => {
+                self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                self.failed = Some((now + self.pause, error.clone()));
+            }
+        }
+    }
+}
+
+type Turn = Arc<tokio::sync::Mutex<Past>>;
+
+/// The dials of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    by_addr: Mutex<BTreeMap<SocketAddr, Turn>>,
+}
+
+impl Dials {
+    fn turn(&self, addr: SocketAddr, now: Instant) -> Turn {
+        let mut by_addr = self.by_addr.lock();
+        if by_addr.len() >= MOST {
+            // Whoever has a turn in hand keeps it from being forgotten.
+            let is_free = |turn: &Turn| turn.try_lock().is_ok_and(|past| past.forbids(now).is_none());
+            by_addr.retain(|_, turn| Arc::strong_count(turn) > 1 || !is_free(turn));
+        }
+        by_addr.entry(addr).or_default().clone()
+    }
+}
+
+impl Transport {
+    /// The link to whoever is at `addr`, or to `node` if that is given and linked: an open one, that of the dial
+    /// which is under way, or that of a new dial.
+    ///
+    /// # Errors
+    /// [`LinkError`]; for a while after a failed dial its error, without another one.
+    pub(crate) async fn link_to(
+        self: &Arc<Self>,
+        node: Option<&NodeId>,
+        addr: SocketAddr,
+    ) -> Result<Arc<Link>, LinkError> {
+        let open = || {
+            let links = self.links.lock();
+            node.map_or_else(|| links.to_addr(addr), |node| links.to(node))
+        };
+        if let Some(link) = open() {
+            return Ok(link);
+        }
+        let turn = self.dials.turn(addr, self.clock.now());
+        let mut past = turn.lock_owned().await;
+        if let Some(link) = open() {
+            return Ok(link);
+        }
+        if let Some(error) = past.forbids(self.clock.now()) {
+            return Err(error.clone());
+        }
+        let (answer, dialled) = oneshot::channel();
+        let transport = self.clone();
+        let dialling = async move {
+            let outcome = transport.dial(addr).await;
+            past.note(transport.clock.now(), &outcome);
+            // Others may have their turn before the answer is read.
+            drop(past);
+            // An error means that nobody waits any more.
+            let _ = answer.send(outcome);
+        };
+        self.spawner.spawn("mesh dial", OnExit::Fine, Box::pin(dialling));
+        dialled.await.unwrap_or_else(|_| Err(LinkError::NoConnection("the mesh is stopping".to_owned())))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::id::{Generation, ProcessId};
+    use crate::system::{Ending, SystemSpawner, environment};
+    use crate::transport::channel::Channel;
+    use crate::transport::{Deliveries, Demands, Identity, Inbox, LinkEvent, tls};
+
+    struct Nobody;
+
+    impl Inbox for Nobody {
+        fn on_channel(&self, _: NodeId, _: u16, _: Bytes, _: Channel) {}
+        fn on_notice(&self, _: NodeId, _: Bytes) {}
+        fn on_news(&self, _: u16, _: u64) {}
+    }
+
+    /// A node's transport on loopback, and what it tells of its links.
+    fn transport(name: &str) -> (Arc<Transport>, mpsc::Receiver<LinkEvent>) {
+        let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
+        let env = environment(spawner.clone(), spawner);
+        let socket = env.network.bind_udp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let node: NodeId = name.parse().unwrap();
+        let secret = b"sixteen bytes or more".to_vec().into();
+        let credentials = tls::credentials(&secret, &node, &*env.entropy, env.clock.clone()).unwrap();
+        let process = ProcessId(env.entropy.u64());
+        let (generation, advertise) = (Generation(1), socket.local_addr().unwrap());
+        let identity = Identity { node: node.clone(), generation, process, advertise };
+        let demands = Demands { mesh: "m".parse().unwrap(), store: "s".to_owned(), node, process };
+        let ((events, told), (gossip, _)) = (mpsc::channel(1), mpsc::channel(1));
+        let deliveries = Deliveries { events, gossip, inbox: Arc::new(Nobody) };
+        (Transport::start(&env, socket, credentials, identity, demands, deliveries).unwrap(), told)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_who_want_a_link_share_one_dial_and_one_that_goes_away_breaks_nothing() {
+        let ((here, mut met_here), (there, mut met_there)) = (transport("a"), transport("b"));
+        let addr = there.identity.advertise;
+        let first = tokio::spawn({
+            let here = here.clone();
+            async move { here.link_to(None, addr).await }
+        });
+        // Its hello is there, and it waits for this side to take the news in: then its caller goes away.
+        let met = met_there.recv().await;
+        assert!(matches!(met, Some(LinkEvent::Up(_))), "{met:?}");
+        first.abort();
+        let calls = (0..50).map(|_| {
+            let here = here.clone();
+            tokio::spawn(async move { here.link_to(Some(&"b".parse().unwrap()), addr).await.unwrap() })
+        });
+        let links = futures_util::future::join_all(calls.collect::<Vec<_>>()).await;
+        let ids: std::collections::BTreeSet<_> =
+            links.iter().map(|link| link.as_ref().unwrap().connection.stable_id()).collect();
+        assert_eq!((ids.len(), here.links.lock().all().count()), (1, 1));
+        assert!(matches!(met_here.recv().await, Some(LinkEvent::Up(_))));
+        // It is served: its end is noticed.
+        there.leave(Duration::from_secs(1)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
+        assert!(matches!(ended, Ok(Some(LinkEvent::Down { goodbye: true, .. }))), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_nobody_answers_is_not_dialled_again_for_a_while() {
+        let (here, _events) = transport("a");
+        let (there, _met) = transport("b");
+        let addr = there.identity.advertise;
+        there.leave(Duration::from_secs(1)).await;
+        drop(there);
+        let error = here.link_to(None, addr).await.unwrap_err();
+        assert!(matches!(error, LinkError::NoConnection(_)), "{error}");
+        let began = here.clock.now();
+        let again = here.link_to(None, addr).await.unwrap_err();
+        assert_eq!(again, error);
+        assert!(here.clock.now() - began < FIRST_PAUSE, "no dial, which would take a second");
+    }
+
+    #[test]
+    fn pauses_after_failures_double_and_end() {
+        let now = Instant::now();
+        let failure = || Err(LinkError::NoHello);
+        let mut past = Past::default();
+        assert!(past.forbids(now).is_none());
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            past.note(now, &failure());
+            let (until, _) = past.failed.clone().unwrap();
+            assert_eq!(past.forbids(now), Some(&LinkError::NoHello));
+            assert!(past.forbids(until).is_none());
+            pauses.push((until - now).as_millis());
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000]);
+    }
+
+    #[test]
+    fn many_addresses_do_not_grow_the_memory_and_a_pause_is_not_forgotten() {
+        let (now, dials) = (Instant::now(), Dials::default());
+        let addr = |n: usize| SocketAddr::from(([127, 0, 0, 1], u16::try_from(n + 1).unwrap()));
+        let paused = dials.turn(addr(0), now);
+        paused.try_lock().unwrap().note(now, &Err(LinkError::NoHello));
+        let held = dials.turn(addr(1), now);
+        drop(paused);
+        for n in 2..3 * MOST {
+            dials.turn(addr(n), now);
+        }
+        assert!(dials.by_addr.lock().len() <= MOST);
+        assert!(dials.turn(addr(0), now).try_lock().unwrap().forbids(now).is_some());
+        assert!(Arc::ptr_eq(&dials.turn(addr(1), now), &held));
+    }
+}
