@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::detector::Tally;
 use crate::id::NodeId;
 
-/// How long what the detector tells is kept back; it goes out with the next timer then. A new view for each ping would wake everybody who follows views.
+/// How long what the detector tells is kept back; it goes out with the next timer then. A new view for each ping
+/// would wake everybody who follows views.
 pub(crate) const PULSE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the detector tells about itself.
@@ -49,7 +50,7 @@ pub struct Counters {
     pub detector: Tally,
     /// Round-trip times of members, by direct pings or else by QUIC, in rising order.
     pub round_trips: Vec<Duration>,
-    /// Messages dropped because a peer was slower than its news.
+    /// Messages dropped because a peer, or this node, was slower than its news, or the peer not to be reached.
     pub outbox_drops: u64,
     /// Refused peers and messages by what was wrong with them: `handshake`, `mesh`, `store`, `identity`,
     /// `facts`, `room`, `message`.

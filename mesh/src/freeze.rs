@@ -8,9 +8,6 @@ use tokio::time::Instant;
 
 use crate::id::NodeId;
 
-/// Deaths within this happen at once: the slowest verdict comes some seconds after its cause.
-const AT_ONCE: Duration = Duration::from_secs(5);
-
 /// A ring is kept for this long at most. Who is still gone then is gone.
 const KEPT: Duration = Duration::from_secs(30);
 
@@ -18,8 +15,10 @@ const KEPT: Duration = Duration::from_secs(30);
 pub(crate) type RingMembers = BTreeMap<NodeId, u32>;
 
 /// Decides which members the ring is made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Freeze {
+    /// Deaths within this happen at once.
+    at_once: Duration,
     /// Who died lately, when, with its weight.
     deaths: VecDeque<(Instant, NodeId, u32)>,
     frozen: Option<Frozen>,
@@ -32,6 +31,12 @@ struct Frozen {
 }
 
 impl Freeze {
+    /// `at_once`: the longest time between two verdicts that have one cause; see
+    /// [`Pace::at_once`](crate::detector::pace::Pace::at_once).
+    pub(crate) fn new(at_once: Duration) -> Self {
+        Self { at_once, deaths: VecDeque::new(), frozen: None }
+    }
+
     /// A member of the ring died.
     pub(crate) fn died(&mut self, now: Instant, node: NodeId, weight: u32) {
         self.deaths.retain(|(_, known, _)| *known != node);
@@ -48,7 +53,8 @@ impl Freeze {
 
     /// The members of the ring now, given those that answer.
     pub(crate) fn members(&mut self, now: Instant, live: RingMembers) -> RingMembers {
-        let is_old = |(died, ..): &(Instant, NodeId, u32)| now.saturating_duration_since(*died) > AT_ONCE;
+        let at_once = self.at_once;
+        let is_old = |(died, ..): &(Instant, NodeId, u32)| now.saturating_duration_since(*died) > at_once;
         while self.deaths.front().is_some_and(is_old) {
             self.deaths.pop_front();
         }
@@ -87,13 +93,16 @@ impl Frozen {
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 mod tests {
     use super::*;
+    use crate::detector::pace::Pace;
+
+    const AT_ONCE: Duration = Pace::LAN.at_once;
 
     fn ids(names: &str) -> RingMembers {
         names.chars().map(|name| (name.to_string().parse().unwrap(), 1)).collect()
     }
 
     fn with_deaths(now: Instant, names: &str) -> Freeze {
-        let mut freeze = Freeze::default();
+        let mut freeze = Freeze::new(AT_ONCE);
         ids(names).into_keys().for_each(|node| freeze.died(now, node, 1));
         freeze
     }

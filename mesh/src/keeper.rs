@@ -18,7 +18,7 @@ use crate::gossip::{Gossip, Heard};
 use crate::id::{Generation, NodeId};
 use crate::lost::Lost;
 use crate::member::{Facts, Liveness, Member};
-use crate::roster::{Roster, RosterAction, RosterEvent, View};
+use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
 use crate::transport::{LinkEvent, Transport};
 use crate::wire::message::{FactsUpdate, Hello, kind};
 use crate::wire::{self, probe, to_payload};
@@ -108,7 +108,7 @@ impl Keeper {
                 self.detect(Input::LinkLost { node, generation });
             }
             LinkEvent::Facts { node, generation, facts } => {
-                self.note(RosterEvent::FactsStated { node, generation, facts });
+                self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Own });
             }
             LinkEvent::Probe { node: from, generation, mut packet } => {
                 packet.rumours.retain(|rumour| match rumour {
@@ -135,7 +135,7 @@ impl Keeper {
         // Relayed by anybody: a generation from far in the future would hide the real one.
         if is_reachable(addr) && self.is_credible(&node, generation) {
             self.detect(Input::HeardOf { node: node.clone(), generation, addr });
-            self.note(RosterEvent::FactsStated { node, generation, facts });
+            self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Hearsay });
         }
     }
 

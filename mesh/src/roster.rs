@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -50,6 +51,15 @@ impl View {
     }
 }
 
+/// Whose word it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The member's, on its own link.
+    Own,
+    /// Somebody's who passes it on.
+    Hearsay,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) enum RosterEvent {
@@ -60,7 +70,7 @@ pub(crate) enum RosterEvent {
     /// A member said hello on a link.
     Greeted { node: NodeId, generation: Generation, process: ProcessId, facts: Facts },
     /// A member stated its facts, or somebody passed them on.
-    FactsStated { node: NodeId, generation: Generation, facts: Facts },
+    FactsStated { node: NodeId, generation: Generation, facts: Facts, word: Word },
     /// This node's own facts changed.
     OwnFacts(Facts),
     /// Some time has passed.
@@ -80,11 +90,17 @@ pub(crate) enum RosterAction {
     Thawed,
 }
 
+/// Facts change every two seconds at most, and hearsay of them is seconds old: further on from what is known
+/// they are made up.
+const LONGEST_LEAP: u64 = 10_000;
+
 /// The member table.
 #[derive(Debug)]
 pub(crate) struct Roster {
     me: NodeId,
     members: BTreeMap<NodeId, Arc<Member>>,
+    /// The version of the facts that a life of a member last stated itself.
+    stated: BTreeMap<NodeId, (Generation, u64)>,
     ring: Arc<Ring>,
     live_ring: Arc<Ring>,
     freeze: Freeze,
@@ -93,11 +109,13 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new(now: Instant, myself: Member, guarded: bool) -> Self {
+    /// `at_once`: see [`Freeze::new`].
+    pub(crate) fn new(now: Instant, myself: Member, guarded: bool, at_once: Duration) -> Self {
         let me = myself.id.clone();
         let members = [(me.clone(), Arc::new(myself))].into();
-        let (ring, live_ring, freeze) = (Arc::default(), Arc::default(), Freeze::default());
-        let mut roster = Self { me, members, ring, live_ring, freeze, guarded };
+        let (ring, live_ring, freeze) = (Arc::default(), Arc::default(), Freeze::new(at_once));
+        let stated = BTreeMap::new();
+        let mut roster = Self { me, members, stated, ring, live_ring, freeze, guarded };
         roster.rebuild_rings(now, &mut Vec::new());
         roster
     }
@@ -131,15 +149,20 @@ impl Roster {
         let is_time = matches!(event, RosterEvent::TimePassed);
         let changed = match event {
             RosterEvent::Stands(standing) => self.on_standing(now, wall, standing, actions),
-            RosterEvent::Forgotten(node) => self.members.remove(&node).is_some(),
+            RosterEvent::Forgotten(node) => {
+                self.stated.remove(&node);
+                self.members.remove(&node).is_some()
+            }
             RosterEvent::Greeted { node, generation, process, facts } => {
                 let is_known = self.on_greeting(&node, generation, process);
-                self.take_facts(&node, generation, facts) || is_known
+                self.take_facts(&node, generation, facts, Word::Own) || is_known
             }
-            RosterEvent::FactsStated { node, generation, facts } => self.take_facts(&node, generation, facts),
+            RosterEvent::FactsStated { node, generation, facts, word } => {
+                self.take_facts(&node, generation, facts, word)
+            }
             RosterEvent::OwnFacts(facts) => {
                 let (me, generation) = (self.me.clone(), self.members[&self.me].generation);
-                self.take_facts(&me, generation, facts)
+                self.take_facts(&me, generation, facts, Word::Own)
             }
             RosterEvent::TimePassed => false,
         };
@@ -204,9 +227,31 @@ impl Roster {
         is_new
     }
 
-    fn take_facts(&mut self, node: &NodeId, generation: Generation, facts: Facts) -> bool {
-        let Some(known) = self.members.get_mut(node) else { return false };
-        let is_new = known.generation == generation && facts.version > known.facts.version;
+    /// What a member says itself counts whatever others said in its name, and only its own later word replaces it
+    /// at once; hearsay must be newer, and not by so much that nothing true could ever follow it.
+    fn take_facts(&mut self, node: &NodeId, generation: Generation, facts: Facts, word: Word) -> bool {
+        let Some(known) = self.members.get_mut(node).filter(|known| known.generation == generation) else {
+            return false;
+        };
+        let stated =
+            self.stated.get(node).filter(|(life, _)| *life == generation).map(|(_, version)| *version);
+        let is_newer = match word {
+            Word::Own => stated.is_none_or(|stated| facts.version > stated),
+            Word::Hearsay if *node == self.me => false,
+            Word::Hearsay => {
+                let believed = stated.unwrap_or(known.facts.version);
+                let is_first = believed == 0;
+                facts.version > known.facts.version
+                    && (is_first || facts.version <= believed.saturating_add(LONGEST_LEAP))
+            }
+        };
+        if !is_newer {
+            return false;
+        }
+        if word == Word::Own {
+            self.stated.insert(node.clone(), (generation, facts.version));
+        }
+        let is_new = known.facts != facts;
         if is_new {
             Arc::make_mut(known).facts = facts;
         }

@@ -21,6 +21,10 @@ const EVERY: Duration = Duration::from_secs(30);
 /// The pace of a node that sees nobody.
 const ALONE: Duration = Duration::from_secs(2);
 
+/// The pace of a node that sees others while the table is in trouble: a thousand of them must not keep it there,
+/// and two halves that only the table could bring together must not wait for long.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Rows read at once: the most recently seen, as many as one mesh is made for.
 const MOST_ROWS: u32 = 1_000;
 
@@ -77,6 +81,8 @@ impl Discovery {
     pub async fn run(self, stop: CancellationToken) {
         let mut dice = self.env.entropy.rng();
         let mut trouble = false;
+        // While others are seen, a table in trouble is asked ever more rarely.
+        let mut patience = ALONE;
         let mut first = true;
         loop {
             let failed = self.look(first, &mut dice).await.err();
@@ -89,7 +95,12 @@ impl Discovery {
             }
             trouble = failed.is_some();
             first = false;
-            let pace = if is_well(&self.mesh.view()) && !trouble { EVERY } else { ALONE };
+            let pace = match (is_well(&self.mesh.view()), trouble) {
+                (true, false) => EVERY,
+                (true, true) => patience,
+                (false, _) => ALONE,
+            };
+            patience = if trouble { (patience * 2).min(LONGEST_PATIENCE) } else { ALONE };
             let pause = pace.mul_f64(dice.random_range(0.8..1.2));
             let mut views = self.mesh.watch();
             let worse = async {
@@ -149,6 +160,7 @@ mod tests {
     use beatmesh_mesh::env::UnixMs;
     use beatmesh_mesh::id::Incarnation;
     use beatmesh_mesh::member::{Facts, Member};
+    use beatmesh_mesh::ring::Ring;
     use rand::SeedableRng;
 
     use super::*;
@@ -178,6 +190,16 @@ mod tests {
             members.iter().map(member).map(|member| (member.id.clone(), Arc::new(member))).collect();
         let ring = Arc::default();
         View { me: "me".parse().expect("a name"), members, live_ring: Arc::clone(&ring), ring }
+    }
+
+    #[test]
+    fn a_node_is_well_when_it_sees_others_and_most_of_them() {
+        use Liveness::{Alive, Dead};
+        assert!(!is_well(&view(&[("me", 1, Alive), ("a", 2, Dead)])), "it is alone");
+        let others = [("me", 1, Alive), ("a", 2, Alive), ("b", 3, Dead), ("c", 4, Dead)];
+        assert!(is_well(&view(&others)));
+        let kept = Arc::new(Ring::new(others.map(|(name, ..)| (name.parse().expect("a name"), 1)).into()));
+        assert!(!is_well(&View { ring: kept, ..view(&others) }), "it may be the one that is cut off");
     }
 
     #[test]

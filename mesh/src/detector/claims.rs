@@ -43,7 +43,10 @@ impl Detector {
         if let Some(known) = self.subjects.get_mut(node).filter(|known| known.claim.generation == generation)
         {
             // Its own word, whatever somebody said before.
-            known.addr = addr;
+            let is_elsewhere = std::mem::replace(&mut known.addr, addr) != addr;
+            if is_elsewhere {
+                self.tell(node, outputs);
+            }
         }
         // A newcomer learns of everybody; somebody from the other side of a cut of all verdicts.
         let is_told = |subject: &Subject| is_newcomer || subject.claim.liveness != Liveness::Alive;
@@ -206,6 +209,8 @@ impl Detector {
 
     fn take(&mut self, now: Instant, said: MemberClaim, outputs: &mut Vec<Output>) {
         let is_full = self.subjects.len() >= MOST_KNOWN;
+        // Names that nobody has are no witnesses: one member could bring any number of them.
+        let is_witness = said.by == self.me.node || self.subjects.contains_key(&said.by);
         match self.subjects.get_mut(&said.node) {
             // A life that is over and that nobody here knew: known once more, it would be told on once more, and
             // tombstones would never end.
@@ -213,7 +218,7 @@ impl Detector {
             None => self.change(now, said, true, outputs),
             Some(known) if said.claim.supersedes(&known.claim) => self.change(now, said, true, outputs),
             Some(known) if said.claim == known.claim => {
-                if let Some(suspicion) = &mut known.suspicion
+                if let Some(suspicion) = known.suspicion.as_mut().filter(|_| is_witness)
                     && suspicion.confirm(&said.by)
                 {
                     self.set_suspicion_timer(&said.node);

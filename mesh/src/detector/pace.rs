@@ -25,6 +25,9 @@ pub struct Pace {
     pub stopped_after: Duration,
     /// And for so long after that this node judges nobody.
     pub no_verdicts_for: Duration,
+    /// Verdicts with one cause, a cut say, come within this: from the quickest to the slowest, on a node that is
+    /// slow itself.
+    pub at_once: Duration,
 }
 
 impl Pace {
@@ -39,6 +42,7 @@ impl Pace {
         probe_dead_every: Duration::from_secs(1),
         stopped_after: Duration::from_millis(500),
         no_verdicts_for: Duration::from_secs(1),
+        at_once: Duration::from_secs(5),
     };
 
     /// Far apart, over lines that stall now and then: four times slower, and slower to judge. Guess: a
@@ -52,6 +56,7 @@ impl Pace {
         probe_dead_every: Duration::from_secs(2),
         stopped_after: Duration::from_millis(2_000),
         no_verdicts_for: Duration::from_secs(4),
+        at_once: Duration::from_secs(25),
     };
 
     /// Whether the numbers fit together: an answer through others comes before the probe is given up, and a
@@ -61,6 +66,7 @@ impl Pace {
             && self.no_verdicts_for.as_millis()
                 > self.ping_timeout.as_millis() + self.indirect_timeout.as_millis()
             && self.stopped_after.as_millis() > self.period.as_millis()
+            && self.at_once.as_millis() > 3 * self.suspicion.as_millis()
     }
 }
 

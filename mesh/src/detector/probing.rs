@@ -155,7 +155,9 @@ impl Detector {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, from: &NodeId, seq: u32, outputs: &mut Vec<Output>) {
-        if let Some(relay) = self.relays.remove(&seq).filter(|relay| relay.target == *from) {
+        if self.relays.get(&seq).is_some_and(|relay| relay.target == *from)
+            && let Some(relay) = self.relays.remove(&seq)
+        {
             // With what is known of the target: its refutation travels with the answer.
             let known = self.claim_about(from).map(Rumour::Member);
             let body = Body::Ack { seq: relay.their_seq };

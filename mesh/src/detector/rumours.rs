@@ -49,8 +49,8 @@ fn about(rumour: &Rumour) -> About {
 }
 
 /// Who left takes no more work, and what the product spreads is waited for: everybody is to know at once, and
-/// neither happens often. Suspicions and
-/// refutations have their time limits instead; at 5 % loss they grow with the mesh, so they ride along.
+/// neither happens often. Suspicions and refutations have their time limits instead; at 5 % loss they grow with
+/// the mesh, so they ride along.
 fn is_urgent(rumour: &Rumour) -> bool {
     match rumour {
         Rumour::Member(said) => said.claim.liveness == Liveness::Left,

@@ -341,6 +341,35 @@ fn nobody_speaks_for_this_node_and_no_old_verdict_shortens_a_new_suspicion() {
 }
 
 #[test]
+fn names_that_nobody_has_are_no_witnesses() {
+    let mut town = Town::of(6);
+    let deadline = |town: &Town| {
+        let detector = town.nodes[0].as_ref().unwrap();
+        detector.subjects[&name(2)].suspicion.as_ref().unwrap().deadline()
+    };
+    town.say(1, 0, 2, 0, Liveness::Suspect, 1);
+    let alone = deadline(&town);
+    (50..60).for_each(|nobody| town.say(1, 0, 2, 0, Liveness::Suspect, nobody));
+    assert_eq!(deadline(&town), alone);
+    town.say(1, 0, 2, 0, Liveness::Suspect, 3);
+    assert!(deadline(&town) < alone, "a member's word counts, whoever passes it on");
+}
+
+#[test]
+fn a_member_that_says_where_it_is_now_is_told_of_everywhere_here() {
+    let mut town = Town::of(3);
+    let (node, generation) = (name(2), Generation(1));
+    let mut outputs = Vec::new();
+    let detector = town.nodes[0].as_mut().unwrap();
+    detector.step(town.now, Input::Met { node, generation, addr: addr(7) }, &mut outputs);
+    let told = outputs.iter().find_map(|output| match output {
+        Output::Changed(standing) => Some(standing.addr),
+        _ => None,
+    });
+    assert_eq!(told, Some(addr(7)));
+}
+
+#[test]
 fn news_of_the_product_reaches_everybody_and_only_the_highest_counts() {
     let mut town = Town::of(10);
     town.tell(3, Input::Spread { topic: 1, value: 7 });

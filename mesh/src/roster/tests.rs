@@ -1,9 +1,9 @@
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use super::*;
+use crate::detector::pace::Pace;
 use crate::id::Incarnation;
 use crate::member::Claim;
 
@@ -39,7 +39,7 @@ impl World {
             facts: ready(1),
             suspected_by: Vec::new(),
         };
-        Self { now, roster: Roster::new(now, myself, guarded), actions: Vec::new() }
+        Self { now, roster: Roster::new(now, myself, guarded, Pace::LAN.at_once), actions: Vec::new() }
     }
 
     fn of(names: &[&str]) -> Self {
@@ -66,6 +66,11 @@ impl World {
         self.event(RosterEvent::Greeted { node, generation, process, facts: ready(1) });
     }
 
+    fn states(&mut self, name: &str, generation: u64, facts: Facts, word: Word) {
+        let (node, generation) = (id(name), Generation(generation));
+        self.event(RosterEvent::FactsStated { node, generation, facts, word });
+    }
+
     fn ring(&self) -> Vec<String> {
         self.roster.view().ring.members().iter().map(|(id, _)| id.to_string()).collect()
     }
@@ -90,7 +95,7 @@ fn a_member_owns_keys_when_it_answers_and_is_ready() {
     world.stands("b", 1, Liveness::Alive);
     assert_eq!(world.ring(), ["a", "b"], "its facts are still known");
     let not_ready = Facts { version: 2, entries: BTreeMap::new() };
-    world.event(RosterEvent::FactsStated { node: id("b"), generation: Generation(1), facts: not_ready });
+    world.states("b", 1, not_ready, Word::Own);
     assert_eq!(world.ring(), ["a"]);
 }
 
@@ -99,14 +104,37 @@ fn facts_belong_to_one_life_and_never_go_back() {
     let mut world = World::of(&["b"]);
     world.stands("b", 2, Liveness::Alive);
     assert_eq!(world.ring(), ["a"], "the new life has said nothing yet");
-    world.event(RosterEvent::FactsStated { node: id("b"), generation: Generation(1), facts: ready(9) });
+    world.states("b", 1, ready(9), Word::Own);
     assert_eq!(world.ring(), ["a"], "said of the life before");
     world.joins("b", 2);
     assert_eq!(world.ring(), ["a", "b"]);
     let old = Facts { version: 1, entries: BTreeMap::new() };
-    world.event(RosterEvent::FactsStated { node: id("b"), generation: Generation(2), facts: old });
+    world.states("b", 2, old, Word::Own);
     assert_eq!(world.actions, [], "nothing is new");
     assert_eq!(world.ring(), ["a", "b"]);
+}
+
+#[test]
+fn nobody_silences_a_member_by_speaking_in_its_name() {
+    let mut world = World::of(&["b"]);
+    let version = |world: &World| world.roster.view().members[&id("b")].facts.version;
+    let made_up = |version| Facts { version, entries: BTreeMap::new() };
+    for (what, facts, word, wanted) in [
+        ("hearsay of what has changed since", ready(3), Word::Hearsay, 3),
+        ("its own word, on its way for longer, is repaired by the next hearsay", ready(2), Word::Own, 2),
+        ("which it is", ready(3), Word::Hearsay, 3),
+        ("hearsay of what was before", made_up(1), Word::Hearsay, 3),
+        ("a version that no fact could ever follow", made_up(u64::MAX), Word::Hearsay, 3),
+        ("as far as anybody can go", made_up(2 + LONGEST_LEAP), Word::Hearsay, 2 + LONGEST_LEAP),
+        ("and no further from there", made_up(3 + LONGEST_LEAP), Word::Hearsay, 2 + LONGEST_LEAP),
+        ("its own word counts all the same", ready(4), Word::Own, 4),
+    ] {
+        world.states("b", 1, facts, word);
+        assert_eq!(version(&world), wanted, "{what}");
+    }
+    world.stands("c", 1, Liveness::Alive);
+    world.states("c", 1, ready(1_000_000), Word::Hearsay);
+    assert_eq!(world.ring(), ["a", "b", "c"], "of whom nothing is known yet, anything is");
 }
 
 #[test]

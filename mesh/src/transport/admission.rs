@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::hello::{self, LinkError};
 use super::links::{Added, Link, MOST_MEMBERS};
 use super::quic::is_tls_alert;
@@ -114,6 +116,7 @@ impl Transport {
             preferred: (self.identity.node < hello.node) == dialled_here,
             connection,
             waiting: Arc::default(),
+            ear: Mutex::default(),
         });
         let added = self.links.lock().add(link.clone());
         match added {
@@ -122,7 +125,8 @@ impl Transport {
             Added::Full => Err(LinkError::Refused(Refusal::Full(MOST_MEMBERS as u32))),
             Added::Accepted { unwanted } => {
                 for old in unwanted {
-                    old.connection.close(CLOSE_OUTDATED, b"a later link or a later life of this node is there");
+                    old.connection
+                        .close(CLOSE_OUTDATED, b"a later link or a later life of this node is there");
                 }
                 // The event goes first: nothing may arrive from a member that the roster has not seen.
                 let _ = self.events.send(LinkEvent::Up(hello)).await;

@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
+use super::silence::Ear;
 use crate::counters::Traffic;
 use crate::id::{Generation, NodeId, ProcessId};
 
@@ -24,6 +27,8 @@ pub(crate) struct Link {
     pub(crate) preferred: bool,
     /// Channels that are open on it.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// What was heard on it when somebody last looked.
+    pub(crate) ear: Mutex<Ear>,
 }
 
 /// All links of this node.

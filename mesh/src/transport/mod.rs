@@ -176,8 +176,9 @@ impl Transport {
         let link = self.links.lock().to(node);
         let Some(link) = link else { return self.outboxes.put(addr, Outgoing::Frame(frame), self) };
         // quinn drops the *oldest* datagram when its buffer is full: then this one is dropped.
-        if link.connection.datagram_send_buffer_space() >= frame.len() {
-            let _ = link.connection.send_datagram(frame);
+        let has_room = link.connection.datagram_send_buffer_space() >= frame.len();
+        if !has_room || link.connection.send_datagram(frame).is_err() {
+            self.outboxes.count_drop();
         }
     }
 

@@ -81,7 +81,11 @@ async fn read_message(
     let frame = wire::decode(bytes, MESSAGE_LIMIT)?;
     match frame.kind {
         // A full queue drops: gossip repeats itself.
-        kind::GOSSIP => drop(transport.gossip.try_send((link.addr, frame.payload))),
+        kind::GOSSIP => {
+            if transport.gossip.try_send((link.addr, frame.payload)).is_err() {
+                transport.outboxes.count_drop();
+            }
+        }
         kind::NOTICE => transport.inbox.on_notice(link.node.clone(), frame.payload),
         kind::FACTS => {
             let update: FactsUpdate = from_payload(frame.kind, &frame.payload)?;
@@ -96,7 +100,9 @@ async fn read_message(
             let packet = probe::decode(&frame.payload)?;
             let (node, generation) = (link.node.clone(), link.generation);
             // A full queue drops: a lost ping is asked again, and whoever is that far behind is slow.
-            drop(transport.events.try_send(LinkEvent::Probe { node, generation, packet }));
+            if transport.events.try_send(LinkEvent::Probe { node, generation, packet }).is_err() {
+                transport.outboxes.count_drop();
+            }
         }
         kind::GOODBYE => {
             let goodbye: Goodbye = from_payload(frame.kind, &frame.payload)?;

@@ -5,7 +5,6 @@
 //! answer. A link on which somebody waits for a long answer gets a packet now and then, so that it cannot fall
 //! silent unnoticed; quiet links cost nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +26,7 @@ const UNANSWERED: u64 = 4;
 
 /// What was seen of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ear {
+pub(crate) struct Ear {
     heard: u64,
     /// Packets that had gone out when something was heard last.
     said: u64,
@@ -50,27 +49,21 @@ impl Ear {
 
 /// Looks at all links until the transport closes.
 pub(crate) async fn watch(transport: Arc<Transport>) {
-    let mut ears: BTreeMap<usize, Ear> = BTreeMap::new();
     let sign_of_life = wire::encode(kind::SIGN_OF_LIFE, &[]);
     while transport.closing.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         let links: Vec<Arc<Link>> = transport.links.lock().all().cloned().collect();
-        let mut next = BTreeMap::new();
         for link in links {
-            let (id, stats) = (link.connection.stable_id(), link.connection.stats());
-            let mut ear = ears.get(&id).copied().unwrap_or_default();
+            let stats = link.connection.stats();
+            let mut ear = link.ear.lock();
             let was_heard = stats.udp_rx.datagrams != ear.heard;
             if ear.look(stats.udp_rx.datagrams, stats.udp_tx.datagrams) {
                 tracing::debug!(peer = %link.node, "a link has fallen silent");
                 link.connection.close(CLOSE_SILENT, b"you do not answer");
-                continue;
-            }
-            if !was_heard && link.waiting.load(Ordering::Relaxed) > 0 {
+            } else if !was_heard && link.waiting.load(Ordering::Relaxed) > 0 {
                 // Dropped when the buffer is full: then enough is under way.
                 let _ = link.connection.send_datagram(sign_of_life.clone());
             }
-            next.insert(id, ear);
         }
-        ears = next;
     }
 }
 

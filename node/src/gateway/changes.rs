@@ -3,6 +3,8 @@
 //! Pure. Who was slow gets the difference between what it saw last and what is so now: it may miss that a member
 //! was suspected for a moment, never how things stand.
 
+use std::sync::Arc;
+
 use beatmesh_mesh::View;
 use beatmesh_mesh::id::{Generation, Incarnation, NodeId};
 use beatmesh_mesh::member::{Liveness, Member};
@@ -64,7 +66,8 @@ pub(super) fn changes(before: &View, after: &View) -> Vec<Change> {
     let mut changes = Vec::new();
     for (id, member) in &after.members {
         let known = before.members.get(id);
-        if known.is_none_or(|known| stands(known) != stands(member)) {
+        // Mostly it is the very same: a view shares with the one before what has not changed.
+        if known.is_none_or(|known| !Arc::ptr_eq(known, member) && stands(known) != stands(member)) {
             let previous = known.map(|known| known.liveness);
             changes.push(member_change(member, member.liveness.as_str(), previous));
         }

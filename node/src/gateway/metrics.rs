@@ -138,7 +138,7 @@ impl Collector for Figures {
         }
         lines.counter(
             "outbox_drops",
-            "Messages dropped because a peer was slower than its news",
+            "Messages dropped: a peer or this node was slower than the news or not to be reached",
             *outbox_drops,
         )?;
         lines.counters("refusals", "Refused peers and messages of members", "topic", refusals)?;
@@ -285,7 +285,7 @@ mod tests {
         # TYPE beatmesh_round_trip_max_seconds gauge
         # UNIT beatmesh_round_trip_max_seconds seconds
         beatmesh_round_trip_max_seconds 0.03
-        # HELP beatmesh_outbox_drops Messages dropped because a peer was slower than its news
+        # HELP beatmesh_outbox_drops Messages dropped: a peer or this node was slower than the news or not to be reached
         # TYPE beatmesh_outbox_drops counter
         beatmesh_outbox_drops_total 5
         # HELP beatmesh_refusals Refused peers and messages of members
