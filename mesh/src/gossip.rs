@@ -174,7 +174,27 @@ impl ChitchatTransport for Opener {
         let incoming = self.incoming.lock().take();
         let incoming = incoming.ok_or_else(|| anyhow::anyhow!("the gossip socket is open already"))?;
         let (transport, members) = (self.transport.clone(), self.members.clone());
-        Ok(Box::new(LinkSocket { transport, incoming, members, round: None }))
+        Ok(Box::new(LinkSocket { transport, incoming, members, rounds: Rounds::default() }))
+    }
+}
+
+/// Which of chitchat's rounds go out: its own pace is fixed at its start.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// When the last one began that went out.
+    last: Option<Instant>,
+}
+
+impl Rounds {
+    /// Whether the round that begins or goes on now is to go out.
+    fn goes_out(&mut self, now: Instant, members: u32) -> bool {
+        let pause = ROUND * members / QUICK_MEMBERS;
+        let since = self.last.map(|last| now.saturating_duration_since(last));
+        if members <= QUICK_MEMBERS || since.is_none_or(|since| since + BURST >= pause) {
+            self.last = Some(now);
+            return true;
+        }
+        since.is_some_and(|since| since < BURST)
     }
 }
 
@@ -183,30 +203,17 @@ struct LinkSocket {
     transport: Arc<Transport>,
     incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
     members: Arc<AtomicU32>,
-    /// When the last round began that went out.
-    round: Option<Instant>,
-}
-
-impl LinkSocket {
-    /// Whether the round that begins or goes on now is to go out. chitchat's own pace is fixed at its start.
-    fn is_round(&mut self) -> bool {
-        let members = self.members.load(Ordering::Relaxed);
-        let now = self.transport.clock.now();
-        let pause = ROUND * members / QUICK_MEMBERS;
-        let since = self.round.map(|round| now.saturating_duration_since(round));
-        if members <= QUICK_MEMBERS || since.is_none_or(|since| since + BURST >= pause) {
-            self.round = Some(now);
-            return true;
-        }
-        since.is_some_and(|since| since < BURST)
-    }
+    rounds: Rounds,
 }
 
 #[async_trait]
 impl Socket for LinkSocket {
     /// Only enqueues: chitchat awaits this inside its loop, so waiting here would stop all gossip.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        if matches!(message, ChitchatMessage::Syn { .. }) && !self.is_round() {
+        let members = self.members.load(Ordering::Relaxed);
+        if matches!(message, ChitchatMessage::Syn { .. })
+            && !self.rounds.goes_out(self.transport.clock.now(), members)
+        {
             return Ok(());
         }
         self.transport.send_to(to, wire::encode(kind::GOSSIP, &message.serialize_to_vec()));
@@ -223,5 +230,28 @@ impl Socket for LinkSocket {
                 Err(error) => tracing::debug!(%from, %error, "a gossip message could not be read"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_members_the_rarer_the_rounds_and_none_goes_out_by_half() {
+        let began = Instant::now();
+        // In ten minutes, with three messages in each of chitchat's rounds, some milliseconds apart.
+        let sent = |members| {
+            let mut rounds = Rounds::default();
+            let at = |second, message| began + ROUND * second + Duration::from_millis(20) * message;
+            let whole = (0..600).map(|second| {
+                (0..3).filter(|message| rounds.goes_out(at(second, *message), members)).count()
+            });
+            let whole: Vec<_> = whole.collect();
+            assert!(whole.iter().all(|messages| [0, 3].contains(messages)), "{members}: {whole:?}");
+            whole.iter().filter(|messages| **messages > 0).count()
+        };
+        assert_eq!([1, 10, 50, 100, 200, 1_000].map(sent), [600, 600, 600, 300, 150, 30]);
     }
 }

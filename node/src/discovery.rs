@@ -198,7 +198,7 @@ mod tests {
         assert!(!is_well(&view(&[("me", 1, Alive), ("a", 2, Dead)])), "it is alone");
         let others = [("me", 1, Alive), ("a", 2, Alive), ("b", 3, Dead), ("c", 4, Dead)];
         assert!(is_well(&view(&others)));
-        let kept = Arc::new(Ring::new(others.map(|(name, ..)| (name.parse().expect("a name"), 1)).into()));
+        let kept = Arc::new(Ring::new(others.map(|(name, ..)| (name.parse().expect("a name"), 1))));
         assert!(!is_well(&View { ring: kept, ..view(&others) }), "it may be the one that is cut off");
     }
 

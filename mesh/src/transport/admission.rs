@@ -108,6 +108,10 @@ impl Transport {
         connection: quinn::Connection,
         dialled_here: bool,
     ) -> Result<Arc<Link>, LinkError> {
+        let is_far = !connection.remote_address().ip().to_canonical().is_loopback();
+        if is_far && hello.advertise.ip().to_canonical().is_loopback() {
+            return Err(LinkError::Refused(Refusal::OnlyItsOwn(hello.advertise)));
+        }
         let link = Arc::new(Link {
             node: hello.node.clone(),
             generation: hello.generation,

@@ -77,7 +77,7 @@ impl From<&Refusal> for Topic {
             | Refusal::SameIdentity(_)
             | Refusal::NotItsCertificate
             | Refusal::OldGeneration(_) => Self::Identity,
-            Refusal::Malformed => Self::Facts,
+            Refusal::Malformed | Refusal::OnlyItsOwn(_) => Self::Facts,
             Refusal::Full(_) => Self::Room,
         }
     }

@@ -78,6 +78,11 @@ pub enum Refusal {
     /// Facts over the limits, or an address that cannot be reached.
     #[error("what it says about itself is not valid")]
     Malformed,
+    /// A peer of another machine would look for it on its own.
+    #[error(
+        "it is to be found at {0}, which every machine takes for itself: start it with --advertise and an address that others reach"
+    )]
+    OnlyItsOwn(SocketAddr),
     /// One mesh cannot hold more members.
     #[error("the mesh has {0} members, which is the most that one mesh can hold")]
     Full(u32),
