@@ -171,19 +171,27 @@ impl Group {
     /// What a node says that it has sent to others: bytes of UDP payload and datagrams, of all nodes. Serf does
     /// not say.
     pub async fn sent(&self) -> Result<Option<(f64, f64)>> {
-        let (mut bytes, mut datagrams) = (0.0, 0.0);
+        self.counted(["beatmesh_udp_sent_bytes_total ", "beatmesh_udp_sent_datagrams_total "]).await
+    }
+
+    /// Probes and suspicions of all nodes since their start. Serf does not say.
+    pub async fn probes(&self) -> Result<Option<(f64, f64)>> {
+        self.counted(["beatmesh_probes_total ", "beatmesh_suspicions_total "]).await
+    }
+
+    /// Two metrics, each summed up over all nodes.
+    async fn counted(&self, names: [&str; 2]) -> Result<Option<(f64, f64)>> {
+        let mut sums = [0.0; 2];
         for agent in &self.agents {
             let Agent::Beatmesh { node, .. } = agent else { return Ok(None) };
             let text = node.client().get("/metrics").await.ok().text();
-            let value = |name: &str| {
+            for (sum, name) in sums.iter_mut().zip(names) {
                 let line = text.lines().find_map(|line| line.strip_prefix(name));
                 let value = line.and_then(|line| line.trim().parse::<f64>().ok());
-                value.with_context(|| format!("{name} is not among the metrics"))
-            };
-            bytes += value("beatmesh_udp_sent_bytes_total ")?;
-            datagrams += value("beatmesh_udp_sent_datagrams_total ")?;
+                *sum += value.with_context(|| format!("{name}is not among the metrics"))?;
+            }
         }
-        Ok(Some((bytes, datagrams)))
+        Ok(Some(sums.into()))
     }
 }
 

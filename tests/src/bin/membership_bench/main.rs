@@ -15,7 +15,7 @@ mod group;
 mod table;
 mod trials;
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,41 +24,75 @@ use serde_json::json;
 use group::{Group, System};
 use trials::Measured;
 
-const USAGE: &str = "membership_bench [--nodes 5,10] [--trials 50] [--stops 10] [--quiet 30] \
-[--systems beatmesh,serf-local,serf-lan] [--json]
-  --nodes    sizes of the groups
-  --trials   kills, and as many goodbyes
-  --stops    stops of 3 s, each watched for 15 s
-  --quiet    seconds in which nothing happens
-  --systems  what is measured, of what is installed
+const USAGE: &str = "membership_bench [OPTIONS]
+  --nodes 5,10        sizes of the groups
+  --trials 50         kills, and as many goodbyes
+  --stops 10          stops of each length, each watched for 15 s afterwards
+  --stopped 3,15      lengths of the stops, in seconds
+  --quiet 30          seconds in which nothing happens
+  --busy 0            seconds beside four busy loops, in which nobody may be held for dead
+  --peer-trials 12    kills and goodbyes of the other systems, which take longer
+  --peer-stops 3      their stops
+  --systems beatmesh,serf-local,serf-lan   what is measured, of what is installed
+  --json              every single time
 Nothing else should run on the machine meanwhile.";
+
+/// What is done to a group.
+#[derive(Clone, Copy)]
+struct Plan {
+    trials: usize,
+    stops: usize,
+}
 
 struct Args {
     nodes: Vec<usize>,
-    trials: usize,
-    stops: usize,
+    own: Plan,
+    peers: Plan,
+    stopped: Vec<Duration>,
     quiet: Duration,
+    busy: Duration,
     systems: Vec<System>,
     json: bool,
 }
 
 impl Args {
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self> {
-        let quiet = Duration::from_secs(30);
-        let (nodes, systems) = (vec![5, 10], System::ALL.to_vec());
-        let mut args = Self { nodes, trials: 50, stops: 10, quiet, systems, json: false };
+    /// `None` when somebody asks for help.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let seconds = Duration::from_secs;
+        let mut args = Self {
+            nodes: vec![5, 10],
+            own: Plan { trials: 50, stops: 10 },
+            peers: Plan { trials: 12, stops: 3 },
+            stopped: vec![seconds(3), seconds(15)],
+            quiet: seconds(30),
+            busy: Duration::ZERO,
+            systems: System::ALL.to_vec(),
+            json: false,
+        };
         while let Some(word) = words.next() {
-            if word == "--json" {
-                args.json = true;
-                continue;
+            match word.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--json" => {
+                    args.json = true;
+                    continue;
+                }
+                _ => {}
             }
             let value = words.next().with_context(|| format!("{word} wants a value"))?;
             let number = || value.parse::<usize>().with_context(|| format!("{word} {value}: no number"));
+            let numbers = || {
+                let numbers = value.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>();
+                numbers.with_context(|| format!("{word} {value}: no numbers"))
+            };
             match word.as_str() {
-                "--nodes" => args.nodes = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                "--trials" => args.trials = number()?,
-                "--stops" => args.stops = number()?,
-                "--quiet" => args.quiet = Duration::from_secs(number()? as u64),
+                "--nodes" => args.nodes = numbers()?,
+                "--trials" => args.own.trials = number()?,
+                "--stops" => args.own.stops = number()?,
+                "--peer-trials" => args.peers.trials = number()?,
+                "--peer-stops" => args.peers.stops = number()?,
+                "--stopped" => args.stopped = numbers()?.into_iter().map(|n| seconds(n as u64)).collect(),
+                "--quiet" => args.quiet = seconds(number()? as u64),
+                "--busy" => args.busy = seconds(number()? as u64),
                 "--systems" => {
                     let wanted: Vec<_> = value.split(',').collect();
                     args.systems.retain(|system| wanted.contains(&system.name().as_str()));
@@ -69,19 +103,43 @@ impl Args {
         if args.nodes.iter().any(|count| *count < 2) || args.systems.is_empty() {
             bail!("a group has two nodes at least, and something has to be measured");
         }
-        Ok(args)
+        Ok(Some(args))
+    }
+
+    fn plan(&self, system: System) -> Plan {
+        if system == System::Beatmesh { self.own } else { self.peers }
     }
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse(std::env::args().skip(1)).with_context(|| USAGE)?;
+fn main() -> ExitCode {
+    let outcome = match Args::parse(std::env::args().skip(1)) {
+        Ok(Some(args)) => measure_all(&args),
+        Ok(None) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn measure_all(args: &Args) -> Result<()> {
     let is_alone = enter_own_network();
     if !is_alone {
         eprintln!("no network namespace of its own (it wants root): frames on loopback are not counted");
     }
     // Processes die with the thread that started them, so all are started on this one.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(run(&args, is_alone))
+    runtime.block_on(run(args, is_alone))
 }
 
 async fn run(args: &Args, is_alone: bool) -> Result<()> {
@@ -118,9 +176,20 @@ async fn run(args: &Args, is_alone: bool) -> Result<()> {
 
 async fn measure(system: System, nodes: usize, args: &Args, is_alone: bool) -> Result<Measured> {
     let mut group = Group::start(system, nodes).await?;
-    let quiet = trials::be_quiet(&group, args.quiet, is_alone).await?;
-    let mut measured = Measured { quiet: Some(quiet), ..Measured::default() };
-    trials::disturb(&mut group, args.trials, args.stops, &mut measured).await?;
+    let mut measured = Measured::default();
+    if !args.quiet.is_zero() {
+        measured.quiet = Some(trials::be_quiet(&group, args.quiet, is_alone).await?);
+    }
+    let Plan { trials, stops } = args.plan(system);
+    trials::kill_and_leave(&mut group, trials, &mut measured).await?;
+    for lasting in &args.stopped {
+        measured
+            .stops
+            .push(trials::stop_and_wake(&group, stops, *lasting, &mut measured.false_deaths).await?);
+    }
+    if !args.busy.is_zero() {
+        measured.busy = Some(trials::be_busy(&group, args.busy).await?);
+    }
     Ok(measured)
 }
 

@@ -1,9 +1,11 @@
 //! The figures as people and programs read them.
 
+use std::time::Duration;
+
 use beatmesh_tests::figures::percentile;
 use serde_json::{Value, json};
 
-use crate::trials::{Measured, Quiet};
+use crate::trials::{Busy, Measured, Quiet, Stops};
 
 /// A name and a figure of each system.
 type Row = (String, Box<dyn Fn(&Measured) -> String>);
@@ -15,28 +17,40 @@ pub fn markdown(nodes: usize, systems: &[(String, Measured)]) -> String {
         text += &format!(" {name} |");
     }
     text += &format!("\n|---|{}\n", "---|".repeat(systems.len()));
-    for (title, figure) in rows() {
+    let lengths: Vec<_> = systems
+        .first()
+        .map_or(Vec::new(), |(_, measured)| measured.stops.iter().map(|stops| stops.lasting).collect());
+    for (title, figure) in rows(&lengths) {
         let cells: String = systems.iter().map(|(_, measured)| format!(" {} |", figure(measured))).collect();
         text += &format!("| {title} |{cells}\n");
     }
     text
 }
 
-fn rows() -> Vec<Row> {
+fn rows(lengths: &[Duration]) -> Vec<Row> {
     let row = |title: &str, figure: fn(&Measured) -> String| -> Row { (title.to_owned(), Box::new(figure)) };
     let quiet = |title: &str, figure: fn(&Quiet) -> Option<String>| -> Row {
         let cell = move |measured: &Measured| measured.quiet.as_ref().and_then(figure);
         (title.to_owned(), Box::new(move |measured| cell(measured).unwrap_or_else(|| "-".to_owned())))
     };
-    vec![
+    let mut rows = vec![
         row("killed (SIGKILL), then gone from all other views", |m| times(&m.kills)),
         row("left, known to all others", |m| times(&m.leaves)),
-        row("stopped for 3 s, then all alive to all", |m| times(&m.wakings)),
-        row("stops of 3 s in which it was held for dead", |m| format!("{} of {}", m.missed, m.wakings.len())),
-        row("members that those who woke held for dead", |m| {
-            format!("{} in {} stops", m.dead_to_the_woken, m.wakings.len())
-        }),
+    ];
+    for (index, lasting) in lengths.iter().enumerate() {
+        let of = move |figure: fn(&Stops) -> String| -> Box<dyn Fn(&Measured) -> String> {
+            Box::new(move |measured| measured.stops.get(index).map_or_else(|| "-".to_owned(), figure))
+        };
+        let seconds = lasting.as_secs();
+        rows.push((format!("stopped for {seconds} s, then all alive to all"), of(|s| times(&s.wakings))));
+        let missed = format!("stops of {seconds} s in which it was held for dead");
+        rows.push((missed, of(|s| format!("{} of {}", s.missed, s.wakings.len()))));
+        let killed = format!("members that those who woke after {seconds} s held for dead");
+        rows.push((killed, of(|s| format!("{} in {} stops", s.dead_to_the_woken, s.wakings.len()))));
+    }
+    rows.extend([
         row("verdicts against members that ran all the time", |m| m.false_deaths.to_string()),
+        row("members held for dead beside four busy loops", |m| m.busy.as_ref().map_or("-".to_owned(), busy)),
         quiet("sent by a quiet node, frames of loopback with headers", |q| {
             q.frame_bytes.map(|bytes| format!("{bytes:.0} B/s"))
         }),
@@ -48,7 +62,15 @@ fn rows() -> Vec<Row> {
             Some(format!("{:.2} ({:.3})", q.cpu, q.cpu_resolution))
         }),
         quiet("memory of a node (resident)", |q| Some(format!("{:.1} MB", q.resident / 1e6))),
-    ]
+    ]);
+    rows
+}
+
+fn busy(busy: &Busy) -> String {
+    let probes = busy.probes.map_or(String::new(), |(probes, suspicions)| {
+        format!(", {suspicions:.0} suspected, in {probes:.0} probes")
+    });
+    format!("{} in {} s{probes}", busy.deaths, busy.lasting.as_secs())
 }
 
 fn times(micros: &[i64]) -> String {
@@ -73,16 +95,31 @@ pub fn json(nodes: usize, system: &str, measured: &Measured) -> Value {
             "resident_bytes": quiet.resident,
         })
     });
+    let stops = measured.stops.iter().map(|stops| {
+        json!({
+            "seconds": stops.lasting.as_secs(),
+            "woken_until_all_alive_us": stops.wakings,
+            "held_for_dead": stops.missed,
+            "dead_to_the_woken": stops.dead_to_the_woken,
+        })
+    });
+    let busy = measured.busy.map(|busy| {
+        let (probes, suspicions) = busy.probes.unzip();
+        json!({
+            "seconds": busy.lasting.as_secs(),
+            "held_for_dead": busy.deaths,
+            "probes": probes,
+            "suspicions": suspicions,
+        })
+    });
     json!({
         "system": system,
         "nodes": nodes,
         "killed_until_gone_us": measured.kills,
         "left_until_known_us": measured.leaves,
-        "woken_until_all_alive_us": measured.wakings,
-        "stops": measured.wakings.len(),
-        "stops_missed": measured.missed,
-        "dead_to_the_woken": measured.dead_to_the_woken,
+        "stops": stops.collect::<Vec<_>>(),
         "false_deaths": measured.false_deaths,
+        "busy": busy,
         "quiet": quiet,
     })
 }

@@ -1,5 +1,7 @@
 //! What is done to a group, and what is measured of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,8 +13,8 @@ use crate::group::Group;
 /// Whatever takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long an agent is stopped.
-const STOPPED: Duration = Duration::from_secs(3);
+/// Loops that do nothing but take time from the agents.
+const BUSY_LOOPS: usize = 4;
 
 /// For so long after that, verdicts of it count as made on waking. The slowest profile judges within.
 const WATCHED: Duration = Duration::from_secs(15);
@@ -30,15 +32,33 @@ pub struct Measured {
     pub kills: Vec<i64>,
     /// From the signal until the last of the others knows that it left.
     pub leaves: Vec<i64>,
+    pub stops: Vec<Stops>,
+    /// Verdicts of anybody against members that ran all the time, in all trials.
+    pub false_deaths: usize,
+    pub busy: Option<Busy>,
+    pub quiet: Option<Quiet>,
+}
+
+/// Stops of one length.
+#[derive(Debug)]
+pub struct Stops {
+    pub lasting: Duration,
     /// From SIGCONT until all hold all for alive, for good.
     pub wakings: Vec<i64>,
     /// Stops in which anybody held the stopped one for dead. Who judges more slowly than that has less to undo.
     pub missed: usize,
     /// Members that those who woke held for dead.
     pub dead_to_the_woken: usize,
-    /// Verdicts of anybody against members that ran all the time, in all trials.
-    pub false_deaths: usize,
-    pub quiet: Option<Quiet>,
+}
+
+/// Some time beside busy loops.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    pub lasting: Duration,
+    /// Verdicts against anybody: all run.
+    pub deaths: usize,
+    /// Probes and false suspicions of all nodes meanwhile, for who counts them.
+    pub probes: Option<(f64, f64)>,
 }
 
 /// What a node costs when nothing happens; means of all nodes.
@@ -60,8 +80,8 @@ fn micros(since: Instant, at: Instant) -> i64 {
     i64::try_from(at.saturating_duration_since(since).as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Kills, goodbyes and stops of one after the other.
-pub async fn disturb(group: &mut Group, trials: usize, stops: usize, measured: &mut Measured) -> Result<()> {
+/// Kills and goodbyes of one after the other.
+pub async fn kill_and_leave(group: &mut Group, trials: usize, measured: &mut Measured) -> Result<()> {
     for trial in 0..trials {
         let took = goes(group, trial, Signal::Kill, measured).await?;
         measured.kills.push(took);
@@ -70,10 +90,21 @@ pub async fn disturb(group: &mut Group, trials: usize, stops: usize, measured: &
         let took = goes(group, trial, Signal::Terminate, measured).await?;
         measured.leaves.push(took);
     }
-    for trial in 0..stops {
-        stop(group, trial, measured).await?;
-    }
     Ok(())
+}
+
+/// Stops of one after the other, of one length.
+pub async fn stop_and_wake(
+    group: &Group,
+    trials: usize,
+    lasting: Duration,
+    false_deaths: &mut usize,
+) -> Result<Stops> {
+    let mut stops = Stops { lasting, wakings: Vec::new(), missed: 0, dead_to_the_woken: 0 };
+    for trial in 0..trials {
+        *false_deaths += stop(group, trial, &mut stops).await?;
+    }
+    Ok(stops)
 }
 
 /// One goes, by a kill or with a goodbye; answers when the last of the others knew. It is back when this returns.
@@ -105,13 +136,13 @@ async fn goes(group: &mut Group, trial: usize, by: Signal, measured: &mut Measur
     Ok(took)
 }
 
-/// One stands still and goes on.
-async fn stop(group: &Group, trial: usize, measured: &mut Measured) -> Result<()> {
+/// One stands still and goes on. Answers how often one of the others held another one of them for dead.
+async fn stop(group: &Group, trial: usize, stops: &mut Stops) -> Result<usize> {
     let (victim, count) = (trial % group.len(), group.len());
     tokio::time::sleep(SETTLE + Duration::from_millis(trial as u64 * 137 % 1_000)).await;
     let begin = Instant::now();
     group.signal(victim, Signal::Stop);
-    tokio::time::sleep_until((begin + STOPPED).into()).await;
+    tokio::time::sleep_until((begin + stops.lasting).into()).await;
     let woken = Instant::now();
     group.signal(victim, Signal::Continue);
     tokio::time::sleep_until((woken + WATCHED).into()).await;
@@ -122,14 +153,37 @@ async fn stop(group: &Group, trial: usize, measured: &mut Measured) -> Result<()
         sight.at >= woken && sight.state == State::Alive && sight.previous != Some(State::Alive)
     });
     // Whoever was not missed is back at once.
-    measured.wakings.push(back.map(|sight| micros(woken, sight.at)).max().unwrap_or(0));
+    stops.wakings.push(back.map(|sight| micros(woken, sight.at)).max().unwrap_or(0));
     let is_missed = seen.iter().any(|sight| sight.state == State::Dead && sight.subject == victim);
-    measured.missed += usize::from(is_missed);
+    stops.missed += usize::from(is_missed);
     let deaths = seen.iter().filter(|sight| sight.state == State::Dead && sight.subject != victim);
     let own = deaths.clone().filter(|sight| sight.observer == victim).count();
-    measured.dead_to_the_woken += own;
-    measured.false_deaths += deaths.filter(|sight| sight.observer != victim).count();
-    Ok(())
+    stops.dead_to_the_woken += own;
+    Ok(deaths.filter(|sight| sight.observer != victim).count())
+}
+
+/// For so long others take the machine's time: whoever is held for dead meanwhile is not.
+pub async fn be_busy(group: &Group, lasting: Duration) -> Result<Busy> {
+    let over = Arc::new(AtomicBool::new(false));
+    let loops = (0..BUSY_LOOPS).map(|_| {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })
+    });
+    let loops: Vec<_> = loops.collect();
+    let (counted, begin) = (group.probes().await?, Instant::now());
+    tokio::time::sleep_until((begin + lasting).into()).await;
+    let probes = counted.zip(group.probes().await?);
+    over.store(true, Ordering::Relaxed);
+    loops.into_iter().for_each(|busy| drop(busy.join()));
+    // Who was suspected at the end has its time to refute.
+    tokio::time::sleep(WATCHED).await;
+    let deaths = group.board.since(begin).iter().filter(|sight| sight.state == State::Dead).count();
+    let probes = probes.map(|(before, after)| (after.0 - before.0, after.1 - before.1));
+    Ok(Busy { lasting, deaths, probes })
 }
 
 /// Nothing happens for so long. `is_alone`: nobody else uses this loopback.
