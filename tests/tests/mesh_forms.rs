@@ -1,8 +1,8 @@
 //! Nodes find each other, agree on everything, and are found again after a restart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use beatmesh_tests::{NodeSpec, Scratch, TestMesh, until};
+use beatmesh_tests::{NodeSpec, Scratch, Signal, TestMesh, until};
 
 #[tokio::test]
 async fn three_nodes_find_each_other_through_the_node_table_and_agree() {
@@ -161,4 +161,28 @@ async fn a_node_that_leaves_is_out_of_the_ring_at_once_and_its_row_is_gone() {
     assert_eq!(said.stdout, "node-1\nnode-3\n", "{said:?}");
     mesh.nodes[1].restart();
     mesh.until_formed().await;
+}
+
+/// With the usual pace a member that is silent for two seconds is dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_pace_for_far_apart_a_stall_kills_nobody_and_a_death_is_found_all_the_same() {
+    let mut mesh = TestMesh::start_with(3, |spec| spec.set("mesh.pace", "wan")).await;
+    let watches = mesh.watch().await;
+    let stalled = Instant::now();
+    mesh.nodes[2].signal(Signal::Stop);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    mesh.nodes[2].signal(Signal::Continue);
+    let others = &watches[..2];
+    let is_missed =
+        || others.iter().flat_map(beatmesh_tests::Watch::sightings).any(|seen| seen.is("node-3", "dead"));
+    mesh.until_formed().await;
+    assert!(!is_missed(), "it was back before its time was up");
+    let killed = Instant::now();
+    mesh.nodes[2].kill();
+    for watch in others {
+        let within = Duration::from_secs(60);
+        let death = watch.until("the death", stalled, within, |seen| seen.is("node-3", "dead")).await;
+        assert!(death.at > killed);
+        println!("killed, then dead to {}: {} ms", watch.node(), (death.at - killed).as_millis());
+    }
 }
