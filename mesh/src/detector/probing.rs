@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::message::{Body, MemberClaim, Rumour};
 use super::pace::{LONGEST_PING, RELAYS, ROUND_TRIPS};
-use super::timers::Timer;
+use super::timers::{Key, Timer};
 use super::{Detector, Output};
 use crate::id::{Generation, NodeId};
 use crate::member::{Claim, Liveness};
@@ -23,6 +23,8 @@ pub(super) struct Probe {
     nacks: usize,
     /// A second ping went out: the time until an answer says nothing any more.
     repeated: bool,
+    /// When it has waited long enough.
+    timer: Key,
 }
 
 impl Probe {
@@ -73,8 +75,9 @@ impl Detector {
         let seq = self.next_seq();
         let (target, relays) = (target.clone(), Vec::new());
         self.write(&target, Body::Ping { seq }, outputs);
-        self.probes.insert(seq, Probe { target, generation, sent: now, relays, nacks: 0, repeated: false });
-        self.timers.set(now + timeout, Timer::Unanswered(seq));
+        let timer = self.timers.set(now + timeout, Timer::Unanswered(seq));
+        let probe = Probe { target, generation, sent: now, relays, nacks: 0, repeated: false, timer };
+        self.probes.insert(seq, probe);
         self.tally.probes += 1;
     }
 
@@ -103,10 +106,11 @@ impl Detector {
             let body = Body::PingReq { seq, target: target.clone() };
             self.send(relay, body, accusation.into_iter().collect(), outputs);
         }
+        let wait = self.pace.indirect_timeout * self.health.factor();
         if let Some(probe) = self.probes.get_mut(&seq) {
             (probe.relays, probe.repeated) = (relays, true);
+            probe.timer = self.timers.set(now + wait, Timer::Failed(seq));
         }
-        self.timers.set(now + self.pace.indirect_timeout * self.health.factor(), Timer::Failed(seq));
     }
 
     pub(super) fn on_failed(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {
@@ -170,6 +174,7 @@ impl Detector {
         }
         let took = (is_direct && !probe.repeated).then(|| now.saturating_duration_since(probe.sent));
         let target = probe.target.clone();
+        self.timers.cancel(probe.timer);
         self.probes.remove(&seq);
         self.health.better();
         if let (Some(took), Some(subject)) = (took, self.subjects.get_mut(&target)) {

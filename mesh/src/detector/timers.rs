@@ -1,7 +1,7 @@
 //! What is to happen when. A timer names what it was set for, so one that comes too late finds nothing and does
 //! nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -26,29 +26,38 @@ pub(super) enum Timer {
     Flush,
 }
 
+/// One timer that was set: when it is due, and a number, because timers of one instant keep the order in which
+/// they were set.
+pub(super) type Key = (Instant, u64);
+
 /// All timers of a detector.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    queue: BTreeSet<(Instant, u64, Timer)>,
-    /// Timers of one instant keep the order in which they were set.
+    queue: BTreeMap<Key, Timer>,
     set: u64,
 }
 
 impl Timers {
-    pub(super) fn set(&mut self, at: Instant, timer: Timer) {
+    pub(super) fn set(&mut self, at: Instant, timer: Timer) -> Key {
         self.set += 1;
-        self.queue.insert((at, self.set, timer));
+        self.queue.insert((at, self.set), timer);
+        (at, self.set)
+    }
+
+    /// One that is of no use any more: it would wake the node for nothing.
+    pub(super) fn cancel(&mut self, key: Key) {
+        self.queue.remove(&key);
     }
 
     /// When the first is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.queue.first().map(|(at, ..)| *at)
+        self.queue.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// The first that is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Timer> {
         self.next().filter(|at| *at <= now)?;
-        self.queue.pop_first().map(|(.., timer)| timer)
+        self.queue.pop_first().map(|(_, timer)| timer)
     }
 
     pub(super) fn clear(&mut self) {

@@ -177,9 +177,7 @@ impl Transport {
         let Some(link) = link else { return self.outboxes.put(addr, Outgoing::Frame(frame), self) };
         // quinn drops the *oldest* datagram when its buffer is full: then this one is dropped.
         let has_room = link.connection.datagram_send_buffer_space() >= frame.len();
-        if !has_room || link.connection.send_datagram(frame).is_err() {
-            self.outboxes.count_drop();
-        }
+        self.outboxes.count_if_dropped(!has_room || link.connection.send_datagram(frame).is_err());
     }
 
     /// A life of a member is known: earlier ones are over. Whoever is one learns that when it dials again.

@@ -48,23 +48,19 @@ impl Outboxes {
         let outbox = by_addr.entry(addr).or_insert_with(|| open(addr, transport));
         match outbox.try_send(message) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.count_drop();
-            }
+            Err(mpsc::error::TrySendError::Full(_)) => self.count_if_dropped(true),
             // Its task ended between two messages: begin anew.
             Err(mpsc::error::TrySendError::Closed(message)) => {
                 let fresh = open(addr, transport);
-                if fresh.try_send(message).is_err() {
-                    self.count_drop();
-                }
+                self.count_if_dropped(fresh.try_send(message).is_err());
                 by_addr.insert(addr, fresh);
             }
         }
     }
 
-    /// One more message that went nowhere.
-    pub(crate) fn count_drop(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+    /// Counts a message that went nowhere.
+    pub(crate) fn count_if_dropped(&self, is_dropped: bool) {
+        self.dropped.fetch_add(u64::from(is_dropped), Ordering::Relaxed);
     }
 
     /// Messages dropped since the start because a peer was slower than its news, or not to be reached.
@@ -94,9 +90,7 @@ async fn empty(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport
         let link = transport.link_to(None, addr).await;
         // During the pause after a failed dial messages are dropped rather than kept: they would arrive stale.
         let Ok(link) = link else {
-            if matches!(message, Outgoing::Frame(_)) {
-                transport.outboxes.count_drop();
-            }
+            transport.outboxes.count_if_dropped(matches!(message, Outgoing::Frame(_)));
             continue;
         };
         if let Outgoing::Frame(frame) = message {

@@ -82,9 +82,8 @@ async fn read_message(
     match frame.kind {
         // A full queue drops: gossip repeats itself.
         kind::GOSSIP => {
-            if transport.gossip.try_send((link.addr, frame.payload)).is_err() {
-                transport.outboxes.count_drop();
-            }
+            let taken = transport.gossip.try_send((link.addr, frame.payload));
+            transport.outboxes.count_if_dropped(taken.is_err());
         }
         kind::NOTICE => transport.inbox.on_notice(link.node.clone(), frame.payload),
         kind::FACTS => {
@@ -100,9 +99,8 @@ async fn read_message(
             let packet = probe::decode(&frame.payload)?;
             let (node, generation) = (link.node.clone(), link.generation);
             // A full queue drops: a lost ping is asked again, and whoever is that far behind is slow.
-            if transport.events.try_send(LinkEvent::Probe { node, generation, packet }).is_err() {
-                transport.outboxes.count_drop();
-            }
+            let taken = transport.events.try_send(LinkEvent::Probe { node, generation, packet });
+            transport.outboxes.count_if_dropped(taken.is_err());
         }
         kind::GOODBYE => {
             let goodbye: Goodbye = from_payload(frame.kind, &frame.payload)?;
