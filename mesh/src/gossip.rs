@@ -1,8 +1,12 @@
 //! Facts, spread by chitchat (scuttlebutt reconciliation, van Renesse et al. 2008) over our own links.
 //!
-//! The only file that knows chitchat: 0.12 made its codec private (upstream issue 207), so the version
+//! The only place that knows chitchat: 0.12 made its codec private (upstream issue 207), so the version
 //! is pinned to 0.11.2 until upstream opens it again. chitchat's phi verdict serves as a hint that
 //! somebody still hears a member; it decides nothing about ownership.
+
+mod door;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -71,32 +75,11 @@ impl Gossip {
         transport: Arc<Transport>,
         incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
     ) -> Result<Self, String> {
-        let config = ChitchatConfig {
-            chitchat_id: ChitchatId::new(
-                identity.node.to_string(),
-                identity.generation.0,
-                identity.advertise,
-            ),
-            cluster_id: mesh.to_string(),
-            gossip_interval: ROUND,
-            listen_addr: identity.advertise,
-            // Peers are introduced as their links come up.
-            seed_nodes: Vec::new(),
-            failure_detector_config: FailureDetectorConfig {
-                phi_threshold: PHI,
-                sampling_window_size: HEARTBEATS,
-                max_interval: ROUND * 40,
-                // Else its default of 5 s slows the first verdict.
-                initial_interval: ROUND,
-                // Its default of a day would let a crash loop grow every digest.
-                dead_node_grace_period: REMEMBERED,
-            },
-            marked_for_deletion_grace_period: REMEMBERED,
-            catchup_callback: None,
-            extra_liveness_predicate: None,
-        };
+        let id = ChitchatId::new(identity.node.to_string(), identity.generation.0, identity.advertise);
+        let config = config(mesh, id);
         let members = Arc::<AtomicU32>::default();
-        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), members: members.clone() };
+        let me = (identity.node.clone(), identity.generation);
+        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), members: members.clone(), me };
         let handle =
             chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
         let live = handle.chitchat().lock().await.live_nodes_watcher();
@@ -117,12 +100,7 @@ impl Gossip {
     /// Spreads this node's facts.
     pub(crate) async fn state(&self, facts: &Facts) {
         let chitchat = self.handle.chitchat();
-        let mut chitchat = chitchat.lock().await;
-        let own = chitchat.self_node_state();
-        for (key, value) in &facts.entries {
-            own.set(key, value);
-        }
-        own.set(VERSION_KEY, facts.version);
+        set(chitchat.lock().await.self_node_state(), facts);
     }
 
     /// Waits for a change, then answers all members that gossip holds for alive.
@@ -143,6 +121,44 @@ impl Gossip {
     pub(crate) fn stop(&self) {
         let _ = self.handle.initiate_shutdown();
     }
+}
+
+/// Takes this node's facts into its own state.
+fn set(own: &mut NodeState, facts: &Facts) {
+    for (key, value) in &facts.entries {
+        own.set(key, value);
+    }
+    own.set(VERSION_KEY, facts.version);
+}
+
+/// How this node gossips.
+fn config(mesh: &MeshName, id: ChitchatId) -> ChitchatConfig {
+    ChitchatConfig {
+        listen_addr: id.gossip_advertise_addr,
+        chitchat_id: id,
+        cluster_id: mesh.to_string(),
+        gossip_interval: ROUND,
+        // Peers are introduced as their links come up.
+        seed_nodes: Vec::new(),
+        failure_detector_config: FailureDetectorConfig {
+            phi_threshold: PHI,
+            sampling_window_size: HEARTBEATS,
+            max_interval: ROUND * 40,
+            // Else its default of 5 s slows the first verdict.
+            initial_interval: ROUND,
+            // Its default of a day would let a crash loop grow every digest.
+            dead_node_grace_period: REMEMBERED,
+        },
+        marked_for_deletion_grace_period: REMEMBERED,
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+    }
+}
+
+/// A message of another node's chitchat, without what must not reach ours.
+fn read(bytes: &[u8], me: (&str, u64)) -> anyhow::Result<ChitchatMessage> {
+    let admitted = door::admit(bytes, me).ok_or_else(|| anyhow::anyhow!("it is no message"))?;
+    ChitchatMessage::deserialize(&mut &admitted[..])
 }
 
 /// One member from chitchat's tables; `None` when it breaks the limits, whoever relayed it.
@@ -166,6 +182,7 @@ struct Opener {
     transport: Arc<Transport>,
     incoming: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
     members: Arc<AtomicU32>,
+    me: (NodeId, Generation),
 }
 
 #[async_trait]
@@ -174,7 +191,7 @@ impl ChitchatTransport for Opener {
         let incoming = self.incoming.lock().take();
         let incoming = incoming.ok_or_else(|| anyhow::anyhow!("the gossip socket is open already"))?;
         let (transport, members) = (self.transport.clone(), self.members.clone());
-        Ok(Box::new(LinkSocket { transport, incoming, members, round: None }))
+        Ok(Box::new(LinkSocket { transport, incoming, members, me: self.me.clone(), round: None }))
     }
 }
 
@@ -183,6 +200,7 @@ struct LinkSocket {
     transport: Arc<Transport>,
     incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
     members: Arc<AtomicU32>,
+    me: (NodeId, Generation),
     /// When the last round began that went out.
     round: Option<Instant>,
 }
@@ -218,7 +236,7 @@ impl Socket for LinkSocket {
             let Some((from, bytes)) = self.incoming.recv().await else {
                 return Err(anyhow::anyhow!("the transport has stopped"));
             };
-            match ChitchatMessage::deserialize(&mut &bytes[..]) {
+            match read(&bytes, (self.me.0.as_str(), self.me.1.0)) {
                 Ok(message) => return Ok((from, message)),
                 Err(error) => tracing::debug!(%from, %error, "a gossip message could not be read"),
             }
