@@ -31,12 +31,13 @@ level = "info,beatmesh_mesh=debug"
 format = "json"
 "#;
 
-fn golden() -> [String; 3] {
+fn golden() -> [String; 4] {
     [
         FILE.to_owned(),
         "\0BEATMESH_NODE__ROLES=beat,worker\nBEATMESH_LISTEN__HTTP=0.0.0.0:80\nBEATMESH_SERVICE_PORT=1"
             .to_owned(),
         "[seeds]\ndatabase = \"postgres://user:canary@host/x\"\n[nod]\nslots = 1.5\n".to_owned(),
+        "[node]\nslots = 0x7fffffffffffffff\nzone = 2026-01-31\npools = [true, 1]\ndata_dir = 9999999999999999999\n".to_owned(),
     ]
 }
 
