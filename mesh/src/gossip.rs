@@ -1,8 +1,13 @@
 //! Facts, spread by chitchat (scuttlebutt reconciliation, van Renesse et al. 2008) over our own links.
 //!
-//! The only file that knows chitchat: 0.12 made its codec private (upstream issue 207), so the version
+//! The only place that knows chitchat: 0.12 made its codec private (upstream issue 207), so the version
 //! is pinned to 0.11.2 until upstream opens it again. chitchat's phi verdict serves as a hint that
 //! somebody still hears a member; it decides nothing about ownership.
+
+mod door;
+mod ids;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,11 +26,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::detector::REMEMBERED;
 use crate::id::{Generation, MeshName, NodeId};
 use crate::member::Facts;
+use crate::transport::refusals::Topic;
 use crate::transport::{Identity, Transport};
 use crate::wire::{self, message::kind};
+use ids::Ids;
 
 /// Facts reach everybody in about log N rounds. What is urgent does not wait for them: hellos, direct updates
 /// and rumours are ahead of gossip, which repairs what those missed. Measured at ten quiet nodes: with one round a
@@ -44,6 +50,11 @@ const PHI: f64 = 8.0;
 
 /// Heartbeats remembered per member; chitchat's default of 1,000 costs 11 KB per pair of nodes.
 const HEARTBEATS: usize = 50;
+
+/// A node that nobody has heard of is out of the digests after half of this, and forgotten after all of it. It is
+/// not a tombstone, which the detector keeps: so short that a mesh whose nodes are all restarted one after the
+/// other does not state each of them twice.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// The fact that carries [`Facts::version`]. Set last, so that whoever has it has all facts before it.
 const VERSION_KEY: &str = "_v";
@@ -72,32 +83,11 @@ impl Gossip {
         transport: Arc<Transport>,
         incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
     ) -> Result<Self, String> {
-        let config = ChitchatConfig {
-            chitchat_id: ChitchatId::new(
-                identity.node.to_string(),
-                identity.generation.0,
-                identity.advertise,
-            ),
-            cluster_id: mesh.to_string(),
-            gossip_interval: ROUND,
-            listen_addr: identity.advertise,
-            // Peers are introduced as their links come up.
-            seed_nodes: Vec::new(),
-            failure_detector_config: FailureDetectorConfig {
-                phi_threshold: PHI,
-                sampling_window_size: HEARTBEATS,
-                max_interval: ROUND * 40,
-                // Else its default of 5 s slows the first verdict.
-                initial_interval: ROUND,
-                // Its default of a day would let a crash loop grow every digest.
-                dead_node_grace_period: REMEMBERED,
-            },
-            marked_for_deletion_grace_period: REMEMBERED,
-            catchup_callback: None,
-            extra_liveness_predicate: None,
-        };
+        let id = ChitchatId::new(identity.node.to_string(), identity.generation.0, identity.advertise);
+        let config = config(mesh, id);
         let members = Arc::<AtomicU32>::default();
-        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), members: members.clone() };
+        let me = (identity.node.clone(), identity.generation);
+        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), members: members.clone(), me };
         let handle =
             chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
         let live = handle.chitchat().lock().await.live_nodes_watcher();
@@ -118,12 +108,7 @@ impl Gossip {
     /// Spreads this node's facts.
     pub(crate) async fn state(&self, facts: &Facts) {
         let chitchat = self.handle.chitchat();
-        let mut chitchat = chitchat.lock().await;
-        let own = chitchat.self_node_state();
-        for (key, value) in &facts.entries {
-            own.set(key, value);
-        }
-        own.set(VERSION_KEY, facts.version);
+        set(chitchat.lock().await.self_node_state(), facts);
     }
 
     /// Waits for a change, then answers all members that gossip holds for alive.
@@ -144,6 +129,56 @@ impl Gossip {
     pub(crate) fn stop(&self) {
         let _ = self.handle.initiate_shutdown();
     }
+}
+
+/// Takes this node's facts into its own state.
+fn set(own: &mut NodeState, facts: &Facts) {
+    for (key, value) in &facts.entries {
+        own.set(key, value);
+    }
+    own.set(VERSION_KEY, facts.version);
+}
+
+/// How this node gossips.
+fn config(mesh: &MeshName, id: ChitchatId) -> ChitchatConfig {
+    ChitchatConfig {
+        listen_addr: id.gossip_advertise_addr,
+        chitchat_id: id,
+        cluster_id: mesh.to_string(),
+        gossip_interval: ROUND,
+        // Peers are introduced as their links come up.
+        seed_nodes: Vec::new(),
+        failure_detector_config: FailureDetectorConfig {
+            phi_threshold: PHI,
+            sampling_window_size: HEARTBEATS,
+            max_interval: ROUND * 40,
+            // Else its default of 5 s slows the first verdict.
+            initial_interval: ROUND,
+            // Its default of a day would let a crash loop grow every digest.
+            dead_node_grace_period: FORGOTTEN,
+        },
+        marked_for_deletion_grace_period: FORGOTTEN,
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+    }
+}
+
+/// A message of another node's chitchat, without what must not reach ours, and how many nodes there was no room for.
+fn read(
+    bytes: &[u8],
+    me: (&str, u64),
+    ids: &mut Ids,
+    now: Instant,
+) -> anyhow::Result<(ChitchatMessage, usize)> {
+    let mut left_out = 0;
+    let mut has_room = |node: &str, generation, bytes| {
+        let has_room = ids.admit(now, node, generation, bytes);
+        left_out += usize::from(!has_room);
+        has_room
+    };
+    let admitted =
+        door::admit(bytes, me, &mut has_room).ok_or_else(|| anyhow::anyhow!("it is no message"))?;
+    Ok((ChitchatMessage::deserialize(&mut &admitted[..])?, left_out))
 }
 
 /// One member from chitchat's tables; `None` when it breaks the limits, whoever relayed it.
@@ -167,6 +202,7 @@ struct Opener {
     transport: Arc<Transport>,
     incoming: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
     members: Arc<AtomicU32>,
+    me: (NodeId, Generation),
 }
 
 #[async_trait]
@@ -175,7 +211,8 @@ impl ChitchatTransport for Opener {
         let incoming = self.incoming.lock().take();
         let incoming = incoming.ok_or_else(|| anyhow::anyhow!("the gossip socket is open already"))?;
         let (transport, members) = (self.transport.clone(), self.members.clone());
-        Ok(Box::new(LinkSocket { transport, incoming, members, rounds: Rounds::default() }))
+        let (me, rounds, ids) = (self.me.clone(), Rounds::default(), Ids::default());
+        Ok(Box::new(LinkSocket { transport, incoming, members, rounds, me, ids }))
     }
 }
 
@@ -205,6 +242,8 @@ struct LinkSocket {
     incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
     members: Arc<AtomicU32>,
     rounds: Rounds,
+    me: (NodeId, Generation),
+    ids: Ids,
 }
 
 #[async_trait]
@@ -226,8 +265,17 @@ impl Socket for LinkSocket {
             let Some((from, bytes)) = self.incoming.recv().await else {
                 return Err(anyhow::anyhow!("the transport has stopped"));
             };
-            match ChitchatMessage::deserialize(&mut &bytes[..]) {
-                Ok(message) => return Ok((from, message)),
+            let (me, now) = ((self.me.0.as_str(), self.me.1.0), self.transport.clock.now());
+            match read(&bytes, me, &mut self.ids, now) {
+                Ok((message, left_out)) => {
+                    if left_out > 0 {
+                        let reason = format!(
+                            "gossip has no room for {left_out} more nodes: their facts are not known here"
+                        );
+                        self.transport.refusals.tell(from, Topic::Room, &reason);
+                    }
+                    return Ok((from, message));
+                }
                 Err(error) => tracing::debug!(%from, %error, "a gossip message could not be read"),
             }
         }

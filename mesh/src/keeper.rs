@@ -132,6 +132,9 @@ impl Keeper {
 
     fn on_heard(&mut self, heard: Heard) {
         let Heard { node, generation, addr, facts } = heard;
+        if node == *self.roster.me() {
+            return;
+        }
         // Relayed by anybody: a generation from far in the future would hide the real one.
         if is_reachable(addr) && self.is_credible(&node, generation) {
             self.detect(Input::HeardOf { node: node.clone(), generation, addr });

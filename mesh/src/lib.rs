@@ -8,6 +8,8 @@ pub mod counters;
 pub mod detector;
 pub mod env;
 mod freeze;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gossip;
 pub mod id;
 pub mod identity;

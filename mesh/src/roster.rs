@@ -120,6 +120,10 @@ impl Roster {
         roster
     }
 
+    pub(crate) fn me(&self) -> &NodeId {
+        &self.me
+    }
+
     pub(crate) fn view(&self) -> View {
         View {
             me: self.me.clone(),

@@ -8,6 +8,8 @@ pub mod config;
 pub mod data_dir;
 mod differences;
 pub mod discovery;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod inbox;
 pub mod load;

@@ -375,6 +375,6 @@ impl Detector {
 }
 
 /// Registers that members can fill.
-const MOST_TOPICS: usize = 64;
+pub(super) const MOST_TOPICS: usize = 64;
 
 const _: () = assert!(FANOUT <= JURY, "a rumour reaches a jury");

@@ -16,6 +16,8 @@
 
 mod claims;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 pub mod message;
 pub mod pace;

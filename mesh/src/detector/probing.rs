@@ -203,4 +203,4 @@ impl Detector {
 }
 
 /// Pings for others at one time; who asks for more gets a refusal.
-const MOST_RELAYS: usize = 1_024;
+pub(super) const MOST_RELAYS: usize = 1_024;

@@ -117,7 +117,7 @@ impl Rumours {
         rumours
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.pieces.len()
     }

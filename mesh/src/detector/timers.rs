@@ -60,6 +60,11 @@ impl Timers {
         self.queue.pop_first().map(|(_, timer)| timer)
     }
 
+    #[cfg(fuzzing)]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn clear(&mut self) {
         self.queue.clear();
     }

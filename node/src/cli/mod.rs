@@ -13,6 +13,8 @@ mod deploy;
 mod dev;
 mod failure;
 mod functions;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod members;
 mod node;
 mod output;

@@ -84,14 +84,24 @@ impl Machine {
 /// # Errors
 /// Everything that is wrong, each with its setting, value and place.
 pub fn load(sources: Sources<'_>, machine: &Machine) -> Result<Settings, ConfigError> {
+    let file = sources.file.map(|path| Ok::<_, ConfigError>((path, read(path)?))).transpose()?;
+    join(file, &sources.environment, sources.flags, machine)
+}
+
+/// The same with the text of the file at hand.
+pub(super) fn join(
+    file: Option<(&Path, String)>,
+    environment: &[(OsString, OsString)],
+    flags: Vec<Flag>,
+    machine: &Machine,
+) -> Result<Settings, ConfigError> {
     let mut problems = Vec::new();
     let mut given = Vec::new();
-    if let Some(path) = sources.file {
-        let text = read(path)?;
+    if let Some((path, text)) = file {
         given.extend(source::from_toml(path, &text, &mut problems));
     }
-    given.extend(source::from_environment(&sources.environment, is_tolerated, &mut problems));
-    given.extend(source::from_flags(sources.flags));
+    given.extend(source::from_environment(environment, is_tolerated, &mut problems));
+    given.extend(source::from_flags(flags));
 
     // Every value is looked at, also one that a later source overrides: it would surprise its author
     // on the day when the other one goes.

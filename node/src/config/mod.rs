@@ -10,6 +10,8 @@ pub mod api_keys;
 mod check;
 mod digest;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod keys;
 mod load;
 mod nearest;

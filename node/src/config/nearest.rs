@@ -3,8 +3,14 @@
 /// Below this likeness a guess would only confuse. Guess; `htpp` and `http` are 0.75 alike.
 const ALIKE_ENOUGH: f64 = 0.55;
 
+/// Whoever wrote more did not mean a name; comparing costs the product of the lengths.
+const LONGEST: usize = 256;
+
 /// The known name most like `name`, if any is alike enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     known
         .into_iter()
         .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))

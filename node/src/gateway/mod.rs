@@ -13,6 +13,8 @@ mod calls;
 mod changes;
 pub mod events;
 mod functions;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod guard;
 mod impatient;
 mod mesh;

@@ -126,3 +126,12 @@ fn equal_texts_share_one_timetable_until_nobody_uses_it() {
     timetables.forget_unused();
     assert!(timetables.known.is_empty());
 }
+
+#[test]
+fn a_zone_as_long_as_a_body_may_be_is_refused_at_once() {
+    // Compared with all names of zones, each of these takes more than half a minute.
+    for _ in 0..100 {
+        let refused = Timetable::parse("* * * * *", &"x".repeat(256 * 1024));
+        assert!(matches!(refused, Err(TimetableError::UnknownZone { timezone, .. }) if timezone.len() == 64));
+    }
+}

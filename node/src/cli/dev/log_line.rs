@@ -10,7 +10,7 @@ const NODE_COLOURS: [u8; 6] = [36, 35, 34, 33, 32, 31];
 const PLACED: [&str; 4] = ["timestamp", "level", "message", "target"];
 
 /// The line as it is shown.
-pub(super) fn render(index: usize, node: &str, line: &str, colours: bool) -> String {
+pub(in crate::cli) fn render(index: usize, node: &str, line: &str, colours: bool) -> String {
     let paint = |code: u8, text: &str| {
         if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
@@ -18,23 +18,22 @@ pub(super) fn render(index: usize, node: &str, line: &str, colours: bool) -> Str
     let Some(fields) = fields_of(line) else { return format!("{node} {}", clean(line)) };
     let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or("");
     // `2026-01-31T12:00:00.123456Z`: the time of day is what changes.
-    let time = text("timestamp").get(11..23).unwrap_or("");
-    let level = text("level");
-    let level = match level {
+    let time = clean(text("timestamp").get(11..23).unwrap_or(""));
+    let level = match text("level") {
         "ERROR" => paint(31, "ERROR"),
         "WARN" => paint(33, "WARN "),
-        other => format!("{other:<5}"),
+        other => format!("{:<5}", clean(other)),
     };
     let mut shown = format!("{time} {node} {level} {}", clean(text("message")));
     for (key, value) in fields.iter().filter(|(key, _)| !PLACED.contains(&key.as_str())) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        shown.push_str(&format!(" {key}={}", clean(&value)));
+        shown.push_str(&format!(" {}={}", clean(key), clean(&value)));
     }
     shown
 }
 
 /// Whether the line is worth showing while the mesh is still starting.
-pub(super) fn is_trouble(line: &str) -> bool {
+pub(in crate::cli) fn is_trouble(line: &str) -> bool {
     fields_of(line).is_none_or(
         |fields| matches!(fields.get("level"), Some(Value::String(l)) if l == "ERROR" || l == "WARN"),
     )
@@ -64,6 +63,12 @@ mod tests {
         assert!(render(0, "node-1", LINE, true).contains("\x1b[36mnode-1"));
         assert!(is_trouble(LINE));
         assert!(!is_trouble(r#"{"level":"INFO","message":"ready"}"#));
+    }
+
+    #[test]
+    fn nothing_in_a_line_moves_the_cursor() {
+        let line = r#"{"timestamp":"2026-01-31T\u001b[2J12:00:00.123","level":"\u001b[H","message":"\n","\u0007":"\r"}"#;
+        assert!(!render(0, "node-1", line, false).contains(|c: char| c.is_control()));
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod start;
 mod supervise;
 mod view;
 
+#[cfg(fuzzing)]
+pub(super) use log_line::{is_trouble, render};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,0 +1,10 @@
+//! Bodies of requests without a request, for the fuzz targets.
+
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// A definition from its JSON.
+pub(crate) fn definition<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    super::reply::parse_json(body).map_err(|error| error.0)
+}
