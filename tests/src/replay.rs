@@ -1,5 +1,5 @@
-//! Somebody on the line: a proxy in front of a node that writes down each datagram that nodes send to it, and
-//! can send them again from another port.
+//! Somebody on the line: a proxy in front of a node that writes down each datagram in both directions, to be sent
+//! again from another port.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ impl Tap {
         self.addr
     }
 
-    /// What came for the node so far, in order.
+    /// What came by so far, in order.
     #[must_use]
     pub fn heard(&self) -> Vec<Vec<u8>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -69,7 +69,7 @@ async fn pass_on(front: Arc<UdpSocket>, node: SocketAddr, heard: Arc<Mutex<Vec<V
             None => {
                 let Ok(line) = UdpSocket::bind("127.0.0.1:0").await else { continue };
                 let line = Arc::new(line);
-                let back = tokio::spawn(answer(line.clone(), front.clone(), from));
+                let back = tokio::spawn(answer(line.clone(), front.clone(), from, heard.clone()));
                 lines.push((from, line.clone(), AbortOnDrop(back)));
                 line
             }
@@ -85,10 +85,16 @@ fn keep(heard: &Mutex<Vec<Vec<u8>>>, bytes: &[u8]) {
     }
 }
 
-async fn answer(line: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr) {
+async fn answer(
+    line: Arc<UdpSocket>,
+    front: Arc<UdpSocket>,
+    client: SocketAddr,
+    heard: Arc<Mutex<Vec<Vec<u8>>>>,
+) {
     let mut datagram = vec![0; LARGEST];
     loop {
         if let Ok(length) = line.recv(&mut datagram).await {
+            keep(&heard, &datagram[..length]);
             let _ = front.send_to(&datagram[..length], client).await;
         }
     }

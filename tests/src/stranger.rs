@@ -16,7 +16,7 @@ use beatmesh_mesh::wire::{self, Frame, HEADER, probe, to_payload};
 use bytes::Bytes;
 use hkdf::Hkdf;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, ConnectionError, Endpoint};
+use quinn::{Connection, ConnectionError, Endpoint, SendStream};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ED25519, date_time_ymd,
@@ -293,22 +293,22 @@ impl Guest {
         Self { links, hello, heard, answering, stranger }
     }
 
-    /// Sends a frame to each node, on a stream of its own, and waits until they have it all.
+    /// Sends a frame to each node, on a stream of its own. Streams overtake each other.
     pub async fn send(&self, kind: u8, payload: &[u8]) {
         self.send_raw(&wire::encode(kind, payload)).await;
     }
 
     /// The same with bytes that may be no frame.
-    ///
-    /// # Panics
-    /// When a connection has ended.
     pub async fn send_raw(&self, bytes: &[u8]) {
         for link in &self.links {
-            let mut stream = link.open_uni().await.expect("the link is up");
-            // Whoever has read enough stops reading.
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.finish();
-            let _ = stream.stopped().await;
+            drop(send_on(link, bytes).await);
+        }
+    }
+
+    /// Sends a frame to each node and waits until they have it all.
+    async fn send_in_turn(&self, kind: u8, payload: &[u8]) {
+        for link in &self.links {
+            let _ = send_on(link, &wire::encode(kind, payload)).await.stopped().await;
         }
     }
 
@@ -316,12 +316,12 @@ impl Guest {
     pub async fn state(&self, generation: u64, version: u64, entries: &[(&str, &str)]) {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let update = FactsUpdate { generation: Generation(generation), facts: Facts { version, entries } };
-        self.send(kind::FACTS, &to_payload(&update)).await;
+        self.send_in_turn(kind::FACTS, &to_payload(&update)).await;
     }
 
     /// Says goodbye for one of its lives.
     pub async fn say_goodbye(&self, generation: u64) {
-        self.send(kind::GOODBYE, &to_payload(&Goodbye { generation: Generation(generation) })).await;
+        self.send_in_turn(kind::GOODBYE, &to_payload(&Goodbye { generation: Generation(generation) })).await;
     }
 
     /// Leaves as a member does.
@@ -347,7 +347,10 @@ impl Guest {
     /// # Panics
     /// When the connection has ended.
     pub async fn flood(&self, datagrams: impl Iterator<Item = Bytes>) {
-        for datagram in datagrams {
+        for (number, datagram) in datagrams.enumerate() {
+            if number.is_multiple_of(200) {
+                tokio::task::yield_now().await;
+            }
             self.links[0].send_datagram_wait(datagram).await.expect("the link is up");
         }
     }
@@ -363,6 +366,14 @@ impl Drop for Guest {
     fn drop(&mut self) {
         self.answering.iter().for_each(JoinHandle::abort);
     }
+}
+
+async fn send_on(link: &Connection, bytes: &[u8]) -> SendStream {
+    let mut stream = link.open_uni().await.expect("the link is up");
+    // Whoever has read enough stops reading.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.finish();
+    stream
 }
 
 /// Answers pings, and takes what else comes.
