@@ -7,7 +7,8 @@
 //! | `node`, `mesh` | one node, several nodes with one store |
 //! | `http` | requests and answers |
 //! | `events`, `watch` | following the mesh; what one node tells of it, with the time |
-//! | `stranger`, `replay` | somebody who speaks QUIC and is no node; packets that are recorded and sent again |
+//! | `stranger`, `guest` | somebody who speaks QUIC and is no node; one who was let in |
+//! | `replay` | packets that are recorded and sent again |
 //! | `target` | a mesh that strangers try, and what it must be afterwards |
 //! | `database` | the common database, past the nodes |
 //! | `network` | nodes in network namespaces, and links that are cut |
@@ -24,6 +25,7 @@ pub mod binary;
 pub mod database;
 pub mod events;
 pub mod figures;
+pub mod guest;
 pub mod http;
 pub mod ledger;
 pub mod mesh;
@@ -40,6 +42,7 @@ pub mod wait;
 pub mod watch;
 
 pub use events::{Event, Events};
+pub use guest::Guest;
 pub use http::{Answer, Client};
 pub use mesh::TestMesh;
 pub use network::Network;
@@ -47,7 +50,7 @@ pub use node::{Node, NodeSpec};
 pub use process::{Process, Signal};
 pub use scratch::Scratch;
 pub use side_file::SideFile;
-pub use stranger::{Guest, Papers, Stranger};
+pub use stranger::{Papers, Stranger};
 pub use target::Target;
 pub use wait::{until, until_some};
 pub use watch::{Sighting, Watch};
