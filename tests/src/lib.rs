@@ -7,6 +7,10 @@
 //! | `node`, `mesh` | one node, several nodes with one store |
 //! | `http` | requests and answers |
 //! | `events`, `watch` | following the mesh; what one node tells of it, with the time |
+//! | `stranger`, `guest` | somebody who speaks QUIC and is no node; one who was let in |
+//! | `replay` | packets that are recorded and sent again |
+//! | `target` | a mesh that strangers try, and what it must be afterwards |
+//! | `database` | the common database, past the nodes |
 //! | `network` | nodes in network namespaces, and links that are cut |
 //! | `wait` | waiting for a condition, with a deadline |
 //! | `side_file` | what functions write down about their own executions |
@@ -18,8 +22,10 @@
 //! panics; a failing test prints the ends of the logs of its processes.
 
 pub mod binary;
+pub mod database;
 pub mod events;
 pub mod figures;
+pub mod guest;
 pub mod http;
 pub mod ledger;
 pub mod mesh;
@@ -27,12 +33,16 @@ pub mod network;
 pub mod node;
 pub mod process;
 pub mod processes;
+pub mod replay;
 pub mod scratch;
 pub mod side_file;
+pub mod stranger;
+pub mod target;
 pub mod wait;
 pub mod watch;
 
 pub use events::{Event, Events};
+pub use guest::Guest;
 pub use http::{Answer, Client};
 pub use mesh::TestMesh;
 pub use network::Network;
@@ -40,5 +50,7 @@ pub use node::{Node, NodeSpec};
 pub use process::{Process, Signal};
 pub use scratch::Scratch;
 pub use side_file::SideFile;
+pub use stranger::{Papers, Stranger};
+pub use target::Target;
 pub use wait::{until, until_some};
 pub use watch::{Sighting, Watch};

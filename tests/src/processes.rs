@@ -27,9 +27,27 @@ pub fn with_argument(text: &str) -> Vec<i32> {
 /// Memory in RAM, in bytes.
 #[must_use]
 pub fn resident(pid: i32) -> Option<u64> {
+    let kib = status(pid, "VmRSS:")?.strip_suffix("kB")?.trim().parse::<u64>();
+    kib.ok().map(|kib| kib * 1024)
+}
+
+/// The most memory in RAM that there ever was, in bytes.
+#[must_use]
+pub fn most_resident(pid: i32) -> Option<u64> {
+    let kib = status(pid, "VmHWM:")?.strip_suffix("kB")?.trim().parse::<u64>();
+    kib.ok().map(|kib| kib * 1024)
+}
+
+/// Threads that a process has.
+#[must_use]
+pub fn threads(pid: i32) -> Option<usize> {
+    status(pid, "Threads:")?.parse().ok()
+}
+
+fn status(pid: i32, key: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.trim().to_owned())
 }
 
 /// Time on a core so far, in ticks of the system: user's and kernel's.

@@ -100,6 +100,14 @@ async fn a_node_that_stood_still_for_15_s_buries_nobody_and_is_held_for_alive_ag
     one_stands_still(Duration::from_secs(15)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stood_still_for_60_s_buries_nobody_and_is_held_for_alive_again() {
+    if from_env("BEATMESH_LONG", 0) == 0 {
+        return println!("skipped: it takes more than a minute; BEATMESH_LONG=1 runs it");
+    }
+    one_stands_still(Duration::from_secs(60)).await;
+}
+
 /// The hardest moment for a pause: the time that another has to refute runs out meanwhile. Without the guard
 /// against pauses whoever wakes buries it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,6 +97,31 @@ async fn a_line_that_is_deaf_in_one_direction_kills_nobody() {
     kills_nobody("one of three not heard by another", cut, [false, true]).await;
 }
 
+/// On and off at another pace than the detector's, so that each of its phases is met.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_comes_and_goes_kills_nobody() {
+    let Some(network) = network(3) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let watches = mesh.watch().await;
+    let (begun, mut flaps) = (Instant::now(), 0);
+    while begun.elapsed() < CUT {
+        network.cut(0, 1);
+        tokio::time::sleep(Duration::from_millis(730)).await;
+        network.heal();
+        tokio::time::sleep(Duration::from_millis(410)).await;
+        flaps += 1;
+    }
+    assert!([0, 1].iter().all(|node| network.dropped(*node) > 0), "the cuts were some");
+    println!(
+        "a line that came and went {flaps} times in {CUT:?}: {} sights of suspects",
+        suspicions(&watches)
+    );
+    assert_eq!(deaths_but(&watches, &[]), [""; 0]);
+    assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
+    mesh.until_formed().await;
+    mesh.assert_well().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_over_a_line_that_is_cut_ends_long_before_the_function_would() {
     let Some(network) = network(3) else { return };

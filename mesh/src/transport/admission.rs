@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::channel::ChannelError;
 use super::hello::{self, LinkError};
 use super::links::{Added, Link, MOST_MEMBERS};
-use super::quic::is_tls_alert;
+use super::quic::{likely_cause, tls_alert};
 use super::refusals::Topic;
 use super::{CLOSE_OUTDATED, CLOSE_REFUSED, LinkEvent, Transport, serve, tls};
 use crate::env::OnExit;
 use crate::identity::Taken;
+use crate::wire::VERSION;
 use crate::wire::message::{Hello, Refusal};
 
 /// A peer that has not finished the TLS handshake by then counts as not there. Two retransmissions at
@@ -28,6 +30,10 @@ const MOST_CONNECTIONS: usize = 4_096;
 /// With so many handshakes under way a dialler must first prove that it is where it says it is. A mesh of
 /// hundreds that starts at once may come here and loses nothing by it.
 const MANY_HANDSHAKES: usize = 64;
+
+/// Why a connection is closed whose hello is of another version of the protocol: this side's version, in
+/// digits, is the reason. What else could be said there the peer might not read.
+const CLOSE_VERSION: quinn::VarInt = quinn::VarInt::from_u32(5);
 
 /// Counts one incoming handshake for as long as it takes.
 pub(super) struct Handshake {
@@ -54,7 +60,7 @@ impl Transport {
         let outcome = self.dial_unlogged(addr).await;
         match &outcome {
             Ok(_) | Err(LinkError::Refused(Refusal::Myself) | LinkError::RefusedByPeer(Refusal::Myself)) => {}
-            Err(error @ (LinkError::NoConnection(_) | LinkError::Channel(_))) => {
+            Err(error @ (LinkError::NoConnection(_) | LinkError::Channel(ChannelError::Lost(_)))) => {
                 tracing::debug!(peer = %addr, %error, "no link to a peer");
             }
             Err(error) => {
@@ -94,8 +100,11 @@ impl Transport {
                 // A peer judges our certificate only after its own handshake has ended here.
                 if let Some(closed) = connection.close_reason() {
                     self.tell_if_tls(addr, &closed);
+                    if let Some(version) = version_of(&closed) {
+                        return Err(LinkError::OtherVersion(version));
+                    }
                 }
-                connection.close(CLOSE_REFUSED, b"refused");
+                refuse(&connection, &error);
                 Err(error)
             }
         }
@@ -191,12 +200,12 @@ impl Transport {
             Err(error) => {
                 match &error {
                     LinkError::Refused(Refusal::Myself) => {}
-                    LinkError::NoConnection(_) | LinkError::Channel(_) => {
+                    LinkError::NoConnection(_) | LinkError::Channel(ChannelError::Lost(_)) => {
                         tracing::debug!(%peer, %error, "a peer broke off before its hello");
                     }
                     _ => self.refusals.tell(peer, (&error).into(), &error.to_string()),
                 }
-                connection.close(CLOSE_REFUSED, b"refused");
+                refuse(&connection, &error);
             }
         }
     }
@@ -208,11 +217,26 @@ impl Transport {
 
     /// A handshake that broke because a process ended is no stranger's.
     fn tell_if_tls(&self, peer: SocketAddr, error: &quinn::ConnectionError) {
-        if is_tls_alert(error) {
-            let reason = format!("TLS did not agree (another secret?): {error}");
+        if let Some(alert) = tls_alert(error) {
+            let reason = format!("TLS did not agree ({}): {error}", likely_cause(alert));
             self.refusals.tell(peer, Topic::Handshake, &reason);
         } else {
             tracing::debug!(%peer, %error, "a handshake broke off");
         }
     }
+}
+
+fn refuse(connection: &quinn::Connection, error: &LinkError) {
+    if let LinkError::OtherVersion(_) = error {
+        connection.close(CLOSE_VERSION, VERSION.to_string().as_bytes());
+    } else {
+        connection.close(CLOSE_REFUSED, b"refused");
+    }
+}
+
+/// The version that the peer speaks, when that is why it has closed.
+fn version_of(closed: &quinn::ConnectionError) -> Option<u8> {
+    let quinn::ConnectionError::ApplicationClosed(close) = closed else { return None };
+    let said = std::str::from_utf8(&close.reason).ok().filter(|_| close.error_code == CLOSE_VERSION);
+    said?.parse().ok()
 }

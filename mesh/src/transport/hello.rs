@@ -9,7 +9,7 @@ use super::channel::{Channel, ChannelError};
 use super::tls::certificate_names;
 use crate::id::{MeshName, NodeId, ProcessId};
 use crate::wire::message::{Hello, Refusal, kind};
-use crate::wire::{from_payload, to_payload};
+use crate::wire::{VERSION, WireError, from_payload, to_payload};
 
 /// A peer that has not said hello by then is not one. The exchange takes one round trip; this leaves
 /// room for a busy machine.
@@ -21,9 +21,14 @@ pub enum LinkError {
     /// No answer, or TLS did not agree: nobody there, or another secret.
     #[error("no connection: {0}")]
     NoConnection(String),
-    /// The connection broke during the exchange.
+    /// The connection broke during the exchange, or the peer said what cannot be read.
     #[error(transparent)]
-    Channel(#[from] ChannelError),
+    Channel(ChannelError),
+    /// The peer has the secret and is of another release.
+    #[error(
+        "it speaks version {0} of the mesh's protocol and this node version {VERSION}: give all nodes one release of beatmesh"
+    )]
+    OtherVersion(u8),
     /// This node does not want the peer.
     #[error("refused here: {0}")]
     Refused(Refusal),
@@ -33,6 +38,15 @@ pub enum LinkError {
     /// The peer speaks our protocol but says something else than hello.
     #[error("the peer did not say hello")]
     NoHello,
+}
+
+impl From<ChannelError> for LinkError {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Wire(WireError::Version(version)) => Self::OtherVersion(version),
+            error => Self::Channel(error),
+        }
+    }
 }
 
 /// What this node demands of every peer.
@@ -75,7 +89,7 @@ pub(crate) async fn introduce(
     own: &Hello,
     demands: &Demands,
 ) -> Result<Hello, LinkError> {
-    within(async {
+    let answer = within(async {
         let (send, recv) = connection.open_bi().await.map_err(lost)?;
         let mut channel = Channel::new(send, recv);
         channel.writer.send(kind::HELLO, &to_payload(own)).await?;
@@ -92,8 +106,8 @@ pub(crate) async fn introduce(
             )),
             _ => Err(LinkError::NoHello),
         }
-    })
-    .await
+    });
+    answer.await.unwrap_or_else(|| Err(LinkError::NoConnection("no hello in time".to_owned())))
 }
 
 /// The accepting side, first half: reads the hello and judges it. The channel is for the answer.
@@ -101,7 +115,7 @@ pub(crate) async fn receive(
     connection: &Connection,
     demands: &Demands,
 ) -> Result<(Hello, Channel), LinkError> {
-    within(async {
+    let hello = within(async {
         let (send, recv) = connection.accept_bi().await.map_err(lost)?;
         let mut channel = Channel::new(send, recv);
         let frame = channel.reader.next().await?.ok_or(LinkError::NoHello)?;
@@ -109,13 +123,16 @@ pub(crate) async fn receive(
             return Err(LinkError::NoHello);
         }
         let hello: Hello = from_payload(frame.kind, &frame.payload).map_err(ChannelError::from)?;
-        if let Err(refusal) = demands.judge(&hello, certificate(connection).as_ref()) {
-            refuse(&mut channel, &refusal).await;
-            return Err(LinkError::Refused(refusal));
-        }
         Ok((hello, channel))
-    })
-    .await
+    });
+    // Whoever dialled has the secret and nothing to wait for.
+    let (hello, mut channel) = hello.await.unwrap_or(Err(LinkError::NoHello))?;
+    if let Err(refusal) = demands.judge(&hello, certificate(connection).as_ref()) {
+        // Who does not listen is refused for the same reason.
+        refuse(&mut channel, &refusal).await;
+        return Err(LinkError::Refused(refusal));
+    }
+    Ok((hello, channel))
 }
 
 /// The accepting side, second half.
@@ -138,10 +155,9 @@ async fn tell_refusal(channel: &mut Channel, refusal: &Refusal) {
     }
 }
 
-async fn within<T>(exchange: impl Future<Output = Result<T, LinkError>>) -> Result<T, LinkError> {
-    tokio::time::timeout(HELLO_WITHIN, exchange)
-        .await
-        .unwrap_or_else(|_| Err(LinkError::NoConnection("no hello in time".to_owned())))
+/// `None` when the time is over.
+async fn within<T>(exchange: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(HELLO_WITHIN, exchange).await.ok()
 }
 
 fn certificate(connection: &Connection) -> Option<CertificateDer<'static>> {

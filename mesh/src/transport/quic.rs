@@ -66,12 +66,24 @@ fn transport_config() -> quinn::TransportConfig {
     config
 }
 
-/// QUIC carries TLS alerts in error codes 0x100 to 0x1ff (RFC 9001, 4.8), said by either side.
-pub(super) fn is_tls_alert(error: &quinn::ConnectionError) -> bool {
+/// What TLS had against the other side, said by either. QUIC carries the alerts (RFC 8446, 6) in error codes 0x100
+/// to 0x1ff (RFC 9001, 4.8).
+pub(super) fn tls_alert(error: &quinn::ConnectionError) -> Option<u8> {
     let code = match error {
         quinn::ConnectionError::TransportError(here) => here.code,
         quinn::ConnectionError::ConnectionClosed(there) => there.error_code,
-        _ => return false,
+        _ => return None,
     };
-    (0x100..0x200).contains(&u64::from(code))
+    u8::try_from(u64::from(code).checked_sub(0x100)?).ok()
+}
+
+/// What an operator looks at first after such an alert.
+pub(super) fn likely_cause(alert: u8) -> &'static str {
+    match alert {
+        // certificate_expired, also of what is not valid yet: nodes make certificates for two thousand years.
+        45 => "a clock that is far off, or forged papers?",
+        // no_application_protocol
+        120 => "another release, or no node at all?",
+        _ => "another secret?",
+    }
 }
