@@ -9,7 +9,7 @@ use super::channel::{Channel, ChannelError};
 use super::tls::certificate_names;
 use crate::id::{MeshName, NodeId, ProcessId};
 use crate::wire::message::{Hello, Refusal, kind};
-use crate::wire::{from_payload, to_payload};
+use crate::wire::{VERSION, WireError, from_payload, to_payload};
 
 /// A peer that has not said hello by then is not one. The exchange takes one round trip; this leaves
 /// room for a busy machine.
@@ -21,9 +21,14 @@ pub enum LinkError {
     /// No answer, or TLS did not agree: nobody there, or another secret.
     #[error("no connection: {0}")]
     NoConnection(String),
-    /// The connection broke during the exchange.
+    /// The connection broke during the exchange, or the peer said what cannot be read.
     #[error(transparent)]
-    Channel(#[from] ChannelError),
+    Channel(ChannelError),
+    /// The peer has the secret and is of another release.
+    #[error(
+        "it speaks version {0} of the mesh's protocol and this node version {VERSION}: give all nodes one release of beatmesh"
+    )]
+    OtherVersion(u8),
     /// This node does not want the peer.
     #[error("refused here: {0}")]
     Refused(Refusal),
@@ -35,6 +40,15 @@ pub enum LinkError {
     NoHello,
 }
 
+impl From<ChannelError> for LinkError {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Wire(WireError::Version(version)) => Self::OtherVersion(version),
+            error => Self::Channel(error),
+        }
+    }
+}
+
 /// What this node demands of every peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Demands {
@@ -42,20 +56,24 @@ pub(crate) struct Demands {
     pub(crate) store: String,
     pub(crate) node: NodeId,
     pub(crate) process: ProcessId,
+    /// The version of its frames.
+    pub(crate) version: u8,
+    /// Whether it must be of the same mesh and store; not so only in tests.
+    pub(crate) same_mesh: bool,
 }
 
 impl Demands {
     /// Judges a peer's hello. The certificate comes last, so that the reason given is the one that the
     /// operator can act on.
     fn judge(&self, hello: &Hello, certificate: Option<&CertificateDer<'_>>) -> Result<(), Refusal> {
-        if hello.mesh != self.mesh {
+        if self.same_mesh && hello.mesh != self.mesh {
             return Err(Refusal::OtherMesh(self.mesh.clone()));
         }
         if hello.node == self.node {
             let myself = hello.process == self.process;
             return Err(if myself { Refusal::Myself } else { Refusal::SameIdentity(self.process) });
         }
-        if hello.store != self.store {
+        if self.same_mesh && hello.store != self.store {
             return Err(Refusal::OtherStore(self.store.clone()));
         }
         let reachable = !hello.advertise.ip().is_unspecified() && hello.advertise.port() != 0;
@@ -77,7 +95,7 @@ pub(crate) async fn introduce(
 ) -> Result<Hello, LinkError> {
     within(async {
         let (send, recv) = connection.open_bi().await.map_err(lost)?;
-        let mut channel = Channel::new(send, recv);
+        let mut channel = Channel::new(send, recv).speaking(demands.version);
         channel.writer.send(kind::HELLO, &to_payload(own)).await?;
         channel.writer.finish();
         let frame = channel.reader.next().await?.ok_or(LinkError::NoHello)?;
@@ -103,7 +121,7 @@ pub(crate) async fn receive(
 ) -> Result<(Hello, Channel), LinkError> {
     within(async {
         let (send, recv) = connection.accept_bi().await.map_err(lost)?;
-        let mut channel = Channel::new(send, recv);
+        let mut channel = Channel::new(send, recv).speaking(demands.version);
         let frame = channel.reader.next().await?.ok_or(LinkError::NoHello)?;
         if frame.kind != kind::HELLO {
             return Err(LinkError::NoHello);

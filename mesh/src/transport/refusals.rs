@@ -27,6 +27,8 @@ const MOST: usize = 64;
 pub(crate) enum Topic {
     /// No common secret, or no beatmesh there at all.
     Handshake,
+    /// Another version of the protocol.
+    Version,
     /// Another mesh.
     Mesh,
     /// Another store.
@@ -43,12 +45,21 @@ pub(crate) enum Topic {
 
 impl Topic {
     /// All, as they are counted.
-    const ALL: [Self; 7] =
-        [Self::Handshake, Self::Mesh, Self::Store, Self::Identity, Self::Facts, Self::Room, Self::Message];
+    const ALL: [Self; 8] = [
+        Self::Handshake,
+        Self::Version,
+        Self::Mesh,
+        Self::Store,
+        Self::Identity,
+        Self::Facts,
+        Self::Room,
+        Self::Message,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Handshake => "handshake",
+            Self::Version => "version",
             Self::Mesh => "mesh",
             Self::Store => "store",
             Self::Identity => "identity",
@@ -63,6 +74,7 @@ impl From<&LinkError> for Topic {
     fn from(error: &LinkError) -> Self {
         match error {
             LinkError::NoConnection(_) | LinkError::Channel(_) | LinkError::NoHello => Self::Handshake,
+            LinkError::OtherVersion(_) => Self::Version,
             LinkError::Refused(refusal) | LinkError::RefusedByPeer(refusal) => refusal.into(),
         }
     }
