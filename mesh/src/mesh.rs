@@ -157,7 +157,10 @@ impl Mesh {
             return false;
         }
         let answer = self.transport.dial(addr).await;
-        let taken = matches!(answer, Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))));
+        let taken = matches!(
+            answer,
+            Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_)) | LinkError::TwinIsLinked(_))
+        );
         if taken {
             self.transport.take_identity(Taken::Elsewhere);
         }

@@ -255,6 +255,26 @@ async fn a_process_whose_next_generation_is_in_the_mesh_finds_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_twin_is_linked_with_a_member_finds_out() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    let addr = a.mesh.view().members[&"b".parse().unwrap()].addr;
+    let twin = join(who("b"), "127.0.0.1:0").await.unwrap();
+    twin.mesh.introduce(a.mesh.advertise());
+    let found = tokio::time::timeout(Duration::from_secs(5), twin.mesh.identity_taken()).await;
+    assert_eq!(found, Ok(Taken::Elsewhere));
+    // The one that is a member stays one, also when it dials the other one.
+    b.mesh.introduce(twin.mesh.advertise());
+    let found = tokio::time::timeout(Duration::from_secs(1), b.mesh.identity_taken()).await;
+    assert!(found.is_err(), "it ended for its twin");
+    let view = a.mesh.view();
+    let member = &view.members[&"b".parse().unwrap()];
+    assert_eq!((member.liveness, member.addr), (Liveness::Alive, addr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_later_version_says_is_read_as_far_as_it_is_known() {
     let mut a = join(who("a"), "127.0.0.1:0").await.unwrap();
     let later = join(Who { dialect: Dialect::Later, ..who("b") }, "127.0.0.1:0").await.unwrap();

@@ -35,6 +35,9 @@ pub enum LinkError {
     /// The peer does not want this node.
     #[error("refused by the peer, which says of this node: {0}")]
     RefusedByPeer(Refusal),
+    /// The peer is linked with another process that has this node's id and generation.
+    #[error("refused by the peer, which is linked with process {0} under the id and generation of this node")]
+    TwinIsLinked(ProcessId),
     /// The peer speaks our protocol but says something else than hello.
     #[error("the peer did not say hello")]
     NoHello,
@@ -105,9 +108,17 @@ pub(crate) async fn introduce(
                 demands.judge(&hello, certificate(connection).as_ref()).map_err(LinkError::Refused)?;
                 Ok(hello)
             }
-            kind::REFUSED => Err(LinkError::RefusedByPeer(
-                from_payload(frame.kind, &frame.payload).map_err(ChannelError::from)?,
-            )),
+            kind::REFUSED => {
+                let refusal = from_payload(frame.kind, &frame.payload).map_err(ChannelError::from)?;
+                let is_twin =
+                    || certificate(connection).is_some_and(|peer| certificate_names(&peer, &demands.node));
+                Err(match refusal {
+                    // The other process says so itself. Which of the two has to go, it does not know either.
+                    Refusal::SameIdentity(_) if is_twin() => LinkError::RefusedByPeer(refusal),
+                    Refusal::SameIdentity(process) => LinkError::TwinIsLinked(process),
+                    refusal => LinkError::RefusedByPeer(refusal),
+                })
+            }
             _ => Err(LinkError::NoHello),
         }
     })
