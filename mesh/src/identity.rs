@@ -42,7 +42,8 @@ const LATEST: u64 = 1 << 48;
 /// Why a process is not the node that it says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Another process has the node's id, at the address where the node was last seen.
+    /// Another process has the node's id: at the address where the node was last seen, or, with the same
+    /// generation, linked with a member.
     Elsewhere,
     /// A later generation of the node was seen in the mesh: another process has begun it, or the disk lost
     /// this node's count while its clock was set back.

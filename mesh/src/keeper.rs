@@ -20,8 +20,9 @@ use crate::lost::Lost;
 use crate::member::{Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
 use crate::transport::{LinkEvent, Transport};
+use crate::wire::dialect::Dialect;
 use crate::wire::message::{FactsUpdate, Hello, kind};
-use crate::wire::{self, probe, to_payload};
+use crate::wire::{self, to_payload};
 
 /// Up to so many members all have links to all: the first call to each finds one. In larger meshes links come
 /// up when they are used.
@@ -47,6 +48,7 @@ pub(crate) struct Keeper {
     pub(crate) roster: Roster,
     pub(crate) publish: watch::Sender<Arc<View>>,
     pub(crate) lost: Lost,
+    pub(crate) dialect: Dialect,
     /// For those who want to see how the detector does.
     pub(crate) pulse: Arc<ArcSwap<Pulse>>,
     /// When that was put out last.
@@ -155,7 +157,9 @@ impl Keeper {
         for output in outputs {
             match output {
                 Output::Send { to, addr, packet } => {
-                    self.transport.send_now(&to, addr, wire::encode(kind::PROBE, &probe::encode(&packet)));
+                    for frame in self.dialect.frames(&packet) {
+                        self.transport.send_now(&to, addr, frame);
+                    }
                 }
                 Output::Changed(standing) => self.on_standing(standing),
                 Output::Forgotten { node, addr, left } => {
@@ -233,7 +237,7 @@ impl Keeper {
                 let incarnation = self.roster.view().myself().incarnation;
                 let rumours = vec![Rumour::Topic { topic, value }];
                 let packet = Packet { incarnation, body: Body::News, rumours };
-                self.transport.broadcast(&wire::encode(kind::PROBE, &probe::encode(&packet)));
+                self.dialect.frames(&packet).for_each(|frame| self.transport.broadcast(&frame));
                 self.detect(Input::Spread { topic, value });
             }
         }

@@ -26,6 +26,7 @@ use crate::transport::hello::{Demands, LinkError};
 use crate::transport::tls::{self, TlsError};
 use crate::transport::{Deliveries, Identity, Inbox, Transport, silence};
 use crate::wire;
+use crate::wire::dialect::Dialect;
 use crate::wire::message::{Refusal, kind};
 
 /// Who joins which mesh.
@@ -59,11 +60,16 @@ pub struct MeshParts {
     pub detector: Parts,
     /// When more than half of the ring looks dead at once, the ring is kept for a while.
     pub mass_death_guard: bool,
+    /// Whoever is of another mesh or has another store is refused, wherever its address stood.
+    pub seed_identity: bool,
+    /// How this node talks.
+    pub dialect: Dialect,
 }
 
 impl Default for MeshParts {
     fn default() -> Self {
-        Self { detector: Parts::default(), mass_death_guard: true }
+        let (detector, dialect) = (Parts::default(), Dialect::default());
+        Self { detector, mass_death_guard: true, seed_identity: true, dialect }
     }
 }
 
@@ -151,7 +157,10 @@ impl Mesh {
             return false;
         }
         let answer = self.transport.dial(addr).await;
-        let taken = matches!(answer, Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))));
+        let taken = matches!(
+            answer,
+            Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_)) | LinkError::TwinIsLinked(_))
+        );
         if taken {
             self.transport.take_identity(Taken::Elsewhere);
         }
@@ -244,8 +253,14 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     let process = ProcessId(env.entropy.u64());
     let credentials = tls::credentials(&config.secret, &config.node, &*env.entropy, env.clock.clone())?;
     let identity = Identity { node: config.node.clone(), generation: config.generation, process, advertise };
-    let demands =
-        Demands { mesh: config.mesh.clone(), store: config.store, node: config.node.clone(), process };
+    let demands = Demands {
+        mesh: config.mesh.clone(),
+        store: config.store,
+        node: config.node.clone(),
+        process,
+        version: config.parts.dialect.version(),
+        same_mesh: config.parts.seed_identity,
+    };
     let (events_in, events) = mpsc::channel(EVENTS);
     let (gossip_in, gossip_out) = mpsc::channel(EVENTS);
     let deliveries = Deliveries { events: events_in, gossip: gossip_in, inbox };
@@ -285,6 +300,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         roster,
         publish,
         lost: Lost::default(),
+        dialect: config.parts.dialect,
         pulse: pulse.clone(),
         pulsed: now,
     };

@@ -11,6 +11,7 @@ use beatmesh_mesh::member::Liveness;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 use beatmesh_mesh::transport::Inbox;
 use beatmesh_mesh::transport::channel::Channel;
+use beatmesh_mesh::wire::dialect::Dialect;
 use beatmesh_mesh::{JoinError, Mesh, MeshConfig, MeshParts, View};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -53,12 +54,13 @@ struct Who<'a> {
     mesh: &'a str,
     store: &'a str,
     secret: &'a [u8],
+    dialect: Dialect,
 }
 
 const SECRET: &[u8] = b"sixteen bytes or more";
 
 fn who(name: &str) -> Who<'_> {
-    Who { name, generation: 1, mesh: "m", store: "s", secret: SECRET }
+    Who { name, generation: 1, mesh: "m", store: "s", secret: SECRET, dialect: Dialect::Own }
 }
 
 async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
@@ -76,7 +78,7 @@ async fn join(who: Who<'_>, bind: &str) -> Result<Node, JoinError> {
         secret: who.secret.to_vec().into(),
         facts: [("ready".to_owned(), "1".to_owned())].into(),
         pace: Pace::LAN,
-        parts: MeshParts::default(),
+        parts: MeshParts { dialect: who.dialect, ..MeshParts::default() },
     };
     let echo = Echo { handle: tokio::runtime::Handle::current(), notices: sender };
     let mesh = Mesh::join(&env, config, Arc::new(echo)).await?;
@@ -207,6 +209,7 @@ async fn strangers_are_refused_and_never_become_members() {
         join(Who { secret: b"another secret of enough bytes", ..who("b") }, "127.0.0.1:0").await.unwrap(),
         join(Who { mesh: "other", ..who("c") }, "127.0.0.1:0").await.unwrap(),
         join(Who { store: "other", ..who("d") }, "127.0.0.1:0").await.unwrap(),
+        join(Who { dialect: Dialect::Foreign, ..who("e") }, "127.0.0.1:0").await.unwrap(),
     ];
     for stranger in &strangers {
         // Each dials the other, and each dial is decided when this returns. Nobody has another's identity.
@@ -216,12 +219,12 @@ async fn strangers_are_refused_and_never_become_members() {
     // What the dials told the rosters was told before the friend came.
     friend.mesh.introduce(a.mesh.advertise());
     see(&a, "the friend alive", |view| liveness(view, "friend") == Some(Liveness::Alive)).await;
-    for name in ["b", "c", "d"] {
+    for name in ["b", "c", "d", "e"] {
         assert_eq!(liveness(&a.mesh.view(), name), None, "{name} was admitted");
     }
     let refusals = a.mesh.counters().refusals;
     for (topic, count) in refusals {
-        let is_met = ["handshake", "mesh", "store"].contains(&topic);
+        let is_met = ["handshake", "version", "mesh", "store"].contains(&topic);
         assert_eq!(count > 0, is_met, "{topic}: {count}");
     }
     for stranger in &strangers {
@@ -249,6 +252,41 @@ async fn a_process_whose_next_generation_is_in_the_mesh_finds_out() {
     let found = tokio::time::timeout(Duration::from_secs(5), old.mesh.identity_taken()).await;
     assert_eq!(found, Ok(Taken::Outdated { later: Generation(2) }));
     assert_eq!(a.mesh.view().members[&"b".parse().unwrap()].generation, Generation(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_twin_is_linked_with_a_member_finds_out() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    let addr = a.mesh.view().members[&"b".parse().unwrap()].addr;
+    let twin = join(who("b"), "127.0.0.1:0").await.unwrap();
+    twin.mesh.introduce(a.mesh.advertise());
+    let found = tokio::time::timeout(Duration::from_secs(5), twin.mesh.identity_taken()).await;
+    assert_eq!(found, Ok(Taken::Elsewhere));
+    // The one that is a member stays one, also when it dials the other one.
+    b.mesh.introduce(twin.mesh.advertise());
+    let found = tokio::time::timeout(Duration::from_secs(1), b.mesh.identity_taken()).await;
+    assert!(found.is_err(), "it ended for its twin");
+    let view = a.mesh.view();
+    let member = &view.members[&"b".parse().unwrap()];
+    assert_eq!((member.liveness, member.addr), (Liveness::Alive, addr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_later_version_says_is_read_as_far_as_it_is_known() {
+    let mut a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let later = join(Who { dialect: Dialect::Later, ..who("b") }, "127.0.0.1:0").await.unwrap();
+    later.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    later.mesh.set_facts([("new", "1".to_owned())]).await;
+    let has_fact = |view: &View| view.members[&"b".parse().unwrap()].facts.get("new") == Some("1");
+    see(&a, "a fact that nobody knows", has_fact).await;
+    later.mesh.spread(40_000, 7).await;
+    let news = tokio::time::timeout(Duration::from_secs(5), a.notices.recv()).await.unwrap();
+    assert_eq!(news, Some(("topic 40000".to_owned(), Bytes::from("7"))));
+    assert!(a.mesh.counters().refusals.iter().all(|(_, count)| *count == 0), "nothing was dropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

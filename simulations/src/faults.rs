@@ -4,6 +4,7 @@
 pub mod links;
 pub mod menu;
 pub mod trouble;
+pub mod twin;
 pub mod whom;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use links::{Harm, Links};
 pub use trouble::Trouble;
+pub use twin::Twin;
 pub use whom::{Group, Target};
 
 /// One thing that goes wrong for a while.
@@ -40,6 +42,8 @@ pub enum FaultKind {
     Pause(Target),
     /// The node is asked to stop and says goodbye; healed by a new start.
     Leave(Target),
+    /// A copy of the node's machine is started at another address; healed by switching the copy off.
+    Clone(Target, Twin),
     /// Packets between nodes are in trouble.
     Network(Links, Harm),
     /// The way between nodes and the store is in trouble.
@@ -66,6 +70,7 @@ impl FaultKind {
             Self::Disk(..) => "disk",
             Self::Pause(_) => "pause",
             Self::Leave(_) => "leave",
+            Self::Clone(..) => "clone",
             Self::Network(_, Harm::Cut | Harm::Flapping(_)) => "partition",
             Self::Network(..) => "network",
             Self::Store(..) | Self::StoreForgets => "store",
@@ -93,6 +98,7 @@ impl fmt::Display for FaultKind {
             }
             Self::Pause(target) => write!(f, "pause {target}"),
             Self::Leave(target) => write!(f, "ask {target} to stop"),
+            Self::Clone(target, twin) => write!(f, "a copy of {target} begins {twin} of it elsewhere"),
             Self::Network(links, harm) => write!(f, "{links}: {harm}"),
             Self::Store(target, trouble) => write!(f, "store for {target}: {trouble}"),
             Self::ClockJump(target, by_ms) => write!(f, "wall clock of {target} jumps by {by_ms} ms"),

@@ -66,6 +66,45 @@ pub enum Event {
         /// The fault's kind; or why it ended by itself: `start_failed`, `outdated`, `killed`.
         how: &'static str,
     },
+    /// This node must not become a member of the mesh.
+    Stranger {
+        /// Which one.
+        node: String,
+        /// Why, in one word.
+        kin: &'static str,
+    },
+    /// A node of a later version has stated a fact that this one does not know; the values of a node grow.
+    FactStated {
+        /// Which one.
+        node: String,
+        /// Its value.
+        value: u64,
+    },
+    /// A node's view shows another value of that fact than before.
+    FactSeen {
+        /// Whose view.
+        observer: String,
+        /// Whose fact.
+        member: String,
+        /// Its value.
+        value: u64,
+    },
+    /// So often one life of a node has refused somebody, or dropped a message; told at its end.
+    Refused {
+        /// Which node.
+        node: String,
+        /// What it was about.
+        topic: &'static str,
+        /// How often.
+        count: u64,
+    },
+    /// A machine was given the data directory of a node: what runs on it goes by that node's id.
+    Cloned {
+        /// The machine, whose name stands for its processes from here on.
+        machine: String,
+        /// The node.
+        of: String,
+    },
     /// A node's process was stopped; nothing of it runs.
     Paused {
         /// Which one.

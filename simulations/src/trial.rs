@@ -88,7 +88,7 @@ fn run_here(
     let mut dice = StdRng::seed_from_u64(seed);
     let mut script = script(&mut dice);
     edit(&mut script);
-    let world = World::new(seed, script.nodes, script.functions_ms.clone(), guards, &mut dice);
+    let world = World::new(seed, &script, guards, &mut dice);
     let mut fire_all = workload::prepare(&mut world.store.state(), script.schedules);
     fire_all.push(workload::SCHEDULE.parse().expect("the schedule's name is one"));
     let mut stage = Stage::new(&world, seed, &script, dice);
@@ -136,6 +136,15 @@ fn run_here(
     if violations.is_empty() && !history[healed.unwrap_or(0)..].iter().any(is_served) {
         let what = "after the last fault no task was accepted".to_owned();
         violations.push(Violation { property: RUN, ..Violation::at_the_end(what) });
+    }
+    let is_refused = |record: &Record| {
+        let about = |topic: &str| ["version", "mesh", "store"].contains(&topic);
+        matches!(&record.event, Event::Refused { topic, .. } if about(topic))
+    };
+    let has_strangers = world.nodes.iter().any(|node| node.kin.is_stranger());
+    if has_strangers && violations.is_empty() && !history.iter().any(is_refused) {
+        let what = "nobody ever met a stranger".to_owned();
+        violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
     let measures = Measures::of(&history, &effects.beat_crashes);
     if measures.lateness.quantile(0.5).is_none() && violations.is_empty() {

@@ -26,7 +26,7 @@ impl Subject for Simulated {
         self.0.send(store.clone()).expect("the host takes stores until the story ends");
         let node = |dice| {
             let line = Arc::new(Line::new(StdRng::seed_from_u64(dice)));
-            let client = Arc::new(StoreClient::new(store.clone(), line));
+            let client = Arc::new(StoreClient::new("simulated", store.clone(), line));
             Node { queue: client.clone(), catalogue: client.clone(), seeds: client }
         };
         (0..NODES as u64).map(node).collect()

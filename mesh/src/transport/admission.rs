@@ -68,6 +68,10 @@ impl Transport {
                 if let LinkError::RefusedByPeer(Refusal::OldGeneration(later)) = error {
                     self.take_identity(Taken::Outdated { later: *later });
                 }
+                // Of two processes of one generation the mesh has the other one. The next start begins a later one.
+                if let LinkError::TwinIsLinked(_) = error {
+                    self.take_identity(Taken::Elsewhere);
+                }
                 self.refusals.tell(addr, error.into(), &error.to_string());
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 
 use super::links::Link;
-use crate::wire::{self, Frame, HEADER, WireError};
+use crate::wire::{self, Frame, HEADER, VERSION, WireError};
 
 /// Why a channel cannot go on. The other side may have acted on everything sent before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,7 @@ pub struct Channel {
 #[derive(Debug)]
 pub struct ChannelWriter {
     stream: quinn::SendStream,
+    version: u8,
     finished: bool,
 }
 
@@ -40,6 +41,7 @@ pub struct ChannelWriter {
 #[derive(Debug)]
 pub struct ChannelReader {
     stream: quinn::RecvStream,
+    version: u8,
     limit: usize,
     /// As long as somebody waits for the other side, silence on the link is noticed.
     waits: Option<Waiting>,
@@ -58,9 +60,15 @@ impl Channel {
     /// On a connection that is not a link yet.
     pub(crate) fn new(send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
         Self {
-            writer: ChannelWriter { stream: send, finished: false },
-            reader: ChannelReader { stream: recv, limit: FRAME_LIMIT, waits: None },
+            writer: ChannelWriter { stream: send, version: VERSION, finished: false },
+            reader: ChannelReader { stream: recv, version: VERSION, limit: FRAME_LIMIT, waits: None },
         }
+    }
+
+    /// In frames of this version, and understanding no others.
+    pub(crate) fn speaking(mut self, version: u8) -> Self {
+        (self.writer.version, self.reader.version) = (version, version);
+        self
     }
 
     pub(crate) fn on(link: &Link, send: quinn::SendStream, recv: quinn::RecvStream) -> Self {
@@ -103,7 +111,7 @@ impl ChannelWriter {
     pub async fn send_all(&mut self, frames: &[(u8, &[u8])]) -> Result<(), ChannelError> {
         let mut small = BytesMut::new();
         for (kind, payload) in frames {
-            small.extend_from_slice(&wire::header(*kind, payload.len()));
+            small.extend_from_slice(&wire::header_of(self.version, *kind, payload.len()));
             if payload.len() <= COPIED {
                 small.extend_from_slice(payload);
                 continue;
@@ -160,7 +168,7 @@ impl ChannelReader {
             Err(quinn::ReadExactError::FinishedEarly(_)) => return Err(WireError::Short.into()),
             Err(quinn::ReadExactError::ReadError(error)) => return Err(lost(error)),
         }
-        let (kind, length) = wire::parse_header(&header, self.limit)?;
+        let (kind, length) = wire::parse_header_of(self.version, &header, self.limit)?;
         let mut payload = BytesMut::zeroed(length);
         self.stream.read_exact(&mut payload).await.map_err(|error| match error {
             quinn::ReadExactError::FinishedEarly(_) => WireError::Short.into(),

@@ -124,6 +124,7 @@ mod tests {
     use crate::system::{Ending, SystemSpawner, environment};
     use crate::transport::channel::Channel;
     use crate::transport::{Deliveries, Demands, Identity, Inbox, LinkEvent, tls};
+    use crate::wire::VERSION;
 
     struct Nobody;
 
@@ -144,7 +145,8 @@ mod tests {
         let process = ProcessId(env.entropy.u64());
         let (generation, advertise) = (Generation(1), socket.local_addr().unwrap());
         let identity = Identity { node: node.clone(), generation, process, advertise };
-        let demands = Demands { mesh: "m".parse().unwrap(), store: "s".to_owned(), node, process };
+        let (mesh, store) = ("m".parse().unwrap(), "s".to_owned());
+        let demands = Demands { mesh, store, node, process, version: VERSION, same_mesh: true };
         let ((events, told), (gossip, _)) = (mpsc::channel(1), mpsc::channel(1));
         let deliveries = Deliveries { events, gossip, inbox: Arc::new(Nobody) };
         (Transport::start(&env, socket, credentials, identity, demands, deliveries).unwrap(), told)

@@ -35,6 +35,9 @@ pub enum LinkError {
     /// The peer does not want this node.
     #[error("refused by the peer, which says of this node: {0}")]
     RefusedByPeer(Refusal),
+    /// The peer is linked with another process that has this node's id and generation.
+    #[error("refused by the peer, which is linked with process {0} under the id and generation of this node")]
+    TwinIsLinked(ProcessId),
     /// The peer speaks our protocol but says something else than hello.
     #[error("the peer did not say hello")]
     NoHello,
@@ -56,20 +59,24 @@ pub(crate) struct Demands {
     pub(crate) store: String,
     pub(crate) node: NodeId,
     pub(crate) process: ProcessId,
+    /// The version of its frames.
+    pub(crate) version: u8,
+    /// Whether it must be of the same mesh and store; not so only in tests.
+    pub(crate) same_mesh: bool,
 }
 
 impl Demands {
     /// Judges a peer's hello. The certificate comes last, so that the reason given is the one that the
     /// operator can act on.
     fn judge(&self, hello: &Hello, certificate: Option<&CertificateDer<'_>>) -> Result<(), Refusal> {
-        if hello.mesh != self.mesh {
+        if self.same_mesh && hello.mesh != self.mesh {
             return Err(Refusal::OtherMesh(self.mesh.clone()));
         }
         if hello.node == self.node {
             let myself = hello.process == self.process;
             return Err(if myself { Refusal::Myself } else { Refusal::SameIdentity(self.process) });
         }
-        if hello.store != self.store {
+        if self.same_mesh && hello.store != self.store {
             return Err(Refusal::OtherStore(self.store.clone()));
         }
         let reachable = !hello.advertise.ip().is_unspecified() && hello.advertise.port() != 0;
@@ -91,7 +98,7 @@ pub(crate) async fn introduce(
 ) -> Result<Hello, LinkError> {
     let answer = within(async {
         let (send, recv) = connection.open_bi().await.map_err(lost)?;
-        let mut channel = Channel::new(send, recv);
+        let mut channel = Channel::new(send, recv).speaking(demands.version);
         channel.writer.send(kind::HELLO, &to_payload(own)).await?;
         channel.writer.finish();
         let frame = channel.reader.next().await?.ok_or(LinkError::NoHello)?;
@@ -101,9 +108,17 @@ pub(crate) async fn introduce(
                 demands.judge(&hello, certificate(connection).as_ref()).map_err(LinkError::Refused)?;
                 Ok(hello)
             }
-            kind::REFUSED => Err(LinkError::RefusedByPeer(
-                from_payload(frame.kind, &frame.payload).map_err(ChannelError::from)?,
-            )),
+            kind::REFUSED => {
+                let refusal = from_payload(frame.kind, &frame.payload).map_err(ChannelError::from)?;
+                let is_twin =
+                    || certificate(connection).is_some_and(|peer| certificate_names(&peer, &demands.node));
+                Err(match refusal {
+                    // The other process says so itself. Which of the two has to go, it does not know either.
+                    Refusal::SameIdentity(_) if is_twin() => LinkError::RefusedByPeer(refusal),
+                    Refusal::SameIdentity(process) => LinkError::TwinIsLinked(process),
+                    refusal => LinkError::RefusedByPeer(refusal),
+                })
+            }
             _ => Err(LinkError::NoHello),
         }
     });
@@ -117,7 +132,7 @@ pub(crate) async fn receive(
 ) -> Result<(Hello, Channel), LinkError> {
     let hello = within(async {
         let (send, recv) = connection.accept_bi().await.map_err(lost)?;
-        let mut channel = Channel::new(send, recv);
+        let mut channel = Channel::new(send, recv).speaking(demands.version);
         let frame = channel.reader.next().await?.ok_or(LinkError::NoHello)?;
         if frame.kind != kind::HELLO {
             return Err(LinkError::NoHello);

@@ -75,6 +75,7 @@ impl From<&LinkError> for Topic {
         match error {
             LinkError::NoConnection(_) | LinkError::Channel(_) | LinkError::NoHello => Self::Handshake,
             LinkError::OtherVersion(_) => Self::Version,
+            LinkError::TwinIsLinked(_) => Self::Identity,
             LinkError::Refused(refusal) | LinkError::RefusedByPeer(refusal) => refusal.into(),
         }
     }

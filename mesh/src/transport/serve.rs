@@ -131,6 +131,8 @@ async fn take_channel(transport: Arc<Transport>, link: Arc<Link>, mut channel: C
         Ok(Ok(open)) => {
             transport.inbox.on_channel(link.node.clone(), open.service, open.header.into(), channel)
         }
+        // Whoever opened it has given up: what is not said is not unreadable.
+        Ok(Err(ChannelError::Lost(_))) => {}
         Ok(Err(error)) => {
             transport.refusals.tell(link.addr, Topic::Message, &format!("a channel was not opened: {error}"));
         }

@@ -8,6 +8,7 @@
 //! kind, never a new field: bincode has no optional fields, and an old node must be able to say that it
 //! does not know a kind. Payloads of users travel as raw bytes in frames of their own.
 
+pub mod dialect;
 pub mod message;
 pub mod probe;
 
@@ -68,9 +69,13 @@ pub fn encode(kind: u8, payload: &[u8]) -> Bytes {
 /// The eight bytes before a payload of `length` bytes.
 #[must_use]
 pub fn header(kind: u8, length: usize) -> [u8; HEADER] {
+    header_of(VERSION, kind, length)
+}
+
+pub(crate) fn header_of(version: u8, kind: u8, length: usize) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..2].copy_from_slice(&MAGIC.to_be_bytes());
-    bytes[2] = VERSION;
+    bytes[2] = version;
     bytes[3] = kind;
     let length = u32::try_from(length).expect("payloads are limited far below 4 GiB");
     bytes[4..].copy_from_slice(&length.to_be_bytes());
@@ -82,10 +87,18 @@ pub fn header(kind: u8, length: usize) -> [u8; HEADER] {
 /// # Errors
 /// [`WireError::NotOurs`], [`WireError::Version`], [`WireError::TooLong`].
 pub fn parse_header(bytes: &[u8; HEADER], limit: usize) -> Result<(u8, usize), WireError> {
+    parse_header_of(VERSION, bytes, limit)
+}
+
+pub(crate) fn parse_header_of(
+    version: u8,
+    bytes: &[u8; HEADER],
+    limit: usize,
+) -> Result<(u8, usize), WireError> {
     if bytes[..2] != MAGIC.to_be_bytes() {
         return Err(WireError::NotOurs);
     }
-    if bytes[2] != VERSION {
+    if bytes[2] != version {
         return Err(WireError::Version(bytes[2]));
     }
     let length = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;

@@ -1,5 +1,5 @@
-//! The detector's messages as bytes. A rumour stands in an envelope of its own kind and length, so that a node
-//! skips those of a later version and reads the rest.
+//! The detector's messages as bytes. The body and each rumour stand in envelopes of their own kind and length, so
+//! that a node skips those of a later version and reads the rest.
 
 use std::net::SocketAddr;
 
@@ -14,22 +14,12 @@ use crate::member::{Claim, Liveness};
 /// Rumours in one message at most; [`crate::detector::message::ROOM`] lets through fewer.
 const MOST_RUMOURS: usize = 128;
 
-/// A message between detectors. Frozen: a change is a new kind.
+/// A message between detectors. Frozen: what is new comes as a new kind of envelope.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Probe {
     incarnation: Incarnation,
-    body: ProbeBody,
+    body: Envelope,
     rumours: Vec<Envelope>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum ProbeBody {
-    Ping { seq: u32 },
-    PingReq { seq: u32, target: NodeId },
-    Ack { seq: u32 },
-    Nack { seq: u32 },
-    News,
-    Table,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +28,35 @@ struct Envelope {
     letter: Vec<u8>,
 }
 
-/// What an [`Envelope`] holds.
+/// What the [`Envelope`] of a body holds.
+mod body {
+    pub(super) const PING: u8 = 1;
+    pub(super) const PING_REQ: u8 = 2;
+    pub(super) const ACK: u8 = 3;
+    pub(super) const NACK: u8 = 4;
+    pub(super) const NEWS: u8 = 5;
+    pub(super) const TABLE: u8 = 6;
+    /// Not of this version.
+    pub(super) const LATER: u8 = 200;
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SeqLetter {
+    seq: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PingReqLetter {
+    seq: u32,
+    target: NodeId,
+}
+
+/// What the [`Envelope`] of a rumour holds.
 mod rumour {
     pub(super) const MEMBER: u8 = 1;
     pub(super) const TOPIC: u8 = 2;
+    /// Not of this version.
+    pub(super) const LATER: u8 = 200;
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,19 +78,23 @@ struct TopicLetter {
 /// The payload of a [`kind::PROBE`] frame.
 #[must_use]
 pub fn encode(packet: &Packet) -> Vec<u8> {
-    let body = match &packet.body {
-        Body::Ping { seq } => ProbeBody::Ping { seq: *seq },
-        Body::PingReq { seq, target } => ProbeBody::PingReq { seq: *seq, target: target.clone() },
-        Body::Ack { seq } => ProbeBody::Ack { seq: *seq },
-        Body::Nack { seq } => ProbeBody::Nack { seq: *seq },
-        Body::News => ProbeBody::News,
-        Body::Table => ProbeBody::Table,
-    };
-    let rumours = packet.rumours.iter().map(seal).collect();
-    to_payload(&Probe { incarnation: packet.incarnation, body, rumours })
+    to_payload(&probe(packet))
 }
 
-/// Reads the payload of a [`kind::PROBE`] frame. Rumours of an unknown kind are left out.
+/// As [`encode`], with a rumour in front that this version does not know; without `is_body_known` the body is
+/// unknown as well.
+pub(super) fn encode_later(packet: &Packet, is_body_known: bool) -> Vec<u8> {
+    let later = |kind| Envelope { kind, letter: vec![1, 2, 3] };
+    let mut probe = probe(packet);
+    probe.rumours.insert(0, later(rumour::LATER));
+    if !is_body_known {
+        probe.body = later(body::LATER);
+    }
+    to_payload(&probe)
+}
+
+/// Reads the payload of a [`kind::PROBE`] frame. Rumours of an unknown kind are left out; of a message with an
+/// unknown body the rest still counts.
 ///
 /// # Errors
 /// [`WireError::Malformed`].
@@ -84,17 +103,45 @@ pub fn decode(payload: &[u8]) -> Result<Packet, WireError> {
     if probe.rumours.len() > MOST_RUMOURS {
         return Err(WireError::Malformed(kind::PROBE));
     }
-    let body = match probe.body {
-        ProbeBody::Ping { seq } => Body::Ping { seq },
-        ProbeBody::PingReq { seq, target } => Body::PingReq { seq, target },
-        ProbeBody::Ack { seq } => Body::Ack { seq },
-        ProbeBody::Nack { seq } => Body::Nack { seq },
-        ProbeBody::News => Body::News,
-        ProbeBody::Table => Body::Table,
-    };
+    let body = open_body(&probe.body)?;
     let rumours = probe.rumours.iter().filter_map(|envelope| open(envelope).transpose());
     let rumours = rumours.collect::<Result<_, _>>()?;
     Ok(Packet { incarnation: probe.incarnation, body, rumours })
+}
+
+fn probe(packet: &Packet) -> Probe {
+    let rumours = packet.rumours.iter().map(seal).collect();
+    Probe { incarnation: packet.incarnation, body: seal_body(&packet.body), rumours }
+}
+
+fn seal_body(body: &Body) -> Envelope {
+    let (kind, letter) = match body {
+        Body::Ping { seq } => (body::PING, to_payload(&SeqLetter { seq: *seq })),
+        Body::PingReq { seq, target } => {
+            (body::PING_REQ, to_payload(&PingReqLetter { seq: *seq, target: target.clone() }))
+        }
+        Body::Ack { seq } => (body::ACK, to_payload(&SeqLetter { seq: *seq })),
+        Body::Nack { seq } => (body::NACK, to_payload(&SeqLetter { seq: *seq })),
+        Body::News => (body::NEWS, Vec::new()),
+        Body::Table => (body::TABLE, Vec::new()),
+    };
+    Envelope { kind, letter }
+}
+
+fn open_body(envelope: &Envelope) -> Result<Body, WireError> {
+    let seq = || from_payload(kind::PROBE, &envelope.letter).map(|SeqLetter { seq }| seq);
+    Ok(match envelope.kind {
+        body::PING => Body::Ping { seq: seq()? },
+        body::PING_REQ => {
+            let PingReqLetter { seq, target } = from_payload(kind::PROBE, &envelope.letter)?;
+            Body::PingReq { seq, target }
+        }
+        body::ACK => Body::Ack { seq: seq()? },
+        body::NACK => Body::Nack { seq: seq()? },
+        body::TABLE => Body::Table,
+        // Also what a later version asks for: nobody answers, but its news and its incarnation count.
+        _ => Body::News,
+    })
 }
 
 fn seal(rumour: &Rumour) -> Envelope {
@@ -170,18 +217,19 @@ mod tests {
     }
 
     const GOLDEN: [&str; 6] = [
-        "090001020111016efb2c010201007f000001fb0a1f016d02020107",
-        "090102017400",
-        "09020300",
-        "09030400",
-        "090400",
-        "090500",
+        "09010101020111016efb2c010201007f000001fb0a1f016d02020107",
+        "09020302017400",
+        "0903010300",
+        "0904010400",
+        "09050000",
+        "09060000",
     ];
 
     #[test]
     fn a_rumour_of_a_later_version_is_left_out_and_a_broken_one_is_not() {
         let with = |envelopes| {
-            to_payload(&Probe { incarnation: Incarnation(0), body: ProbeBody::News, rumours: envelopes })
+            let body = seal_body(&Body::News);
+            to_payload(&Probe { incarnation: Incarnation(0), body, rumours: envelopes })
         };
         let later = Envelope { kind: 200, letter: vec![1, 2, 3] };
         let known = seal(&rumours()[1]);
@@ -191,6 +239,17 @@ mod tests {
         assert_eq!(decode(&with(vec![broken])), Err(WireError::Malformed(kind::PROBE)));
         let many = (0..=MOST_RUMOURS).map(|_| Envelope { kind: 200, letter: Vec::new() }).collect();
         assert_eq!(decode(&with(many)), Err(WireError::Malformed(kind::PROBE)));
+    }
+
+    #[test]
+    fn of_a_message_of_a_later_version_what_is_known_counts() {
+        let packet = Packet { incarnation: Incarnation(9), body: Body::Ping { seq: 1 }, rumours: rumours() };
+        assert_eq!(decode(&encode_later(&packet, true)), Ok(packet.clone()));
+        let news = Packet { body: Body::News, ..packet.clone() };
+        assert_eq!(decode(&encode_later(&packet, false)), Ok(news));
+        let broken = Envelope { kind: body::PING, letter: vec![1, 2] };
+        let broken = Probe { incarnation: Incarnation(0), body: broken, rumours: Vec::new() };
+        assert_eq!(decode(&to_payload(&broken)), Err(WireError::Malformed(kind::PROBE)));
     }
 
     #[test]

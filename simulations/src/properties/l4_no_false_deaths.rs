@@ -40,6 +40,8 @@ type Way<'a> = (&'a str, &'a str);
 struct Scene<'a> {
     /// The generation of each that runs.
     running: BTreeMap<&'a str, u64>,
+    /// Those that are not of the mesh, or are another's copy: they run, and nobody is heard through them.
+    others: BTreeSet<&'a str>,
     paused: BTreeSet<&'a str>,
     /// Since when those that had been stopped, or had not run, go on.
     resumed: BTreeMap<&'a str, UnixMs>,
@@ -53,6 +55,10 @@ impl<'a> Scene<'a> {
     /// Takes what happened; answers what is wrong with it.
     fn take(&mut self, record: &'a Record) -> Option<Violation> {
         match &record.event {
+            Event::Stranger { node, .. } | Event::Cloned { machine: node, .. } => {
+                self.others.insert(node);
+            }
+            Event::NodeReady { node, .. } if self.others.contains(node.as_str()) => {}
             Event::NodeReady { node, generation, .. } => {
                 self.running.insert(node, *generation);
                 self.resumed.insert(node, record.at);

@@ -26,12 +26,20 @@ struct Beliefs<'a> {
     of: BTreeMap<&'a str, Belief<'a>>,
     /// Those that are stopped or have ended: nobody asks what they believe.
     gone: BTreeSet<&'a str>,
+    /// Those that are not of the mesh: what they believe is their own affair.
+    strangers: BTreeSet<&'a str>,
 }
 
 impl<'a> Beliefs<'a> {
     /// Takes one event; answers whether a belief changed.
     fn take(&mut self, event: &'a Event) -> bool {
         match event {
+            Event::Stranger { node, .. } => drop(self.strangers.insert(node)),
+            Event::MemberSeen { observer, .. } | Event::BeatSeen { observer, .. }
+                if self.strangers.contains(observer.as_str()) =>
+            {
+                return false;
+            }
             Event::MemberSeen { observer, life, member, generation, liveness } => {
                 // A new life knows nothing of what the one before believed.
                 if self.lives.insert(observer, *life) != Some(*life) {

@@ -6,7 +6,9 @@ pub mod l0_quiescence;
 pub mod l4_no_false_deaths;
 pub mod l5_views_agree;
 pub mod m2_generations;
+pub mod m3_meshes_apart;
 pub mod m4_ring_is_kept;
+pub mod m5_one_process_per_id;
 pub mod q1_acknowledged;
 pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
@@ -15,6 +17,7 @@ pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
 pub mod t4_edits_hold;
+pub mod v1_later_versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,7 +79,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 14] = [
+pub const ALL: [Property; 17] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -87,7 +90,10 @@ pub const ALL: [Property; 14] = [
     q5_attempts::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
+    m3_meshes_apart::PROPERTY,
     m4_ring_is_kept::PROPERTY,
+    m5_one_process_per_id::PROPERTY,
+    v1_later_versions::PROPERTY,
     l0_quiescence::PROPERTY,
     l4_no_false_deaths::PROPERTY,
     l5_views_agree::PROPERTY,

@@ -227,7 +227,7 @@ impl SpellKind {
     /// By the fault's kind, as the history has it.
     fn of(kind: &str) -> Self {
         match kind {
-            "crash" | "power_cut" | "move" | "disk" | "leave" => Self::Crash,
+            "crash" | "power_cut" | "move" | "disk" | "leave" | "clone" => Self::Crash,
             "pause" => Self::Pause,
             "partition" | "network" => Self::Network,
             "store" => Self::Store,
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn whatever_takes_a_process_down_has_the_colour_of_a_crash() {
-        for kind in ["crash", "power_cut", "move", "disk", "leave"] {
+        for kind in ["crash", "power_cut", "move", "disk", "leave", "clone"] {
             assert_eq!(SpellKind::of(kind), SpellKind::Crash, "{kind}");
         }
     }

@@ -7,6 +7,7 @@ mod beat_owner_gone_for_ever;
 mod beat_owner_paused;
 mod bridge;
 mod clocks_jump;
+mod cloned_identity;
 mod crash_loop;
 mod disk_and_clock_go_back;
 mod everybody_isolated;
@@ -16,9 +17,11 @@ mod majority_without_store;
 mod many_schedules_at_once;
 mod messages_late_and_twice;
 mod minority_without_store;
+mod mixed_versions;
 mod observer_paused;
 mod one_error_at_a_time;
 mod one_way_and_flapping;
+mod other_mesh_in_the_table;
 mod partial_partition;
 mod poison_task;
 mod rolling_restart;
@@ -39,6 +42,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::faults::Fault;
+use crate::world::kin::Kin;
 
 /// A story that any seed can tell.
 #[derive(Clone, Copy)]
@@ -83,6 +87,9 @@ pub struct Script {
     pub poison_at: Option<Duration>,
     /// Rows of the node table that lead nowhere, or to another node than they say.
     pub stale_rows: u16,
+    /// What each machine's node is to the mesh; those beyond the list are ordinary. Strangers
+    /// come after the nodes of the mesh, and nobody else does.
+    pub kin: Vec<Kin>,
 }
 
 /// Most functions are short.
@@ -116,12 +123,13 @@ impl Script {
             each_fault_counts: true,
             poison_at,
             stale_rows: 0,
+            kin: Vec::new(),
         }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 31] = [
+pub const ALL: [Scenario; 34] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -152,6 +160,9 @@ pub const ALL: [Scenario; 31] = [
     split_longer_than_remembered::SCENARIO,
     stale_rows::SCENARIO,
     stopped_while_it_suspects::SCENARIO,
+    cloned_identity::SCENARIO,
+    mixed_versions::SCENARIO,
+    other_mesh_in_the_table::SCENARIO,
     swarm::SCENARIO,
 ];
 

@@ -1,7 +1,7 @@
 //! Faults as they begin and end: the one place that knows what each kind does to the world.
 
 use crate::epochs::Remembered;
-use crate::faults::{Fault, FaultKind, Group, Links, Target, Trouble};
+use crate::faults::{Fault, FaultKind, Group, Links, Target, Trouble, Twin};
 use crate::history::Event;
 use crate::world::clock::ClockError;
 use crate::world::files::DISK_FAILED;
@@ -12,7 +12,7 @@ use super::stage::{Running, Stage};
 impl Stage<'_> {
     pub(super) fn begin(&mut self, number: usize) {
         let fault = self.faults[number].fault;
-        let met = self.met(fault.kind);
+        let met = self.copy_of(number).into_iter().fold(self.met(fault.kind), Group::with);
         self.faults[number].met = met;
         self.faults[number].hindered = !self.all_run(met);
         self.tell(number, |fault, number, kind, nodes| Event::FaultBegan { fault, number, kind, nodes });
@@ -34,6 +34,7 @@ impl Stage<'_> {
                     self.record_of(node, |node| Event::Paused { node });
                 }
             }
+            FaultKind::Clone(_, twin) => self.copy(number, twin),
             FaultKind::Network(links, harm) => {
                 self.world.weather.begin(number, links, harm, met, now);
                 self.tell_ways(number, links, harm.loses(), met);
@@ -68,6 +69,7 @@ impl Stage<'_> {
                 }
                 stopped > self.faults[number].stopped_before || hindered
             }
+            FaultKind::Clone(..) => self.switch_copy_off(number),
             FaultKind::Network(..) => {
                 let harmed = self.world.weather.end(number);
                 harmed > 0 || hindered || !self.all_run(met)
@@ -163,8 +165,11 @@ impl Stage<'_> {
             (FaultKind::Disk(..), Ended::StartFailed(why)) => {
                 !running.took_effect && why.contains(DISK_FAILED)
             }
-            // The count of its starts may be what the disk has lost.
-            (FaultKind::PowerCut(_), Ended::Outdated(_)) => true,
+            // The count of its starts may be what the disk has lost: of an earlier generation, or of the last one,
+            // which members may still be linked with.
+            (FaultKind::PowerCut(_), Ended::Outdated(_) | Ended::IdentityTaken(_)) => true,
+            // One of the two has to go.
+            (FaultKind::Clone(..), Ended::Outdated(_) | Ended::IdentityTaken(_)) => true,
             _ => false,
         };
         let mut is_explained = *ended == Ended::Killed;
@@ -180,7 +185,7 @@ impl Stage<'_> {
     pub(super) fn start(&mut self, node: usize) {
         self.starting = self.starting.without(node);
         let name = self.world.nodes[node].name.clone();
-        if !self.sim.is_host_running(name.as_str()) {
+        if !self.sim.is_host_running(name.as_str()) && !self.retired.has(node) {
             self.world.weather.set_down(node, false);
             self.sim.bounce(name.as_str());
         }
@@ -208,10 +213,42 @@ impl Stage<'_> {
 
     fn end_process(&mut self, node: usize, how: &'static str) {
         let name = self.world.nodes[node].name.clone();
+        if self.world.has_kin() {
+            self.world.nodes[node].tell_refusals(&self.world);
+        }
         self.sim.crash(name.as_str());
         self.world.nodes[node].died();
         self.world.weather.set_down(node, true);
         self.world.history.record(Event::NodeDown { node: name, how });
+    }
+
+    /// The spare machine that this fault puts a copy on, if it does: each has one of its own.
+    fn copy_of(&self, number: usize) -> Option<usize> {
+        let copies = |running: &&Running| matches!(running.fault.kind, FaultKind::Clone(..));
+        let earlier = self.faults[..number].iter().filter(copies).count();
+        Some(self.world.spares + earlier).filter(|_| copies(&&self.faults[number]))
+    }
+
+    fn copy(&mut self, number: usize, twin: Twin) {
+        let Some(machine) = self.copy_of(number) else { return };
+        let met = self.faults[number].met.without(machine);
+        for node in met.nodes() {
+            let [of, copy] = [node, machine].map(|node| self.world.nodes[node].clone());
+            copy.become_copy(&of, twin);
+            self.world.history.record(Event::Cloned { machine: copy.name.clone(), of: of.id() });
+        }
+        self.start(machine);
+    }
+
+    /// Answers whether it was up: where the node was away all the time, nobody had to go.
+    fn switch_copy_off(&mut self, number: usize) -> bool {
+        let Some(machine) = self.copy_of(number) else { return false };
+        let was_up = self.is_up(machine);
+        self.retired = self.retired.with(machine);
+        if self.sim.is_host_running(self.world.nodes[machine].name.as_str()) {
+            self.end_process(machine, "clone");
+        }
+        was_up
     }
 
     fn misset(&self, met: Group, number: usize, error: ClockError) {
@@ -260,6 +297,7 @@ impl Stage<'_> {
             | FaultKind::Disk(target, _)
             | FaultKind::Pause(target)
             | FaultKind::Leave(target)
+            | FaultKind::Clone(target, _)
             | FaultKind::Store(target, _)
             | FaultKind::ClockJump(target, _)
             | FaultKind::ClockDrift(target, _)

@@ -9,12 +9,12 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Effects, STEP};
 use crate::faults::{Fault, FaultKind, Group};
-use crate::history::EPOCH;
+use crate::history::{EPOCH, Event};
 use crate::scenarios::Script;
 use crate::workload;
 use crate::world::node::SimNode;
 use crate::world::store::state::StoreState;
-use crate::world::{CLIENT, STORE, World};
+use crate::world::{CLIENT, OTHER_STORE, STORE, World};
 
 /// Latency of the simulated network, one way: a data centre with a tail.
 const LATENCY: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(8));
@@ -36,6 +36,8 @@ pub(super) struct Stage<'a> {
     pub(super) effects: Effects,
     /// Nodes whose processes have ended by themselves and will be started again.
     pub(super) starting: Group,
+    /// Spare machines that were switched off for good.
+    pub(super) retired: Group,
     /// What a store that will forget goes back to, with the number of the fault.
     pub(super) backup: Option<(usize, StoreState)>,
 }
@@ -81,6 +83,14 @@ impl<'a> Stage<'a> {
             .build();
         let store = world.store.clone();
         sim.host(STORE, move || store.clone().serve());
+        if world.has_other_store() {
+            let store = world.other_store.clone();
+            sim.host(OTHER_STORE, move || store.clone().serve());
+        }
+        for node in world.nodes.iter().filter(|node| node.kin.is_stranger()) {
+            let (node, kin) = (node.name.clone(), node.kin.as_str());
+            world.history.record(Event::Stranger { node, kin });
+        }
         for node in &world.nodes {
             let (world, node) = (world.clone(), node.clone());
             sim.host(node.name.clone(), move || node.clone().live(world.clone()));
@@ -89,8 +99,14 @@ impl<'a> Stage<'a> {
             world.weather.locate(sim.lookup(node.name.as_str()), index);
         }
         let machines: Vec<_> = world.nodes.iter().map(|node| sim.lookup(node.name.as_str())).collect();
-        world.store.state().add_stale_nodes(script.stale_rows, &machines);
-        let names = world.nodes.iter().map(|node| node.name.clone()).collect();
+        for (index, spare) in world.nodes.iter().enumerate().skip(world.spares) {
+            sim.crash(spare.name.as_str());
+            world.weather.set_down(index, true);
+        }
+        for store in [&world.store, &world.other_store] {
+            store.state().add_stale_nodes(script.stale_rows, &machines);
+        }
+        let names = world.nodes.iter().take(script.nodes).map(|node| node.name.clone()).collect();
         let order = workload::Order { until: script.work_until, poison_at: script.poison_at };
         let (history, dice) = (world.history.clone(), StdRng::seed_from_u64(dice.random()));
         let users = workload::run(names, dice, history, order);
@@ -119,6 +135,7 @@ impl<'a> Stage<'a> {
             faults,
             effects: Effects::default(),
             starting: Group::default(),
+            retired: Group::default(),
             backup: None,
         }
     }
@@ -154,6 +171,9 @@ impl<'a> Stage<'a> {
                 return Err(failure.clone());
             }
         }
+        if self.world.has_kin() {
+            self.world.nodes.iter().for_each(|node| node.tell_refusals(&self.world));
+        }
         if !finished {
             return Err("the client has not ended".to_owned());
         }
@@ -161,7 +181,7 @@ impl<'a> Stage<'a> {
             return Err(format!("host {STORE} ended early"));
         }
         let hangs = |node: &&Arc<SimNode>| !node.is_up() && !node.gate().is_held();
-        match self.world.nodes.iter().find(hangs) {
+        match self.world.nodes.iter().take(self.world.spares).find(hangs) {
             Some(node) => Err(format!("node {} is not up at the end", node.name)),
             None => Ok(()),
         }

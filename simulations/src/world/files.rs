@@ -41,6 +41,27 @@ impl Disk {
         count
     }
 
+    /// Holds what the other one holds: an image of it was put on it. Locks stay with processes.
+    pub fn copy(&self, other: &Self) {
+        let files = other.0.lock().files.clone();
+        *self.0.lock() = Contents { files, ..Contents::default() };
+    }
+
+    /// What a file is, whether or not operations fail.
+    #[must_use]
+    pub fn look(&self, path: &Path) -> Option<Vec<u8>> {
+        self.0.lock().files.get(path).cloned()
+    }
+
+    /// Makes a file another one behind the back of whoever uses the disk; `None` takes it away.
+    pub fn forge(&self, path: &Path, bytes: Option<Vec<u8>>) {
+        let mut contents = self.0.lock();
+        match bytes {
+            Some(bytes) => drop(contents.files.insert(path.to_owned(), bytes)),
+            None => drop(contents.files.remove(path)),
+        }
+    }
+
     /// After so many more operations one fails.
     pub fn fail_after(&self, operations: u8) {
         self.0.lock().fails_after = Some(operations);

@@ -10,6 +10,7 @@
 //! | `spawner`, `gate` | `Spawner`: onto the host's runtime; a panic fails the run; a stopped process waits |
 //! | `functions` | `Functions`: scripted executions |
 //! | `store` | `CatalogueStore`, `TaskQueue`, `SeedList`: one store on a host of its own |
+//! | `kin` | who is of a later version, of another mesh, or a stranger otherwise |
 //! | `client` | HTTP clients |
 
 pub mod client;
@@ -20,6 +21,7 @@ pub mod forgetful;
 pub mod functions;
 pub mod gate;
 pub mod interpose;
+pub mod kin;
 pub mod network;
 pub mod node;
 pub mod spawner;
@@ -34,7 +36,10 @@ use parking_lot::Mutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::faults::FaultKind;
 use crate::history::History;
+use crate::scenarios::Script;
+use kin::Kin;
 use node::SimNode;
 use store::guards::Guards;
 use store::host::StoreHost;
@@ -42,6 +47,9 @@ use weather::Weather;
 
 /// The name of the store's host.
 pub const STORE: &str = "store";
+
+/// The name of the host of the other mesh's store.
+pub const OTHER_STORE: &str = "other-store";
 
 /// The name of the client's host.
 pub const CLIENT: &str = "client";
@@ -84,24 +92,51 @@ pub struct World {
     pub weather: Weather,
     /// The store.
     pub store: Arc<StoreHost>,
-    /// The nodes, by index.
+    /// The store of those who have another one. What happens there is in no history.
+    pub other_store: Arc<StoreHost>,
+    /// The machines, by index: nodes of the mesh first, then strangers, then spare ones, which copies of nodes
+    /// are put on.
     pub nodes: Vec<Arc<SimNode>>,
+    /// The index of the first spare one.
+    pub spares: usize,
 }
 
 impl World {
-    /// A world of `count` nodes that have not started. Names decide who owns which key, so they come
+    /// Whether somebody works on the other store.
+    #[must_use]
+    pub fn has_other_store(&self) -> bool {
+        self.nodes.iter().any(|node| !node.kin.shares_the_store())
+    }
+
+    /// Whether there are others than ordinary nodes.
+    #[must_use]
+    pub fn has_kin(&self) -> bool {
+        self.nodes.iter().any(|node| node.kin != Kin::Ordinary)
+    }
+
+    /// The world of a script; nothing in it has started. Names decide who owns which key, so they come
     /// from the dice as well.
     #[must_use]
-    pub fn new(seed: u64, count: usize, functions_ms: Range<u64>, guards: Guards, dice: &mut StdRng) -> Self {
+    pub fn new(seed: u64, script: &Script, guards: Guards, dice: &mut StdRng) -> Self {
         let history = History::default();
         let store = Arc::new(StoreHost::new(history.clone(), guards, KEEP));
-        let nodes = (0..count).map(|index| {
-            let name = format!("n{index}-{:04x}", dice.random::<u16>());
+        let other_store = Arc::new(StoreHost::new(History::default(), guards, KEEP));
+        let kin = |index: usize| script.kin.get(index).copied().unwrap_or_default();
+        let spares = script.nodes.max(script.kin.len());
+        let copies = script.faults.iter().filter(|fault| matches!(fault.kind, FaultKind::Clone(..)));
+        let nodes = (0..spares + copies.count()).map(|index| {
+            let kind = match index {
+                _ if index < script.nodes => 'n',
+                _ if index < spares => 's',
+                _ => 'c',
+            };
+            let name = format!("{kind}{index}-{:04x}", dice.random::<u16>());
             let skew = dice.random_range(-LARGEST_SKEW_MS..=LARGEST_SKEW_MS);
-            Arc::new(SimNode::new(seed, index, name, skew, dice.random()))
+            Arc::new(SimNode::new(seed, index, name, skew, dice.random(), kin(index)))
         });
         let nodes = nodes.collect();
         let (failures, weather) = (Failures::default(), Weather::default());
-        Self { guards, functions_ms, history, failures, weather, store, nodes }
+        let functions_ms = script.functions_ms.clone();
+        Self { guards, functions_ms, history, failures, weather, store, other_store, nodes, spares }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use beatmesh_mesh::View;
 use beatmesh_mesh::env::{Env, Files};
 use beatmesh_mesh::identity::Taken;
+use beatmesh_mesh::{Mesh, MeshParts, View};
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
 use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
@@ -25,11 +26,13 @@ use super::files::Disk;
 use super::forgetful::Forgetful;
 use super::functions::ScriptedFunctions;
 use super::gate::Gate;
+use super::kin::{self, Kin, LATER_FACT};
 use super::network::SimNetwork;
 use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
 use super::store::guards::Guard;
 use super::store::line::Line;
+use crate::faults::Twin;
 use crate::history::Event;
 
 /// Where every node takes HTTP.
@@ -51,12 +54,15 @@ pub const MAX_LOST_LEASES: u32 = 5;
 /// A wall clock that a restart finds set back: summer time in a clock that should not know it.
 const LARGEST_STEP_BACK_MS: i64 = 3_600_000;
 
+/// The clock of a copy that begins no later generation: further back than any that the node may have begun by.
+const CLOCK_OF_A_COPY_MS: i64 = -2 * LARGEST_STEP_BACK_MS;
+
 /// A node that is asked to stop has this long to finish what runs: as much as many functions.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// A machine.
 pub struct SimNode {
-    /// The node's name and its host's.
+    /// The machine's name and its host's; the node's id as well, unless it is a copy.
     pub name: String,
     /// Its way to the store.
     pub line: Arc<Line>,
@@ -64,6 +70,10 @@ pub struct SimNode {
     pub wall: Arc<WallClock>,
     /// Its disk.
     pub disk: Disk,
+    /// What its node is to the mesh.
+    pub kin: Kin,
+    /// Of a copy: whose, and how wrong its clock is instead.
+    copied: Mutex<Option<(String, Option<i64>)>>,
     /// How wrong the wall clock is unless a restart sets it back.
     usual_skew_ms: i64,
     seed: u64,
@@ -124,23 +134,31 @@ impl fmt::Display for Ended {
     }
 }
 
+fn data_dir(node: &str) -> PathBuf {
+    Path::new("/").join(node)
+}
+
 /// What a living node believes, for an observer outside.
 struct Seen {
     views: watch::Receiver<Arc<View>>,
     /// What the history knows of it.
     told: Option<Arc<View>>,
+    /// For what it counts. It belongs to the process.
+    mesh: Weak<Mesh>,
 }
 
 impl SimNode {
     /// A machine that is switched off. `dice` seeds its line to the store.
     #[must_use]
-    pub fn new(seed: u64, index: usize, name: String, skew_ms: i64, dice: u64) -> Self {
+    pub fn new(seed: u64, index: usize, name: String, skew_ms: i64, dice: u64, kin: Kin) -> Self {
         Self {
             name,
             line: Arc::new(Line::new(StdRng::seed_from_u64(dice))),
             wall: Arc::new(WallClock::new(skew_ms)),
             usual_skew_ms: skew_ms,
             disk: Disk::default(),
+            kin,
+            copied: Mutex::default(),
             seed,
             index,
             lives: AtomicU64::new(0),
@@ -177,7 +195,11 @@ impl SimNode {
         let (history, takes_ms, dice_of_life) =
             (world.history.clone(), world.functions_ms.clone(), dyn_entropy.rng());
         let functions = ScriptedFunctions::new(&self.name, history, takes_ms, kill, dice_of_life);
-        let store = Arc::new(StoreClient::new(world.store.clone(), self.line.clone()));
+        let (host_of_store, id) = match self.kin.shares_the_store() {
+            true => (world.store.clone(), "simulated"),
+            false => (world.other_store.clone(), "another"),
+        };
+        let store = Arc::new(StoreClient::new(id, host_of_store, self.line.clone()));
         let spawner = Arc::new(SimSpawner::new(&self.name, world.failures.clone(), process.gate.clone()));
         let chance = dice(self.seed, self.index, life, *b"weather1");
         let (weather, gate) = (world.weather.clone(), process.gate.clone());
@@ -199,7 +221,7 @@ impl SimNode {
             functions: Arc::new(functions),
             // Nodes of the simulation are asked to stop only when they have started.
             stopping: Default::default(),
-            mesh: world.guards.mesh(),
+            mesh: MeshParts { dialect: self.kin.dialect(), ..world.guards.mesh() },
         };
         let secret = MeshSecret::parse(SECRET)?;
         let keys = ApiKeys::parse(&format!("users:{API_KEY}"));
@@ -210,13 +232,20 @@ impl SimNode {
         let views = node.mesh().watch();
         let generation = views.borrow().myself().generation.0;
         world.history.record(Event::NodeReady { node: self.name.clone(), life, generation });
-        *self.seen.lock() = Some(Seen { views, told: None });
+        *self.seen.lock() = Some(Seen { views, told: None, mesh: Arc::downgrade(node.mesh()) });
+        let talking = async {
+            match self.kin {
+                Kin::Later => kin::talk_as_later(&node, &self.name, &world).await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             (taken, why) = node.identity_taken() => Ok(match taken {
                 Taken::Elsewhere => Ended::IdentityTaken(why),
                 Taken::Outdated { .. } => Ended::Outdated(why),
             }),
+            () = talking => unreachable!("it has always something to say"),
             () = process.asked.notified() => {
                 spawner.stop();
                 node.stop(STOP_WITHIN).await;
@@ -230,6 +259,9 @@ impl SimNode {
     /// up to an hour. Then the generation that it wrote before is all that keeps it from beginning an old
     /// one again.
     fn skew_ms(&self, life: u64) -> i64 {
+        if let Some((_, Some(skew))) = *self.copied.lock() {
+            return skew;
+        }
         let mut dice = StdRng::seed_from_u64(self.seed ^ (self.index as u64) << 48 ^ life << 56);
         match dice.random_range(0..3) {
             0 if life > 1 => dice.random_range(-LARGEST_STEP_BACK_MS..0),
@@ -247,13 +279,42 @@ impl SimNode {
     }
 
     fn settings(&self, host: IpAddr) -> Result<Settings, Box<dyn std::error::Error>> {
-        let mut settings = Settings::new(self.name.parse()?, format!("/{}", self.name).into());
+        let mut settings = Settings::new(self.id().parse()?, data_dir(&self.id()));
+        settings.mesh.name = self.kin.mesh().parse()?;
         settings.listen.http = SocketAddr::from(([0, 0, 0, 0], HTTP_PORT));
         let port = MESH_PORT + self.moves.load(Ordering::Relaxed);
         settings.listen.mesh = SocketAddr::from(([0, 0, 0, 0], port));
         settings.listen.advertise = Some(SocketAddr::new(host, port));
         settings.queue.max_lost_leases = MAX_LOST_LEASES;
         Ok(settings)
+    }
+
+    /// The id of the node that runs here.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.copied.lock().as_ref().map_or_else(|| self.name.clone(), |(of, _)| of.clone())
+    }
+
+    /// Makes this machine a copy of the other one, so that its process begins such a life of the same node.
+    pub fn become_copy(&self, of: &Self, twin: Twin) {
+        let id = of.id();
+        let generation = data_dir(&id).join("generation");
+        self.disk.copy(&of.disk);
+        let skew = match twin {
+            Twin::Later => None,
+            Twin::Earlier => {
+                self.disk.forge(&generation, None);
+                Some(CLOCK_OF_A_COPY_MS)
+            }
+            Twin::Same => {
+                let lives = self.disk.look(&generation).and_then(|bytes| String::from_utf8(bytes).ok());
+                let lives: Option<u64> = lives.and_then(|text| text.trim().parse().ok());
+                let before = lives.map(|generation| (generation - 1).to_string().into_bytes());
+                self.disk.forge(&generation, before);
+                Some(CLOCK_OF_A_COPY_MS)
+            }
+        };
+        *self.copied.lock() = Some((id, skew));
     }
 
     /// The process has ended: nobody can ask it what it believes, and nothing that was done to it is done
@@ -305,6 +366,15 @@ impl SimNode {
         beat_ranks(&view).first().map(ToString::to_string)
     }
 
+    /// Writes into the history what the process has refused, before it ends.
+    pub fn tell_refusals(&self, world: &World) {
+        let mesh = self.seen.lock().as_ref().and_then(|seen| seen.mesh.upgrade());
+        let refusals = mesh.map(|mesh| mesh.counters().refusals).unwrap_or_default();
+        for (topic, count) in refusals.into_iter().filter(|(_, count)| *count > 0) {
+            world.history.record(Event::Refused { node: self.name.clone(), topic, count });
+        }
+    }
+
     /// Writes into the history what has changed in the node's view.
     pub fn observe(&self, world: &World) {
         let mut seen = self.seen.lock();
@@ -326,6 +396,14 @@ impl SimNode {
                     generation: member.generation.0,
                     liveness: member.liveness.as_str(),
                 });
+            }
+            let value = member.facts.get(LATER_FACT);
+            if let Some(value) =
+                value.filter(|_| known.and_then(|known| known.facts.get(LATER_FACT)) != value)
+                && let Ok(value) = value.parse()
+            {
+                let (observer, member) = (observer(), member.id.to_string());
+                world.history.record(Event::FactSeen { observer, member, value });
             }
         }
         if before.as_ref().is_none_or(|before| before.ring.members() != view.ring.members()) {

@@ -44,10 +44,10 @@ enum Asked {
 }
 
 impl StoreClient {
-    /// A client whose requests travel on this line.
+    /// A client of the store with this id, whose requests travel on this line.
     #[must_use]
-    pub fn new(host: Arc<StoreHost>, line: Arc<Line>) -> Self {
-        Self { id: "simulated".to_owned(), host, line }
+    pub fn new(id: &str, host: Arc<StoreHost>, line: Arc<Line>) -> Self {
+        Self { id: id.to_owned(), host, line }
     }
 
     async fn read<T: Send + 'static>(

@@ -33,6 +33,8 @@ impl Guards {
                 probes_of_the_dead: true,
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
+            seed_identity: self.has(Guard::SeedIdentity),
+            ..MeshParts::default()
         }
     }
 
@@ -75,11 +77,13 @@ pub enum Guard {
     Refutation,
     /// When more than half of the ring looks dead at once, it is kept for a while.
     MassDeathGuard,
+    /// Whoever is of another mesh, or has another store, is refused, wherever its address stood.
+    SeedIdentity,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -93,6 +97,7 @@ impl Guard {
         Self::PauseGuard,
         Self::Refutation,
         Self::MassDeathGuard,
+        Self::SeedIdentity,
     ];
 
     /// The name on the command line.
@@ -112,6 +117,7 @@ impl Guard {
             Self::PauseGuard => "pause_guard",
             Self::Refutation => "refutation",
             Self::MassDeathGuard => "mass_death_guard",
+            Self::SeedIdentity => "seed_identity",
         }
     }
 
@@ -136,6 +142,7 @@ impl Guard {
             Self::PauseGuard => "without: a node that was stopped goes on with what it held against others",
             Self::Refutation => "without: whoever is suspected does not answer that",
             Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
+            Self::SeedIdentity => "without: whoever answers at an address of the node table is a member",
         }
     }
 }

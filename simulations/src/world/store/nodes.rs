@@ -17,8 +17,11 @@ impl StoreState {
     /// Rows of nodes that are gone, the last seen a moment ago and each other one five seconds before.
     pub fn add_stale_nodes(&mut self, count: u16, machines: &[IpAddr]) {
         for number in 0..count {
-            let machine = machines[usize::from(number) % machines.len()];
-            let port = if number % TAKEN == 0 { MESH_PORT } else { 20_000 + number };
+            let is_taken = number % TAKEN == 0;
+            // Of those that are taken, too, each machine has its share.
+            let turn = if is_taken { number / TAKEN } else { number };
+            let machine = machines[usize::from(turn) % machines.len()];
+            let port = if is_taken { MESH_PORT } else { 20_000 + number };
             let node: NodeId = format!("gone-{number}").parse().expect("letters and digits");
             let last_seen = EPOCH.minus(Duration::from_secs(5) * u32::from(number));
             let addr = SocketAddr::new(machine, port);
