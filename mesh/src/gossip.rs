@@ -276,7 +276,10 @@ impl Socket for LinkSocket {
                     }
                     return Ok((from, message));
                 }
-                Err(error) => tracing::debug!(%from, %error, "a gossip message could not be read"),
+                Err(error) => {
+                    let reason = format!("gossip was dropped: {error}");
+                    self.transport.refusals.tell(from, Topic::Message, &reason);
+                }
             }
         }
     }

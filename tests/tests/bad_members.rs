@@ -57,7 +57,9 @@ async fn still_in_and_leaves(target: &Target, guest: Guest, version: u64) {
     let generation = guest.hello.generation.0;
     guest.state(generation, version, &[("zone", "last"), ("ready", "0")]).await;
     until_zone(target, "last").await;
-    assert_eq!(seen(target, 0).await["liveness"], "alive");
+    let liveness = seen(target, 0).await["liveness"].clone();
+    // Who floods its line hears a ping late.
+    assert!(liveness == "alive" || liveness == "suspect", "{liveness}");
     guest.leave().await;
     for index in 0..2 {
         let has_left = |member: &Value| member["liveness"] == "left";
@@ -116,7 +118,15 @@ async fn messages_of_known_kinds_that_hold_something_else_are_dropped_and_counte
     .await;
 }
 
-/// Gossip that cannot be read is not counted: it is chitchat's own format, which only chitchat reads.
+/// Asserts that messages were refused, however many, nothing else was, and one line tells of it.
+async fn assert_only_messages_refused(target: &mut Target) {
+    let refused = target.refusals(0).await;
+    println!("{refused:?}: {:?}", target.told(0));
+    assert_eq!(refused.keys().collect::<Vec<_>>(), ["message"], "{refused:?}");
+    assert_eq!(target.told(0).len(), 1, "{:?}", target.told(0));
+    target.assert_unharmed().await;
+}
+
 #[tokio::test]
 async fn gossip_that_is_noise_or_cut_short_stops_nobodys_gossip() {
     let (mut target, guest) = with_guest().await;
@@ -137,7 +147,7 @@ async fn gossip_that_is_noise_or_cut_short_stops_nobodys_gossip() {
     for node in &target.mesh.nodes {
         assert!(!node.log().contains("gossip has stopped"), "{}", node.name());
     }
-    target.assert_refused(&[]).await;
+    assert_only_messages_refused(&mut target).await;
 }
 
 #[tokio::test]
@@ -172,7 +182,7 @@ async fn facts_over_the_limits_or_of_another_life_are_not_taken_and_unknown_ones
         assert_eq!(seen(&target, 0).await["zone"], "one");
     }
     still_in_and_leaves(&target, guest, 3).await;
-    target.assert_refused(&[]).await;
+    target.assert_refused(&[("facts", 3)]).await;
 }
 
 #[tokio::test]
@@ -202,11 +212,8 @@ async fn a_flood_of_half_a_million_datagrams_delays_nobody() {
     target.under(guest.flood((0..500_000).map(|number| kinds[number % kinds.len()].clone()))).await;
     still_in_and_leaves(&target, guest, 9).await;
     let refused = target.refusals(0).await;
-    println!("{refused:?}");
-    assert_eq!(refused.keys().collect::<Vec<_>>(), ["message"], "{refused:?}");
-    assert!(refused["message"] > 10_000, "a fifth of them is noise, and QUIC may drop some: {refused:?}");
-    assert_eq!(target.told(0).len(), 1, "{:?}", target.told(0));
-    target.assert_unharmed().await;
+    assert!(refused["message"] > 10_000, "two fifths of them are noise, and QUIC may drop some: {refused:?}");
+    assert_only_messages_refused(&mut target).await;
 }
 
 /// Each is given up after five seconds; a peer may have 64 open.
@@ -235,11 +242,11 @@ async fn one_way_streams_that_are_left_open_take_bounded_memory_and_are_given_up
         "{opened}: as many as may be, and once more after they were given up"
     );
     still_in_and_leaves(&target, guest, 9).await;
-    target.assert_refused(&[]).await;
+    assert_only_messages_refused(&mut target).await;
 }
 
-/// Nearly as many channels as one peer may have, which is 1,024: silent ones, some that say that their first frame is huge, some that
-/// begin a call and never go on.
+/// Nearly as many channels as one peer may have, which is 1,024: silent ones, some that say that their first frame
+/// is huge, some that begin a call and never go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_that_never_go_on_take_bounded_memory_and_are_given_up() {
     let (mut target, guest) = with_guest().await;
@@ -268,8 +275,6 @@ async fn channels_that_never_go_on_take_bounded_memory_and_are_given_up() {
     println!("{opened} channels came to an end");
     still_in_and_leaves(&target, guest, 9).await;
     let refused = target.refusals(0).await;
-    assert_eq!(refused.keys().collect::<Vec<_>>(), ["message"], "{refused:?}");
-    println!("{refused:?}: {:?}", target.told(0));
-    assert_eq!(target.told(0).len(), 1, "{:?}", target.told(0));
-    target.assert_unharmed().await;
+    assert_eq!(refused["message"], CHANNELS as u64 * 3 / 5, "all but those that began a call: {refused:?}");
+    assert_only_messages_refused(&mut target).await;
 }

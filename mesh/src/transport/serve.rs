@@ -89,7 +89,10 @@ async fn read_message(
         kind::FACTS => {
             let update: FactsUpdate = from_payload(frame.kind, &frame.payload)?;
             // What a member says about itself directly is bound to its link, hence to its certificate.
-            if update.generation == link.generation && update.facts.is_within_limits() {
+            if !update.facts.is_within_limits() {
+                let reason = "what it says about itself is over the limits";
+                transport.refusals.tell(link.addr, Topic::Facts, reason);
+            } else if update.generation == link.generation {
                 let (node, generation) = (link.node.clone(), link.generation);
                 let _ =
                     transport.events.send(LinkEvent::Facts { node, generation, facts: update.facts }).await;
@@ -114,9 +117,16 @@ async fn read_message(
 
 async fn take_stream(transport: Arc<Transport>, link: Arc<Link>, mut stream: quinn::RecvStream) {
     let reading = tokio::time::timeout(FIRST_FRAME_WITHIN, stream.read_to_end(HEADER + MESSAGE_LIMIT));
-    if let Ok(Ok(bytes)) = reading.await {
-        take_message(&transport, &link, &Bytes::from(bytes)).await;
-    }
+    let lost = match reading.await {
+        Ok(Ok(bytes)) => {
+            take_message(&transport, &link, &Bytes::from(bytes)).await;
+            return;
+        }
+        Ok(Err(quinn::ReadToEndError::Read(_))) => return,
+        Ok(Err(quinn::ReadToEndError::TooLong)) => "a message is too long",
+        Err(_) => "a message has not come to its end in time",
+    };
+    transport.refusals.tell(link.addr, Topic::Message, lost);
 }
 
 async fn take_channel(transport: Arc<Transport>, link: Arc<Link>, mut channel: Channel) {
@@ -136,6 +146,6 @@ async fn take_channel(transport: Arc<Transport>, link: Arc<Link>, mut channel: C
         Ok(Err(error)) => {
             transport.refusals.tell(link.addr, Topic::Message, &format!("a channel was not opened: {error}"));
         }
-        Err(_) => {}
+        Err(_) => transport.refusals.tell(link.addr, Topic::Message, "a channel says nothing"),
     }
 }

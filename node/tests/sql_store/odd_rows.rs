@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use beatmesh_mesh::id::Generation;
+use beatmesh_mesh::seeds::SeedList;
 use beatmesh_node::queue::{Claimant, StoreError, TaskFilter, TaskQueue};
 use beatmesh_node::store::{CatalogueStore, EditError};
 
@@ -31,6 +33,27 @@ async fn a_task_of_an_urgency_beyond_all_priorities_can_be_read() {
     run(&mut other, "UPDATE tasks SET urgency = -9223372036854775807 - 1").await;
     let record = store.task(task.id).await.expect("read").expect("there");
     assert_eq!(record.priority, 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn rows_of_nodes_from_yesterday_and_from_the_future_are_forgotten() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let (here, addr) = ("here".parse().expect("a name"), ([127, 0, 0, 1], 1).into());
+    store.announce(&here, Generation(1), addr).await.expect("announced");
+    let mut other = stranger(&scratch.0).await;
+    for (name, seen) in
+        [("old", "last_seen - 90000000"), ("ahead", "last_seen + 120000"), ("odd", "9223372036854775807")]
+    {
+        let copy = format!(
+            "INSERT INTO nodes SELECT '{name}', generation, addr, {seen} FROM nodes WHERE node = 'here'"
+        );
+        run(&mut other, &copy).await;
+    }
+    store.sweep(5).await.expect("swept");
+    let rows = SeedList::read(&*store, 10).await.expect("read");
+    assert_eq!(rows.iter().map(|row| row.node.as_str()).collect::<Vec<_>>(), ["here"]);
     store.close().await;
 }
 

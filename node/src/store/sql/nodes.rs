@@ -93,10 +93,15 @@ fn seed_error(error: StoreError) -> SeedError {
 /// Rows that nobody refreshed for so long are no hints any more.
 const STALE: Duration = Duration::from_secs(24 * 3_600);
 
-/// Forgets rows of nodes that were not seen for a day.
+/// Rows from further ahead were written while a clock was wrong, or by hand. They would stand before all others
+/// for as long; a node that lives writes its own anew within half a minute.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// Forgets rows of nodes that were not seen for a day, and those from the future.
 pub(super) async fn prune(tx: &mut Tx<'_>) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM nodes WHERE last_seen < ?")
+    sqlx::query("DELETE FROM nodes WHERE last_seen < ? OR last_seen > ?")
         .bind(tx.now.minus(STALE).0)
+        .bind(tx.now.plus(AHEAD).0)
         .execute(&mut *tx.connection)
         .await?;
     Ok(())
