@@ -9,7 +9,7 @@ mod ids;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod scripted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::id::{Generation, MeshName, NodeId};
+use crate::keeper::ALL_LINKED;
 use crate::member::Facts;
 use crate::transport::refusals::Topic;
 use crate::transport::{Identity, Transport};
@@ -41,6 +42,9 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Each round states all members, so its bytes grow with them (measured: 18 KiB per node, round and 50 members).
 /// Above this rounds become rarer by as much, so that the bytes do not grow.
 const QUICK_MEMBERS: u32 = 100;
+
+/// chitchat speaks to three in each round. Where all are linked and told directly, one is enough of a repair.
+const TOLD_WHERE_ALL_ARE_LINKED: u32 = 1;
 
 /// A round's messages leave within this; what comes later is the next round's.
 const BURST: Duration = Duration::from_millis(200);
@@ -72,7 +76,16 @@ pub(crate) struct Heard {
 pub(crate) struct Gossip {
     handle: ChitchatHandle,
     live: watch::Receiver<BTreeMap<ChitchatId, NodeState>>,
-    members: Arc<AtomicU32>,
+    shared: Arc<Shared>,
+}
+
+/// What the running gossip and its socket share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// So many members are known.
+    members: AtomicU32,
+    /// Whoever is to be spoken to for the first time, in a round or not.
+    introduced: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl Gossip {
@@ -85,24 +98,25 @@ impl Gossip {
     ) -> Result<Self, String> {
         let id = ChitchatId::new(identity.node.to_string(), identity.generation.0, identity.advertise);
         let config = config(mesh, id);
-        let members = Arc::<AtomicU32>::default();
+        let shared = Arc::<Shared>::default();
         let me = (identity.node.clone(), identity.generation);
-        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), members: members.clone(), me };
+        let opener = Opener { transport, incoming: Mutex::new(Some(incoming)), shared: shared.clone(), me };
         let handle =
             chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
         let live = handle.chitchat().lock().await.live_nodes_watcher();
-        Ok(Self { handle, live, members })
+        Ok(Self { handle, live, shared })
     }
 
     /// Begins to gossip with `addr`.
     pub(crate) fn introduce(&self, addr: SocketAddr) {
+        self.shared.introduced.lock().insert(addr);
         // An error means that the loop has ended, which `ended` reports.
         let _ = self.handle.gossip(addr);
     }
 
     /// So many members are known: the more, the rarer the rounds.
     pub(crate) fn set_members(&self, members: usize) {
-        self.members.store(u32::try_from(members).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.shared.members.store(u32::try_from(members).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Spreads this node's facts.
@@ -201,7 +215,7 @@ fn heard(id: &ChitchatId, state: &NodeState) -> Option<Heard> {
 struct Opener {
     transport: Arc<Transport>,
     incoming: Mutex<Option<mpsc::Receiver<(SocketAddr, Bytes)>>>,
-    members: Arc<AtomicU32>,
+    shared: Arc<Shared>,
     me: (NodeId, Generation),
 }
 
@@ -210,29 +224,33 @@ impl ChitchatTransport for Opener {
     async fn open(&self, _listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let incoming = self.incoming.lock().take();
         let incoming = incoming.ok_or_else(|| anyhow::anyhow!("the gossip socket is open already"))?;
-        let (transport, members) = (self.transport.clone(), self.members.clone());
+        let (transport, shared) = (self.transport.clone(), self.shared.clone());
         let (me, rounds, ids) = (self.me.clone(), Rounds::default(), Ids::default());
-        Ok(Box::new(LinkSocket { transport, incoming, members, rounds, me, ids }))
+        Ok(Box::new(LinkSocket { transport, incoming, shared, rounds, me, ids }))
     }
 }
 
-/// Which of chitchat's rounds go out: its own pace is fixed at its start.
+/// Which of chitchat's messages that begin an exchange go out: its own pace is fixed at its start.
 #[derive(Debug, Default)]
 struct Rounds {
-    /// When the last one began that went out.
+    /// When the last round began that went out.
     last: Option<Instant>,
+    /// How many messages of it have gone out.
+    told: u32,
 }
 
 impl Rounds {
-    /// Whether the round that begins or goes on now is to go out.
+    /// Whether the next message is to go out.
     fn goes_out(&mut self, now: Instant, members: u32) -> bool {
-        let pause = ROUND * members / QUICK_MEMBERS;
+        let pause = ROUND * members.max(QUICK_MEMBERS) / QUICK_MEMBERS;
         let since = self.last.map(|last| now.saturating_duration_since(last));
-        if members <= QUICK_MEMBERS || since.is_none_or(|since| since + BURST >= pause) {
-            self.last = Some(now);
-            return true;
+        if since.is_none_or(|since| since + BURST >= pause) {
+            (self.last, self.told) = (Some(now), 0);
+        } else if since.is_some_and(|since| since >= BURST) {
+            return false;
         }
-        since.is_some_and(|since| since < BURST)
+        self.told += 1;
+        members > ALL_LINKED as u32 || self.told <= TOLD_WHERE_ALL_ARE_LINKED
     }
 }
 
@@ -240,7 +258,7 @@ impl Rounds {
 struct LinkSocket {
     transport: Arc<Transport>,
     incoming: mpsc::Receiver<(SocketAddr, Bytes)>,
-    members: Arc<AtomicU32>,
+    shared: Arc<Shared>,
     rounds: Rounds,
     me: (NodeId, Generation),
     ids: Ids,
@@ -250,11 +268,11 @@ struct LinkSocket {
 impl Socket for LinkSocket {
     /// Only enqueues: chitchat awaits this inside its loop, so waiting here would stop all gossip.
     async fn send(&mut self, to: SocketAddr, message: ChitchatMessage) -> anyhow::Result<()> {
-        let members = self.members.load(Ordering::Relaxed);
-        if matches!(message, ChitchatMessage::Syn { .. })
-            && !self.rounds.goes_out(self.transport.clock.now(), members)
-        {
-            return Ok(());
+        if matches!(message, ChitchatMessage::Syn { .. }) && !self.shared.introduced.lock().remove(&to) {
+            let members = self.shared.members.load(Ordering::Relaxed);
+            if !self.rounds.goes_out(self.transport.clock.now(), members) {
+                return Ok(());
+            }
         }
         self.transport.send_to(to, wire::encode(kind::GOSSIP, &message.serialize_to_vec()));
         Ok(())
@@ -291,19 +309,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_members_the_rarer_the_rounds_and_none_goes_out_by_half() {
+    fn the_more_members_the_rarer_the_rounds_and_where_all_are_linked_one_message_is_enough() {
         let began = Instant::now();
         // In twenty minutes, with three messages in each of chitchat's rounds, some milliseconds apart.
         let sent = |members| {
             let mut rounds = Rounds::default();
-            let at = |second, message| began + ROUND * second + Duration::from_millis(20) * message;
-            let whole = (0..600).map(|second| {
-                (0..3).filter(|message| rounds.goes_out(at(second, *message), members)).count()
-            });
-            let whole: Vec<_> = whole.collect();
-            assert!(whole.iter().all(|messages| [0, 3].contains(messages)), "{members}: {whole:?}");
-            whole.iter().filter(|messages| **messages > 0).count()
+            let at = |round, message| began + ROUND * round + Duration::from_millis(20) * message;
+            let each = (0..600)
+                .map(|round| (0..3).filter(|message| rounds.goes_out(at(round, *message), members)).count());
+            let each: Vec<_> = each.filter(|messages| *messages > 0).collect();
+            assert!(each.iter().all(|messages| *messages == each[0]), "{members}: {each:?}");
+            (each.len(), each[0])
         };
-        assert_eq!([1, 50, 100, 200, 1_000].map(sent), [600, 600, 600, 300, 60]);
+        let all = [1, 64, 65, 100, 200, 1_000].map(sent);
+        assert_eq!(all, [(600, 1), (600, 1), (600, 3), (600, 3), (300, 3), (60, 3)]);
     }
 }

@@ -252,7 +252,7 @@ impl Keeper {
         let facts = Facts { version: myself.facts.version + 1, entries };
         self.transport.set_facts(facts.clone());
         let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };
-        self.transport.broadcast(&wire::encode(kind::FACTS, &to_payload(&update)));
+        self.transport.broadcast_letter(&wire::encode(kind::FACTS, &to_payload(&update)));
         self.gossip.state(&facts).await;
         self.note(RosterEvent::OwnFacts(facts));
     }

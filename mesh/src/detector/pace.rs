@@ -34,7 +34,7 @@ impl Pace {
     /// One data centre, one machine: a dead member is gone everywhere in less than a second. Prototyped with
     /// four busy loops on two cores without a false suspicion.
     pub const LAN: Self = Self {
-        period: Duration::from_millis(200),
+        period: Duration::from_millis(220),
         ping_timeout: Duration::from_millis(80),
         indirect_timeout: Duration::from_millis(120),
         suspicion: Duration::from_millis(400),

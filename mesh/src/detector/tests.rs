@@ -294,7 +294,7 @@ fn a_goodbye_is_known_everywhere_at_once_and_final() {
     town.nodes[9] = Some(detector(town.now, 9, 2, Parts::default()));
     (0..9).for_each(|other| town.meet(9, other, 1));
     town.meet(3, 9, 2);
-    town.run(100);
+    town.run(300);
     assert_eq!(town.seen_as(9), [Liveness::Alive; 9], "the next one begins");
 }
 

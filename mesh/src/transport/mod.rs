@@ -162,11 +162,20 @@ impl Transport {
         }
     }
 
-    /// Sends a frame to every linked member.
+    /// Sends a frame to every linked member. It may be lost.
     pub(crate) fn broadcast(self: &Arc<Self>, frame: &Bytes) {
+        self.to_all(|| Outgoing::Frame(frame.clone()));
+    }
+
+    /// The same for what nobody says a second time.
+    pub(crate) fn broadcast_letter(self: &Arc<Self>, frame: &Bytes) {
+        self.to_all(|| Outgoing::Letter(frame.clone()));
+    }
+
+    fn to_all(self: &Arc<Self>, message: impl Fn() -> Outgoing) {
         let addrs: std::collections::BTreeSet<_> = self.links.lock().all().map(|link| link.addr).collect();
         for addr in addrs {
-            self.send_to(addr, frame.clone());
+            self.outboxes.put(addr, message(), self);
         }
     }
 

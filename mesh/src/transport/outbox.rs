@@ -31,8 +31,10 @@ const SEND_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) enum Outgoing {
     /// Dial if there is no link.
     Connect,
-    /// A whole frame.
+    /// A whole frame. It may be lost.
     Frame(Bytes),
+    /// A whole frame that QUIC repeats until it has arrived, or the link is gone.
+    Letter(Bytes),
 }
 
 #[derive(Default)]
@@ -90,11 +92,13 @@ async fn empty(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport
         let link = transport.link_to(None, addr).await;
         // During the pause after a failed dial messages are dropped rather than kept: they would arrive stale.
         let Ok(link) = link else {
-            transport.outboxes.count_if_dropped(matches!(message, Outgoing::Frame(_)));
+            transport.outboxes.count_if_dropped(!matches!(message, Outgoing::Connect));
             continue;
         };
-        if let Outgoing::Frame(frame) = message {
-            send(&link, frame).await;
+        match message {
+            Outgoing::Connect => {}
+            Outgoing::Frame(frame) => send(&link, frame).await,
+            Outgoing::Letter(frame) => send_on_stream(&link, frame).await,
         }
     }
     outbox.close();
@@ -113,8 +117,12 @@ async fn send(link: &Link, frame: Bytes) {
         let _ = connection.send_datagram(frame);
         return;
     }
+    send_on_stream(link, frame).await;
+}
+
+async fn send_on_stream(link: &Link, frame: Bytes) {
     let on_stream = async {
-        if let Ok(mut stream) = connection.open_uni().await
+        if let Ok(mut stream) = link.connection.open_uni().await
             && stream.write_all(&frame).await.is_ok()
         {
             let _ = stream.finish();
