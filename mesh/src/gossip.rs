@@ -184,14 +184,8 @@ fn read(
     ids: &mut Ids,
     now: Instant,
 ) -> anyhow::Result<(ChitchatMessage, usize)> {
-    let mut left_out = 0;
-    let mut has_room = |node: &str, generation, bytes| {
-        let has_room = ids.admit(now, node, generation, bytes);
-        left_out += usize::from(!has_room);
-        has_room
-    };
-    let admitted =
-        door::admit(bytes, me, &mut has_room).ok_or_else(|| anyhow::anyhow!("it is no message"))?;
+    let admitted = door::admit(bytes, me, ids, now);
+    let (admitted, left_out) = admitted.ok_or_else(|| anyhow::anyhow!("it is no message"))?;
     Ok((ChitchatMessage::deserialize(&mut &admitted[..])?, left_out))
 }
 

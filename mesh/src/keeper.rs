@@ -250,6 +250,11 @@ impl Keeper {
         let mut entries = myself.facts.entries.clone();
         entries.extend(changes);
         let facts = Facts { version: myself.facts.version + 1, entries };
+        if !facts.is_within_limits() {
+            // All others would refuse this node for it.
+            tracing::error!("what this node was to say about itself is over the limits, and is not said");
+            return;
+        }
         self.transport.set_facts(facts.clone());
         let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };
         self.transport.broadcast_letter(&wire::encode(kind::FACTS, &to_payload(&update)));

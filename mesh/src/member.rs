@@ -87,6 +87,9 @@ pub const LONGEST_FACT_KEY: usize = 64;
 /// The longest value of a fact, in bytes.
 pub const LONGEST_FACT_VALUE: usize = 4 * 1024;
 
+/// All facts of one node together, in bytes: they travel in one message.
+pub const LARGEST_FACTS: usize = 32 * 1024;
+
 /// What a member says about itself: short texts by name. Unknown names are kept and passed on, so
 /// that a mesh can run two versions at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,11 +131,11 @@ impl Facts {
     /// Whether sizes and counts are within the limits.
     #[must_use]
     pub fn is_within_limits(&self) -> bool {
-        self.entries.len() <= MOST_FACTS
-            && self
-                .entries
-                .iter()
-                .all(|(key, value)| key.len() <= LONGEST_FACT_KEY && value.len() <= LONGEST_FACT_VALUE)
+        let fits = |(key, value): (&String, &String)| {
+            key.len() <= LONGEST_FACT_KEY && value.len() <= LONGEST_FACT_VALUE
+        };
+        let bytes: usize = self.entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.entries.len() <= MOST_FACTS && bytes <= LARGEST_FACTS && self.entries.iter().all(fits)
     }
 }
 
@@ -206,6 +209,25 @@ mod tests {
         ] {
             assert!(winner.supersedes(&loser), "{winner:?} over {loser:?}");
             assert!(!loser.supersedes(&winner), "{loser:?} over {winner:?}");
+        }
+    }
+
+    #[test]
+    fn facts_have_limits_each_and_together() {
+        let facts = |count: usize, key: usize, value: usize| {
+            let entry = |n: usize| (format!("{n:0key$}"), "x".repeat(value));
+            Facts { version: 1, entries: (0..count).map(entry).collect() }
+        };
+        for (count, key, value, fits) in [
+            (MOST_FACTS, 2, 10, true),
+            (MOST_FACTS + 1, 2, 10, false),
+            (1, LONGEST_FACT_KEY, LONGEST_FACT_VALUE, true),
+            (1, LONGEST_FACT_KEY + 1, 1, false),
+            (1, 1, LONGEST_FACT_VALUE + 1, false),
+            (7, 1, LONGEST_FACT_VALUE, true),
+            (8, 1, LONGEST_FACT_VALUE, false),
+        ] {
+            assert_eq!(facts(count, key, value).is_within_limits(), fits, "{count} of {key} and {value}");
         }
     }
 

@@ -3,8 +3,8 @@
 //! Pure: events and times in, actions out. Who is alive is the detector's to say ([`crate::detector`]); here
 //! its claims meet the facts, and the ring follows.
 //!
-//! Invariants: standing and life of a member are the detector's; facts belong to one life, and a later version
-//! of them replaces an earlier one.
+//! Invariants: standing and life of a member are the detector's; facts belong to one life, a later version of them
+//! replaces an earlier one, and the member's own word replaces what others said in its name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,17 +90,33 @@ pub(crate) enum RosterAction {
     Thawed,
 }
 
-/// Facts change every two seconds at most, and hearsay of them is seconds old: further on from what is known
-/// they are made up.
-const LONGEST_LEAP: u64 = 10_000;
+/// The version of the facts that a life of a member stated itself.
+#[derive(Debug)]
+struct Stated {
+    generation: Generation,
+    version: u64,
+    at: Instant,
+}
+
+/// Facts change every two seconds at most, and some changes come at once: further on than this, and one for each
+/// second, they are made up.
+const LONGEST_LEAP: u64 = 1_000;
+
+impl Stated {
+    /// As far as its facts may have come since.
+    fn highest_by(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.at).as_secs();
+        self.version.saturating_add(LONGEST_LEAP).saturating_add(since)
+    }
+}
 
 /// The member table.
 #[derive(Debug)]
 pub(crate) struct Roster {
     me: NodeId,
     members: BTreeMap<NodeId, Arc<Member>>,
-    /// The version of the facts that a life of a member last stated itself.
-    stated: BTreeMap<NodeId, (Generation, u64)>,
+    /// What members last stated themselves.
+    stated: BTreeMap<NodeId, Stated>,
     ring: Arc<Ring>,
     live_ring: Arc<Ring>,
     freeze: Freeze,
@@ -159,14 +175,14 @@ impl Roster {
             }
             RosterEvent::Greeted { node, generation, process, facts } => {
                 let is_known = self.on_greeting(&node, generation, process);
-                self.take_facts(&node, generation, facts, Word::Own) || is_known
+                self.take_facts(now, &node, generation, facts, Word::Own) || is_known
             }
             RosterEvent::FactsStated { node, generation, facts, word } => {
-                self.take_facts(&node, generation, facts, word)
+                self.take_facts(now, &node, generation, facts, word)
             }
             RosterEvent::OwnFacts(facts) => {
                 let (me, generation) = (self.me.clone(), self.members[&self.me].generation);
-                self.take_facts(&me, generation, facts, Word::Own)
+                self.take_facts(now, &me, generation, facts, Word::Own)
             }
             RosterEvent::TimePassed => false,
         };
@@ -231,29 +247,33 @@ impl Roster {
         is_new
     }
 
-    /// What a member says itself counts whatever others said in its name, and only its own later word replaces it
-    /// at once; hearsay must be newer, and not by so much that nothing true could ever follow it.
-    fn take_facts(&mut self, node: &NodeId, generation: Generation, facts: Facts, word: Word) -> bool {
+    /// What a member says itself counts whatever others said in its name; if it was on its way for longer, hearsay
+    /// soon repairs that. Hearsay must be newer, and not by so much that nothing true could ever follow it.
+    fn take_facts(
+        &mut self,
+        now: Instant,
+        node: &NodeId,
+        generation: Generation,
+        facts: Facts,
+        word: Word,
+    ) -> bool {
         let Some(known) = self.members.get_mut(node).filter(|known| known.generation == generation) else {
             return false;
         };
-        let stated =
-            self.stated.get(node).filter(|(life, _)| *life == generation).map(|(_, version)| *version);
+        let stated = self.stated.get(node).filter(|stated| stated.generation == generation);
         let is_newer = match word {
-            Word::Own => stated.is_none_or(|stated| facts.version > stated),
+            Word::Own => stated.is_none_or(|stated| facts.version > stated.version),
             Word::Hearsay if *node == self.me => false,
             Word::Hearsay => {
-                let believed = stated.unwrap_or(known.facts.version);
-                let is_first = believed == 0;
                 facts.version > known.facts.version
-                    && (is_first || facts.version <= believed.saturating_add(LONGEST_LEAP))
+                    && stated.is_none_or(|stated| facts.version <= stated.highest_by(now))
             }
         };
         if !is_newer {
             return false;
         }
         if word == Word::Own {
-            self.stated.insert(node.clone(), (generation, facts.version));
+            self.stated.insert(node.clone(), Stated { generation, version: facts.version, at: now });
         }
         let is_new = known.facts != facts;
         if is_new {

@@ -16,6 +16,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Buf;
+use tokio::time::Instant;
+
+use super::ids::{Count, Ids};
 
 /// What a delta may unfold to: far above all facts of the largest mesh.
 const LARGEST_DELTA: usize = 4 * 1024 * 1024;
@@ -27,33 +30,50 @@ const SYN: u8 = 0;
 const SYN_ACK: u8 = 1;
 const ACK: u8 = 2;
 
-/// The message without what chitchat must not see; `None` when it cannot be read. `has_room`: whether a node, its
-/// generation and so many bytes of a digest have a place; whoever has none is left out.
+/// The message without what chitchat must not see, and how many nodes there was no room for; `None` when it cannot
+/// be read.
 pub(super) fn admit(
     message: &[u8],
     me: (&str, u64),
-    has_room: &mut impl FnMut(&str, u64, usize) -> bool,
-) -> Option<Vec<u8>> {
+    ids: &mut Ids,
+    now: Instant,
+) -> Option<(Vec<u8>, usize)> {
     let mut rest = message.get(HEAD..)?;
     let mut admitted = message[..HEAD].to_vec();
+    let mut guests = Guests { ids, now, left_out: 0 };
     match message[HEAD - 1] {
         SYN => {
-            copy_digest(&mut rest, &mut admitted, has_room)?;
+            copy_digest(&mut rest, &mut admitted, &mut guests)?;
             admitted.extend(rest);
-            return Some(admitted);
+            return Some((admitted, guests.left_out));
         }
-        SYN_ACK => copy_digest(&mut rest, &mut admitted, has_room)?,
+        SYN_ACK => copy_digest(&mut rest, &mut admitted, &mut guests)?,
         ACK => {}
-        _ => return Some(message.to_vec()),
+        _ => return Some((message.to_vec(), 0)),
     }
-    let operations = admitted_of(&unfold(&mut rest)?, me, has_room)?;
+    let operations = admitted_of(&unfold(&mut rest)?, me, &mut guests)?;
     for block in operations.chunks(usize::from(u16::MAX)) {
         admitted.push(PLAIN);
         admitted.extend(u16::try_from(block.len()).ok()?.to_le_bytes());
         admitted.extend(block);
     }
     admitted.push(END);
-    Some(admitted)
+    Some((admitted, guests.left_out))
+}
+
+/// Who is in, and who was left out of one message.
+struct Guests<'a> {
+    ids: &'a mut Ids,
+    now: Instant,
+    left_out: usize,
+}
+
+impl Guests<'_> {
+    fn have_room_for(&mut self, id: &Id<'_>) -> bool {
+        let has_room = self.ids.has_room(self.now, id.bytes, id.bytes.len() + DIGITS);
+        self.left_out += usize::from(!has_room);
+        has_room
+    }
 }
 
 const END: u8 = 0;
@@ -86,47 +106,55 @@ fn unfold(rest: &mut &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Those that are about others that have a place, and do not take a version back.
-fn admitted_of(
-    operations: &[u8],
-    me: (&str, u64),
-    has_room: &mut impl FnMut(&str, u64, usize) -> bool,
-) -> Option<Vec<u8>> {
+/// Those that are about others that have a place, and take no version back or beyond all that could follow.
+fn admitted_of(operations: &[u8], me: (&str, u64), guests: &mut Guests<'_>) -> Option<Vec<u8>> {
     const NODE: u8 = 0;
     const FACT: u8 = 1;
     const VERSION: u8 = 2;
 
     let mut rest = operations;
     let mut admitted = Vec::with_capacity(operations.len());
-    let mut is_wanted = true;
+    let mut about: Option<Id<'_>> = None;
     let mut highest = 0;
     while !rest.is_empty() {
         let operation = rest;
         let fits = match rest.get_u8() {
             NODE => {
-                let before = rest.len();
                 let id = read_id(&mut rest)?;
-                is_wanted = id != me && has_room(id.0, id.1, before - rest.len() + DIGITS);
+                // No fact is ever removed, so nothing was collected; a number here would have all facts forgotten.
+                let collected = rest.try_get_u64_le().ok()?;
+                take(&mut rest, size_of::<u64>())?;
+                let is_wanted = (id.node, id.generation) != me && collected == 0 && guests.have_room_for(&id);
+                about = is_wanted.then_some(id);
                 highest = 0;
-                take(&mut rest, 2 * size_of::<u64>())?;
                 true
             }
             FACT => {
                 read_text(&mut rest)?;
                 read_text(&mut rest)?;
-                highest = rest.try_get_u64_le().ok()?;
+                let version = rest.try_get_u64_le().ok()?;
                 take(&mut rest, 1)?;
-                true
+                let fits =
+                    about.as_ref().is_some_and(|id| guests.ids.may_count(id.bytes, Count::Version, version));
+                if fits {
+                    highest = version;
+                }
+                fits
             }
             VERSION => {
                 let version = rest.try_get_u64_le().ok()?;
-                let fits = version >= highest;
-                highest = highest.max(version);
+                let fits = version >= highest
+                    && about
+                        .as_ref()
+                        .is_some_and(|id| guests.ids.may_count(id.bytes, Count::Version, version));
+                if fits {
+                    highest = version;
+                }
                 fits
             }
             _ => return None,
         };
-        if fits && is_wanted {
+        if fits && about.is_some() {
             admitted.extend(&operation[..operation.len() - rest.len()]);
         }
     }
@@ -136,21 +164,17 @@ fn admitted_of(
 /// What stands beside each node in a digest: heartbeat, what is collected, version.
 const DIGITS: usize = 3 * size_of::<u64>();
 
-fn copy_digest(
-    rest: &mut &[u8],
-    admitted: &mut Vec<u8>,
-    has_room: &mut impl FnMut(&str, u64, usize) -> bool,
-) -> Option<()> {
+fn copy_digest(rest: &mut &[u8], admitted: &mut Vec<u8>, guests: &mut Guests<'_>) -> Option<()> {
     let at = admitted.len();
     let mut count = 0_u16;
     admitted.extend(count.to_le_bytes());
     for _ in 0..rest.try_get_u16_le().ok()? {
         let entry = *rest;
-        let (node, generation) = read_id(rest)?;
-        take(rest, DIGITS)?;
-        let bytes = entry.len() - rest.len();
-        if has_room(node, generation, bytes) {
-            admitted.extend(&entry[..bytes]);
+        let id = read_id(rest)?;
+        let heartbeat = rest.try_get_u64_le().ok()?;
+        take(rest, DIGITS - size_of::<u64>())?;
+        if guests.have_room_for(&id) && guests.ids.may_count(id.bytes, Count::Heartbeat, heartbeat) {
+            admitted.extend(&entry[..entry.len() - rest.len()]);
             count += 1;
         }
     }
@@ -158,11 +182,19 @@ fn copy_digest(
     Some(())
 }
 
-/// A node and its generation; the address is of no interest here.
-fn read_id<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, u64)> {
+/// A life of a node.
+struct Id<'a> {
+    node: &'a str,
+    generation: u64,
+    /// All of it, with its address.
+    bytes: &'a [u8],
+}
+
+fn read_id<'a>(rest: &mut &'a [u8]) -> Option<Id<'a>> {
     const V4: u8 = 4;
     const V6: u8 = 6;
 
+    let whole = *rest;
     let node = std::str::from_utf8(read_text(rest)?).ok()?;
     let generation = rest.try_get_u64_le().ok()?;
     let length = match rest.try_get_u8().ok()? {
@@ -171,7 +203,7 @@ fn read_id<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, u64)> {
         _ => return None,
     };
     take(rest, length + size_of::<u16>())?;
-    Some((node, generation))
+    Some(Id { node, generation, bytes: &whole[..whole.len() - rest.len()] })
 }
 
 fn read_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

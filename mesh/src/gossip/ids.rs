@@ -1,6 +1,9 @@
-//! Which nodes chitchat may learn of: as many as its digest has room for. chitchat 0.11 states all of them in one
-//! message of at most 65,507 bytes and panics when its own digest leaves no room for facts in an answer, so a
-//! member that invents names, or a mesh that has grown too large, would end everybody's gossip.
+//! Which nodes chitchat may learn of, and how far their numbers may go.
+//!
+//! As many nodes as its digest has room for: chitchat 0.11 states all of them in one message of at most 65,507
+//! bytes and panics when its own digest leaves no room for facts in an answer, so a member that invents nodes, or a
+//! mesh that has grown too large, would end everybody's gossip. Numbers that leap are made up: chitchat keeps the
+//! highest, and after the highest there is none, so nothing true about the node would ever be heard again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,17 +12,22 @@ use tokio::time::Instant;
 
 use super::FORGOTTEN;
 
-/// Bytes of a digest. What is left of a message is for facts: two nodes' at their largest take more than one
-/// message anyway.
+/// Bytes of a digest. What is left of a message is for facts, which come in as many messages as they need.
 const MOST_BYTES: usize = 56 * 1024;
 
 /// chitchat itself has forgotten by then, too.
 const KEPT: Duration = FORGOTTEN;
 
-/// The nodes that were let in, each life by itself.
+/// Heartbeats come some ten times a second and versions once, and who was not heard of for [`KEPT`] is new.
+const LONGEST_LEAP: u64 = 100_000;
+
+/// No life of a node counts so far: a thousand years of heartbeats.
+const FIRST_MOST: u64 = 1 << 40;
+
+/// The nodes that were let in. Whoever differs in anything, be it its address, is another one to chitchat.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    seen: BTreeMap<(String, u64), Seen>,
+    seen: BTreeMap<Vec<u8>, Seen>,
     bytes: usize,
 }
 
@@ -27,13 +35,21 @@ pub(super) struct Ids {
 struct Seen {
     last: Instant,
     bytes: usize,
+    heartbeat: Option<u64>,
+    version: Option<u64>,
+}
+
+/// A number that chitchat keeps the highest of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Heartbeat,
+    Version,
 }
 
 impl Ids {
-    /// Whether there is room for a node that takes so many bytes of a digest.
-    pub(super) fn admit(&mut self, now: Instant, node: &str, generation: u64, bytes: usize) -> bool {
-        let id = (node.to_owned(), generation);
-        if let Some(seen) = self.seen.get_mut(&id) {
+    /// Whether there is room for a node: `id` as it stands on the wire, and the bytes of its entry in a digest.
+    pub(super) fn has_room(&mut self, now: Instant, id: &[u8], bytes: usize) -> bool {
+        if let Some(seen) = self.seen.get_mut(id) {
             seen.last = now;
             return true;
         }
@@ -44,9 +60,23 @@ impl Ids {
         let has_room = self.bytes + bytes <= MOST_BYTES;
         if has_room {
             self.bytes += bytes;
-            self.seen.insert(id, Seen { last: now, bytes });
+            self.seen.insert(id.to_vec(), Seen { last: now, bytes, heartbeat: None, version: None });
         }
         has_room
+    }
+
+    /// Whether a node that has room may have counted so far; then it has.
+    pub(super) fn may_count(&mut self, id: &[u8], count: Count, to: u64) -> bool {
+        let Some(seen) = self.seen.get_mut(id) else { return false };
+        let known = match count {
+            Count::Heartbeat => &mut seen.heartbeat,
+            Count::Version => &mut seen.version,
+        };
+        let may = to <= known.map_or(FIRST_MOST, |known| known.saturating_add(LONGEST_LEAP));
+        if may {
+            *known = (*known).max(Some(to));
+        }
+        may
     }
 }
 
@@ -58,14 +88,30 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_for_others_when_some_were_not_heard_of_for_long() {
         let (mut ids, began) = (Ids::default(), Instant::now());
+        let id = |n: u32| n.to_le_bytes();
         let most = MOST_BYTES / 50;
-        let admitted = (0..10_000).filter(|n| ids.admit(began, &format!("n{n}"), 1, 50));
-        assert_eq!(admitted.count(), most);
-        let later = began + KEPT / 2;
-        assert!(ids.admit(later, "n0", 1, 50), "it is known");
-        assert!(!ids.admit(later, "n0", 2, 50), "another life is another node");
+        assert_eq!((0..10_000).filter(|n| ids.has_room(began, &id(*n), 50)).count(), most);
+        assert!(ids.has_room(began + KEPT / 2, &id(0), 50), "it is known");
         let over = began + KEPT;
-        let admitted = (0..10_000).filter(|n| ids.admit(over, &format!("m{n}"), 1, 50));
+        let admitted = (20_000..30_000).filter(|n| ids.has_room(over, &id(*n), 50));
         assert_eq!(admitted.count(), most - 1, "one was heard of lately");
+    }
+
+    #[test]
+    fn numbers_may_grow_and_not_leap() {
+        let mut ids = Ids::default();
+        assert!(!ids.may_count(b"a", Count::Version, 1), "nobody");
+        assert!(ids.has_room(Instant::now(), b"a", 50));
+        for (count, to, may) in [
+            (Count::Heartbeat, u64::MAX, false),
+            (Count::Heartbeat, 7, true),
+            (Count::Version, FIRST_MOST, true),
+            (Count::Heartbeat, 5, true),
+            (Count::Heartbeat, 8 + LONGEST_LEAP, false),
+            (Count::Heartbeat, 7 + LONGEST_LEAP, true),
+            (Count::Heartbeat, 8 + LONGEST_LEAP, true),
+        ] {
+            assert_eq!(ids.may_count(b"a", count, to), may, "{count:?} {to}");
+        }
     }
 }

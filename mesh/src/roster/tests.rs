@@ -1,6 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::*;
 use crate::detector::pace::Pace;
@@ -132,6 +133,9 @@ fn nobody_silences_a_member_by_speaking_in_its_name() {
         world.states("b", 1, facts, word);
         assert_eq!(version(&world), wanted, "{what}");
     }
+    world.now += Duration::from_secs(60);
+    world.states("b", 1, ready(64 + LONGEST_LEAP), Word::Hearsay);
+    assert_eq!(version(&world), 64 + LONGEST_LEAP, "a minute later it may have come that far");
     world.stands("c", 1, Liveness::Alive);
     world.states("c", 1, ready(1_000_000), Word::Hearsay);
     assert_eq!(world.ring(), ["a", "b", "c"], "of whom nothing is known yet, anything is");

@@ -78,14 +78,14 @@ pub enum Refusal {
     /// Facts over the limits, or an address that cannot be reached.
     #[error("what it says about itself is not valid")]
     Malformed,
-    /// A peer of another machine would look for it on its own.
-    #[error(
-        "it is to be found at {0}, which every machine takes for itself: start it with --advertise and an address that others reach"
-    )]
-    OnlyItsOwn(SocketAddr),
     /// One mesh cannot hold more members.
     #[error("the mesh has {0} members, which is the most that one mesh can hold")]
     Full(u32),
+    /// A peer on another machine would look for it on its own.
+    #[error(
+        "it advertises {0}, which on every machine is that machine itself: start it with --advertise and an address that others reach"
+    )]
+    OnlyItsOwn(SocketAddr),
 }
 
 /// A member leaves; its generation is over.
@@ -132,19 +132,38 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_do_not_change() {
-        let golden: [(&str, Vec<u8>); 4] = [
+        let refusals = [
+            Refusal::Myself,
+            Refusal::OtherMesh("m".parse().unwrap()),
+            Refusal::OtherStore("s".into()),
+            Refusal::SameIdentity(ProcessId(4)),
+            Refusal::NotItsCertificate,
+            Refusal::OldGeneration(Generation(7)),
+            Refusal::Malformed,
+            Refusal::Full(9),
+            Refusal::OnlyItsOwn("127.0.0.1:7946".parse().unwrap()),
+        ];
+        let others = [
             ("hello", to_payload(&hello())),
-            ("refusal", to_payload(&Refusal::OldGeneration(Generation(7)))),
             ("goodbye", to_payload(&Goodbye { generation: Generation(7) })),
             ("open", to_payload(&Open { service: 2, header: vec![1, 2] })),
         ];
-        let shown: Vec<_> = golden.iter().map(|(name, bytes)| format!("{name} {}", hex(bytes))).collect();
+        let golden = refusals.iter().map(|refusal| ("refusal", to_payload(refusal))).chain(others);
+        let shown: Vec<_> = golden.map(|(name, bytes)| format!("{name} {}", hex(&bytes))).collect();
         assert_eq!(shown, GOLDEN);
     }
 
-    const GOLDEN: [&str; 4] = [
-        "hello 016d0173016efb2c0104007f000001fb0a1f05010572656164790131",
+    const GOLDEN: [&str; 12] = [
+        "refusal 00",
+        "refusal 01016d",
+        "refusal 020173",
+        "refusal 0304",
+        "refusal 04",
         "refusal 0507",
+        "refusal 06",
+        "refusal 0709",
+        "refusal 08007f000001fb0a1f",
+        "hello 016d0173016efb2c0104007f000001fb0a1f05010572656164790131",
         "goodbye 07",
         "open 02020102",
     ];
