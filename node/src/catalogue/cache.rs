@@ -29,6 +29,8 @@ pub struct CatalogueCache {
 /// The last reading: which one it was, and what came of it.
 struct Reading {
     number: u64,
+    /// Whether one has succeeded.
+    has_read: bool,
     outcome: Result<(), StoreError>,
 }
 
@@ -39,7 +41,7 @@ impl CatalogueCache {
         Self {
             store,
             current: watch::Sender::default(),
-            reading: Mutex::new(Reading { number: 0, outcome: Ok(()) }),
+            reading: Mutex::new(Reading { number: 0, has_read: false, outcome: Ok(()) }),
             begun: AtomicU64::new(0),
             nudge: Notify::new(),
         }
@@ -99,14 +101,16 @@ impl CatalogueCache {
             return reading.outcome.clone();
         }
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let outcome = self.read_if_changed().await;
-        *reading = Reading { number, outcome: outcome.clone() };
+        let outcome = self.read_if_changed(reading.has_read).await;
+        let has_read = reading.has_read || outcome.is_ok();
+        *reading = Reading { number, has_read, outcome: outcome.clone() };
         outcome
     }
 
-    async fn read_if_changed(&self) -> Result<(), StoreError> {
+    /// `has_read`: whether what is known was read at all; an empty catalogue has the revision 0 as well.
+    async fn read_if_changed(&self, has_read: bool) -> Result<(), StoreError> {
         let known = self.current();
-        if self.store.revision().await? == known.revision && known.revision != 0 {
+        if has_read && self.store.revision().await? == known.revision {
             return Ok(());
         }
         let catalogue = self.store.read().await?;
