@@ -13,6 +13,14 @@ use crate::worker::Worker;
 /// Every statement goes to all linked members, so busy nodes must not make them often.
 const STATED_EVERY: Duration = Duration::from_secs(2);
 
+/// In larger meshes they are made more rarely, so that their bytes do not grow with the mesh.
+const OFTEN_UP_TO: u32 = 64;
+
+/// Between two statements in a mesh of so many.
+fn pause(members: usize) -> Duration {
+    STATED_EVERY * u32::try_from(members).unwrap_or(u32::MAX).max(OFTEN_UP_TO) / OFTEN_UP_TO
+}
+
 /// Calls and tasks that run here now; none without a worker.
 #[must_use]
 pub fn of(worker: Option<&Worker>) -> usize {
@@ -31,11 +39,22 @@ pub async fn tell(mesh: Arc<Mesh>, worker: Arc<Worker>) {
     // As the first facts of a node have it.
     let mut stated = 0;
     loop {
-        tokio::time::sleep(STATED_EVERY).await;
+        tokio::time::sleep(pause(mesh.view().members.len())).await;
         let load = of(Some(&worker));
         if load != stated {
             mesh.set_facts([(facts::LOAD, load.to_string())]).await;
             stated = load;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_large_mesh_load_is_stated_more_rarely() {
+        let seconds = [1, 3, 64, 200, 800].map(|members| pause(members).as_millis());
+        assert_eq!(seconds, [2_000, 2_000, 2_000, 6_250, 25_000]);
     }
 }

@@ -12,6 +12,7 @@
 //! | `target` | a mesh that strangers try, and what it must be afterwards |
 //! | `database` | the common database, past the nodes |
 //! | `network` | nodes in network namespaces, and links that are cut |
+//! | `loopback` | a loopback of one's own, for measuring |
 //! | `wait` | waiting for a condition, with a deadline |
 //! | `side_file` | what functions write down about their own executions |
 //! | `processes` | what runs on this machine and belongs to a test |
@@ -28,6 +29,7 @@ pub mod figures;
 pub mod guest;
 pub mod http;
 pub mod ledger;
+pub mod loopback;
 pub mod mesh;
 pub mod network;
 pub mod node;

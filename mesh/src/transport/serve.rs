@@ -49,7 +49,7 @@ pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>) {
         }
     };
     let last = transport.links.lock().remove(&link).unwrap_or(false);
-    // Nobody had anything to say there for a minute: no reason to look, and none to dial again.
+    // Nobody had anything to say there for minutes: no reason to look, and none to dial again.
     let was_idle = matches!(link.connection.close_reason(), Some(quinn::ConnectionError::TimedOut));
     if (last && !was_idle) || goodbye {
         let down = LinkEvent::Down { node: link.node.clone(), generation: link.generation, goodbye };

@@ -15,10 +15,11 @@ mod group;
 mod table;
 mod trials;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use beatmesh_tests::loopback;
 use serde_json::json;
 
 use group::{Group, System};
@@ -133,7 +134,7 @@ fn main() -> ExitCode {
 }
 
 fn measure_all(args: &Args) -> Result<()> {
-    let is_alone = enter_own_network();
+    let is_alone = loopback::enter_own();
     if !is_alone {
         eprintln!("no network namespace of its own (it wants root): frames on loopback are not counted");
     }
@@ -191,13 +192,4 @@ async fn measure(system: System, nodes: usize, args: &Args, is_alone: bool) -> R
         measured.busy = Some(trials::be_busy(&group, args.busy).await?);
     }
     Ok(measured)
-}
-
-/// Leaves the machine's network for one with nothing but loopback; answers whether that went well.
-fn enter_own_network() -> bool {
-    #[expect(unsafe_code, reason = "there is no safe wrapper in the standard library")]
-    // SAFETY: a plain system call, before there are other threads.
-    let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-    let up = || Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    outcome == 0 && up().is_ok_and(|status| status.success())
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use beatmesh_tests::{Signal, processes};
+use beatmesh_tests::{Signal, loopback, processes};
 
 use crate::board::{Sight, State};
 use crate::group::Group;
@@ -192,9 +192,9 @@ pub async fn be_quiet(group: &Group, lasting: Duration, is_alone: bool) -> Resul
     let (nodes, pids) = (group.len() as f64, (0..group.len()).map(|index| group.pid(index)));
     let ticks = || pids.clone().filter_map(processes::ticks).sum::<u64>();
     let (sent, begin) = (group.sent().await?, Instant::now());
-    let (frames, used) = (loopback_bytes(), ticks());
+    let (frames, used) = (loopback::bytes(), ticks());
     tokio::time::sleep_until((begin + lasting).into()).await;
-    let (frames_after, used_after, seconds) = (loopback_bytes(), ticks(), begin.elapsed().as_secs_f64());
+    let (frames_after, used_after, seconds) = (loopback::bytes(), ticks(), begin.elapsed().as_secs_f64());
     let each = |sum: f64| sum / nodes / seconds;
     let sent = sent.zip(group.sent().await?);
     let tick = 100.0 / processes::ticks_per_second() as f64;
@@ -208,12 +208,4 @@ pub async fn be_quiet(group: &Group, lasting: Duration, is_alone: bool) -> Resul
         cpu_resolution: tick / seconds,
         resident: resident as f64 / nodes,
     })
-}
-
-/// Bytes that went over loopback so far.
-fn loopback_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/net/dev").ok()?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:"))?;
-    // The ninth: sent bytes. On loopback all that is sent is received.
-    line.split_whitespace().nth(8)?.parse().ok()
 }

@@ -1,0 +1,170 @@
+//! What a mesh of hundreds sends when it is quiet: nodes that are nothing but mesh, all in this process, with real
+//! QUIC over loopback. More of them than a machine can run whole nodes of, with one database.
+//!
+//! ```text
+//! cargo run --release -p beatmesh-tests --bin large_mesh_bench -- --nodes 50,200 --quiet 60
+//! ```
+//!
+//! As root it runs in a network namespace of its own and counts all that goes over loopback: the failure detector,
+//! gossip, acknowledgements and headers.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use beatmesh_mesh::detector::pace::Pace;
+use beatmesh_mesh::id::{Generation, NodeId};
+use beatmesh_mesh::system::{Ending, SystemSpawner, environment};
+use beatmesh_mesh::transport::Inbox;
+use beatmesh_mesh::transport::channel::Channel;
+use beatmesh_mesh::{Mesh, MeshConfig, MeshParts};
+use beatmesh_tests::loopback;
+use bytes::Bytes;
+
+const USAGE: &str = "large_mesh_bench [--nodes 50,200] [--quiet 60]
+  --nodes   sizes of the meshes
+  --quiet   seconds in which nothing happens, half of them before anything is counted";
+
+/// As many nodes as a newcomer finds in the node table and dials at first.
+const DIALLED: usize = 48;
+
+/// All know all and their facts by then, or something is wrong.
+const FORMED: Duration = Duration::from_secs(300);
+
+/// Facts of a usual size: roles, pools, an address, a digest of the configuration.
+const FACTS: [(&str, &str); 5] = [
+    ("ready", "1"),
+    ("roles", "beat,server,worker"),
+    ("http", "127.0.0.1:8080"),
+    ("config", "0123456789abcdef"),
+    ("load", "0"),
+];
+
+struct Nobody;
+
+impl Inbox for Nobody {
+    fn on_channel(&self, _: NodeId, _: u16, _: Bytes, _: Channel) {}
+    fn on_notice(&self, _: NodeId, _: Bytes) {}
+    fn on_news(&self, _: u16, _: u64) {}
+}
+
+async fn join(number: usize) -> Result<Mesh> {
+    let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
+    let env = environment(spawner.clone(), spawner);
+    let config = MeshConfig {
+        mesh: "bench".parse()?,
+        store: "bench".to_owned(),
+        node: format!("node-{number:04}").parse()?,
+        generation: Generation(1),
+        bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+        advertise: None,
+        secret: b"a secret of this benchmark".to_vec().into(),
+        facts: FACTS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        pace: Pace::LAN,
+        parts: MeshParts::default(),
+    };
+    Mesh::join(&env, config, Arc::new(Nobody)).await.context("a node does not join")
+}
+
+/// Whether all know all and what they say of themselves.
+fn is_whole(nodes: &[Mesh]) -> bool {
+    nodes.iter().all(|node| node.view().ring.members().len() == nodes.len())
+}
+
+fn sent(nodes: &[Mesh]) -> (u64, u64) {
+    let all = nodes.iter().map(|node| node.counters().udp);
+    all.fold((0, 0), |(bytes, datagrams), udp| (bytes + udp.bytes_out, datagrams + udp.datagrams_out))
+}
+
+async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<String> {
+    let begun = Instant::now();
+    let mut nodes: Vec<Mesh> = Vec::new();
+    for number in 0..count {
+        let node = join(number).await?;
+        nodes.iter().rev().take(DIALLED).for_each(|other| node.introduce(other.advertise()));
+        nodes.push(node);
+        // One after the other: hundreds that start at once would measure the machine, which has all of them.
+        let knows_all = |node: &Mesh| node.view().members.len() == number + 1;
+        while !nodes.last().is_some_and(knows_all) && begun.elapsed() < FORMED {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    while !is_whole(&nodes) {
+        ensure!(begun.elapsed() < FORMED, "{count} nodes do not all know each other within {FORMED:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let formed = begun.elapsed();
+    tokio::time::sleep(quiet / 2).await;
+    let (before, frames, from) = (sent(&nodes), loopback::bytes(), Instant::now());
+    tokio::time::sleep(quiet / 2).await;
+    let (after, frames_after, seconds) = (sent(&nodes), loopback::bytes(), from.elapsed().as_secs_f64());
+    let each = |sum: u64| sum as f64 / count as f64 / seconds;
+    let frames = frames.zip(frames_after).filter(|_| is_alone);
+    let frames = frames.map_or("-".to_owned(), |(before, after)| format!("{:.0} B/s", each(after - before)));
+    let links: u64 = nodes.iter().map(|node| node.counters().links).sum();
+    let deaths: u64 = nodes.iter().map(|node| node.counters().detector.deaths).sum();
+    ensure!(is_whole(&nodes), "a node has lost others although nothing happened");
+    Ok(format!(
+        "| {count} | {:.1} s | {frames} | {:.0} B/s, {:.1} datagrams/s | {:.1} | {deaths} |",
+        formed.as_secs_f64(),
+        each(after.0 - before.0),
+        each(after.1 - before.1),
+        links as f64 / count as f64,
+    ))
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)).map(|(nodes, quiet)| run(&nodes, quiet)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<(Vec<usize>, Duration)> {
+    let (mut nodes, mut quiet) = (vec![50, 200], Duration::from_secs(60));
+    while let Some(word) = words.next() {
+        if word == "--help" || word == "-h" {
+            println!("{USAGE}");
+            std::process::exit(0);
+        }
+        let value = words.next().with_context(|| format!("{word} wants a value"))?;
+        let numbers: Vec<usize> = value
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{word} {value}: no number"))?;
+        match (word.as_str(), &numbers[..]) {
+            ("--nodes", sizes) if sizes.iter().all(|size| (2..=800).contains(size)) => nodes = sizes.to_vec(),
+            ("--nodes", _) => anyhow::bail!("a mesh has 2 to 800 nodes"),
+            ("--quiet", [seconds]) => quiet = Duration::from_secs(*seconds as u64),
+            _ => anyhow::bail!("{word} {value} is not known"),
+        }
+    }
+    Ok((nodes, quiet))
+}
+
+fn run(nodes: &[usize], quiet: Duration) -> Result<()> {
+    let is_alone = loopback::enter_own();
+    if !is_alone {
+        eprintln!("no network namespace of its own (it wants root): frames on loopback are not counted");
+    }
+    println!(
+        "| nodes | all know all | sent by a quiet node, frames of loopback | the same, UDP payload | links of a node | held for dead |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for count in nodes {
+        // A runtime for each mesh: with it all of its tasks and sockets go.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        println!("{}", runtime.block_on(measure(*count, quiet, is_alone))?);
+    }
+    Ok(())
+}
