@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretSlice;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alone::Alone;
 use crate::counters::{Counters, Pulse};
 use crate::detector::pace::Pace;
 use crate::detector::{Detector, Myself, Parts};
@@ -58,7 +59,7 @@ pub struct MeshConfig {
 pub struct MeshParts {
     /// Those of the detector.
     pub detector: Parts,
-    /// When more than half of the ring looks dead at once, the ring is kept for a while.
+    /// When more than half of the ring looks dead at once, or nobody answers, the ring is kept for a while.
     pub mass_death_guard: bool,
     /// Whoever is of another mesh or has another store is refused, wherever its address stood.
     pub seed_identity: bool,
@@ -300,6 +301,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         roster,
         publish,
         lost: Lost::default(),
+        alone: config.parts.mass_death_guard.then(Alone::default),
         dialect: config.parts.dialect,
         pulse: pulse.clone(),
         pulsed: now,
