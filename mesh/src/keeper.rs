@@ -51,6 +51,8 @@ pub(crate) struct Keeper {
     pub(crate) lost: Lost,
     /// `None` when a test has switched the mass-death guard off.
     pub(crate) alone: Option<Alone>,
+    /// Facts that this node knows nothing of are kept; see [`crate::MeshParts::later_facts`].
+    pub(crate) later_facts: bool,
     pub(crate) dialect: Dialect,
     /// For those who want to see how the detector does.
     pub(crate) pulse: Arc<ArcSwap<Pulse>>,
@@ -142,6 +144,7 @@ impl Keeper {
                 self.detect(Input::LinkLost { node, generation });
             }
             LinkEvent::Facts { node, generation, facts } => {
+                let facts = self.kept(facts);
                 self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Own });
             }
             LinkEvent::Probe { node: from, generation, mut packet } => {
@@ -161,6 +164,7 @@ impl Keeper {
         self.gossip.introduce(addr);
         self.lost.found(addr);
         self.detect(Input::Met { node: node.clone(), generation, addr });
+        let facts = self.kept(facts);
         self.note(RosterEvent::Greeted { node, generation, process, facts });
     }
 
@@ -172,8 +176,19 @@ impl Keeper {
         // Relayed by anybody: a generation from far in the future would hide the real one.
         if is_reachable(addr) && self.is_credible(&node, generation) {
             self.detect(Input::HeardOf { node: node.clone(), generation, addr });
+            let facts = self.kept(facts);
             self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Hearsay });
         }
+    }
+
+    /// All of them: a later version may say more than this one. A test may take that away; then only what this node
+    /// says of itself as well is kept.
+    fn kept(&self, mut facts: Facts) -> Facts {
+        if !self.later_facts {
+            let view = self.roster.view();
+            facts.entries.retain(|key, _| view.myself().facts.entries.contains_key(key));
+        }
+        facts
     }
 
     /// A life that is known was credible once, be it this node's own, and accusations of it must be heard:

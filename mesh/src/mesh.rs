@@ -63,6 +63,8 @@ pub struct MeshParts {
     pub mass_death_guard: bool,
     /// Whoever is of another mesh or has another store is refused, wherever its address stood.
     pub seed_identity: bool,
+    /// What members say of themselves is kept also when this node does not know what it means.
+    pub later_facts: bool,
     /// How this node talks.
     pub dialect: Dialect,
 }
@@ -70,7 +72,7 @@ pub struct MeshParts {
 impl Default for MeshParts {
     fn default() -> Self {
         let (detector, dialect) = (Parts::default(), Dialect::default());
-        Self { detector, mass_death_guard: true, seed_identity: true, dialect }
+        Self { detector, mass_death_guard: true, seed_identity: true, later_facts: true, dialect }
     }
 }
 
@@ -302,6 +304,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         publish,
         lost: Lost::default(),
         alone: config.parts.mass_death_guard.then(Alone::default),
+        later_facts: config.parts.later_facts,
         dialect: config.parts.dialect,
         pulse: pulse.clone(),
         pulsed: now,
