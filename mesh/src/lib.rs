@@ -9,7 +9,7 @@ pub mod counters;
 pub mod detector;
 pub mod env;
 mod freeze;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gossip;
 pub mod id;

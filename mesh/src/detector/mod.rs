@@ -16,7 +16,7 @@
 
 mod claims;
 mod exchange;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
 pub mod message;

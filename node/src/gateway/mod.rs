@@ -13,7 +13,7 @@ mod calls;
 mod changes;
 pub mod events;
 mod functions;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
 mod impatient;
