@@ -54,7 +54,7 @@ mod tests {
         let environment = vec![("BEATMESH_NODE__NAME".to_owned(), "n-2".to_owned())];
         let read = settings("[mesh]\nname = \"m\"\n[node]\nname = \"n-1\"\n", environment).unwrap();
         assert_eq!(read.node.name.to_string(), "n-2");
-        assert!(settings("[nod]\n", Vec::new()).is_err());
+        assert!(settings("[node]\nslots = \"many\"\n", Vec::new()).is_err());
     }
 
     #[test]
