@@ -52,8 +52,8 @@ pub struct Counters {
     pub round_trips: Vec<Duration>,
     /// Messages dropped because a peer, or this node, was slower than its news, or the peer not to be reached.
     pub outbox_drops: u64,
-    /// Refused peers and messages by what was wrong with them: `handshake`, `mesh`, `store`, `identity`,
-    /// `facts`, `room`, `message`.
+    /// Refused peers and messages by what was wrong with them: `handshake`, `version`, `mesh`, `store`,
+    /// `identity`, `facts`, `room`, `message`.
     pub refusals: Vec<(&'static str, u64)>,
     /// Connections to members. Two nodes that dialled each other at the same time have two.
     pub links: u64,

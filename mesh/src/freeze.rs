@@ -58,8 +58,11 @@ impl Freeze {
         while self.deaths.front().is_some_and(is_old) {
             self.deaths.pop_front();
         }
-        if self.frozen.as_ref().is_some_and(|frozen| frozen.is_over(now, &live)) {
-            self.frozen = None;
+        if let Some(frozen) = self.frozen.take_if(|frozen| frozen.is_over(now, &live))
+            && frozen.is_old(now)
+        {
+            // Else the later ones of the same deaths would keep a ring once more.
+            self.deaths.clear();
         }
         if self.frozen.is_none() {
             let lost = self.deaths.iter().filter(|(_, node, _)| !live.contains_key(node));
@@ -85,7 +88,11 @@ impl Freeze {
 impl Frozen {
     fn is_over(&self, now: Instant, live: &RingMembers) -> bool {
         let missing = self.members.keys().filter(|id| !live.contains_key(*id)).count();
-        now.saturating_duration_since(self.since) >= KEPT || missing * 2 <= self.members.len()
+        self.is_old(now) || missing * 2 <= self.members.len()
+    }
+
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= KEPT
     }
 }
 
@@ -129,6 +136,18 @@ mod tests {
         let mut freeze = with_deaths(now, "abc");
         freeze.members(now, ids("de"));
         assert_eq!(freeze.members(now + AT_ONCE, ids("cde")), ids("cde"), "the greater part is back");
+    }
+
+    #[test]
+    fn those_that_died_while_a_ring_was_kept_keep_no_other() {
+        let now = Instant::now();
+        let mut freeze = with_deaths(now, "abcdef");
+        assert_eq!(freeze.members(now, ids("ghi")), ids("abcdefghi"));
+        for node in ids("gh").into_keys() {
+            freeze.died(now + KEPT - AT_ONCE / 2, node, 1);
+        }
+        assert_eq!(freeze.members(now + KEPT, ids("i")), ids("i"));
+        assert_eq!(freeze.missing(&ids("i")), None);
     }
 
     #[test]

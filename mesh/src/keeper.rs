@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::alone::{Alone, Change};
 use crate::counters::{PULSE_EVERY, Pulse};
 use crate::detector::message::{Body, Packet, Rumour};
 use crate::detector::{Detector, Input, Output, Standing};
@@ -48,6 +49,10 @@ pub(crate) struct Keeper {
     pub(crate) roster: Roster,
     pub(crate) publish: watch::Sender<Arc<View>>,
     pub(crate) lost: Lost,
+    /// `None` when a test has switched the mass-death guard off.
+    pub(crate) alone: Option<Alone>,
+    /// Facts that this node knows nothing of are kept; see [`crate::MeshParts::later_facts`].
+    pub(crate) later_facts: bool,
     pub(crate) dialect: Dialect,
     /// For those who want to see how the detector does.
     pub(crate) pulse: Arc<ArcSwap<Pulse>>,
@@ -73,6 +78,7 @@ impl Keeper {
                 () = sleep_until(wake) => {
                     self.detect(Input::TimePassed);
                     self.note(RosterEvent::TimePassed);
+                    self.mind_solitude();
                     if let Some(addr) = self.lost.due(self.env.clock.now()) {
                         self.transport.connect(addr);
                     }
@@ -85,6 +91,34 @@ impl Keeper {
             }
         }
         self.gossip.stop();
+    }
+
+    /// Whether nobody answers this node shows when its timers are due: with a probe that was given up, or answered.
+    fn mind_solitude(&mut self) {
+        let hears_nobody = self.detector.hears_nobody();
+        let Some(alone) = self.alone.as_mut().filter(|alone| hears_nobody || alone.is_keeping()) else {
+            return;
+        };
+        let ring = self.roster.view().live_ring;
+        match alone.note(self.env.clock.now(), hears_nobody, &ring) {
+            Some(Change::Kept) => tracing::error!(
+                of = ring.members().len(),
+                "nobody answers this node: it keeps its ring as it is for a while; is it cut off?"
+            ),
+            Some(Change::Over) => self.publish(),
+            None => {}
+        }
+    }
+
+    fn publish(&mut self) {
+        let mut view = self.roster.view();
+        if let Some(alone) = &self.alone {
+            let has_left =
+                |id: &NodeId| view.members.get(id).is_some_and(|member| member.liveness == Liveness::Left);
+            let ring = alone.ring(&view.ring, has_left);
+            view.ring = ring;
+        }
+        self.publish.send_replace(Arc::new(view));
     }
 
     fn put_out_pulse(&mut self) {
@@ -110,6 +144,7 @@ impl Keeper {
                 self.detect(Input::LinkLost { node, generation });
             }
             LinkEvent::Facts { node, generation, facts } => {
+                let facts = self.kept(facts);
                 self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Own });
             }
             LinkEvent::Probe { node: from, generation, mut packet } => {
@@ -129,6 +164,7 @@ impl Keeper {
         self.gossip.introduce(addr);
         self.lost.found(addr);
         self.detect(Input::Met { node: node.clone(), generation, addr });
+        let facts = self.kept(facts);
         self.note(RosterEvent::Greeted { node, generation, process, facts });
     }
 
@@ -140,8 +176,19 @@ impl Keeper {
         // Relayed by anybody: a generation from far in the future would hide the real one.
         if is_reachable(addr) && self.is_credible(&node, generation) {
             self.detect(Input::HeardOf { node: node.clone(), generation, addr });
+            let facts = self.kept(facts);
             self.note(RosterEvent::FactsStated { node, generation, facts, word: Word::Hearsay });
         }
+    }
+
+    /// All of them: a later version may say more than this one. A test may take that away; then only what this node
+    /// says of itself as well is kept.
+    fn kept(&self, mut facts: Facts) -> Facts {
+        if !self.later_facts {
+            let view = self.roster.view();
+            facts.entries.retain(|key, _| view.myself().facts.entries.contains_key(key));
+        }
+        facts
     }
 
     /// A life that is known was credible once, be it this node's own, and accusations of it must be heard:
@@ -215,7 +262,7 @@ impl Keeper {
                     let members = self.roster.inside();
                     self.gossip.set_members(members);
                     self.transport.links.lock().set_members(members);
-                    self.publish.send_replace(Arc::new(self.roster.view()));
+                    self.publish();
                 }
                 RosterAction::Frozen { missing, of } => {
                     tracing::error!(

@@ -1,14 +1,15 @@
 //! Who is in the mesh, who owns a key, how nodes talk.
 //!
 //! Knows nothing of functions, tasks, SQL or HTTP. Imports run one way: IO (`mesh`, `keeper`,
-//! `transport`, `gossip`, `system`) on top of the cores (`detector`, `roster`, `ring`) on top of the values (`id`, `member`,
+//! `transport`, `gossip`, `system`) on top of the cores (`detector`, `roster`, `alone`, `ring`) on top of the values (`id`, `member`,
 //! `wire`). Everything that a core needs from outside comes through the seams of [`mod@env`].
 
+pub mod alone;
 pub mod counters;
 pub mod detector;
 pub mod env;
 mod freeze;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gossip;
 pub mod id;

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretSlice;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::alone::Alone;
 use crate::counters::{Counters, Pulse};
 use crate::detector::pace::Pace;
 use crate::detector::{Detector, Myself, Parts};
@@ -58,10 +59,12 @@ pub struct MeshConfig {
 pub struct MeshParts {
     /// Those of the detector.
     pub detector: Parts,
-    /// When more than half of the ring looks dead at once, the ring is kept for a while.
+    /// When more than half of the ring looks dead at once, or nobody answers, the ring is kept for a while.
     pub mass_death_guard: bool,
     /// Whoever is of another mesh or has another store is refused, wherever its address stood.
     pub seed_identity: bool,
+    /// What members say of themselves is kept also when this node does not know what it means.
+    pub later_facts: bool,
     /// How this node talks.
     pub dialect: Dialect,
 }
@@ -69,7 +72,7 @@ pub struct MeshParts {
 impl Default for MeshParts {
     fn default() -> Self {
         let (detector, dialect) = (Parts::default(), Dialect::default());
-        Self { detector, mass_death_guard: true, seed_identity: true, dialect }
+        Self { detector, mass_death_guard: true, seed_identity: true, later_facts: true, dialect }
     }
 }
 
@@ -300,6 +303,8 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         roster,
         publish,
         lost: Lost::default(),
+        alone: config.parts.mass_death_guard.then(Alone::default),
+        later_facts: config.parts.later_facts,
         dialect: config.parts.dialect,
         pulse: pulse.clone(),
         pulsed: now,

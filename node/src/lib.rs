@@ -8,7 +8,7 @@ pub mod config;
 pub mod data_dir;
 mod differences;
 pub mod discovery;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
 pub mod inbox;

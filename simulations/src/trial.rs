@@ -22,6 +22,7 @@ use crate::scenarios::{Scenario, Script};
 use crate::trace::Packet;
 use crate::workload;
 use crate::world::World;
+use crate::world::kin::Kin;
 use crate::world::store::guards::Guards;
 use stage::Stage;
 
@@ -144,6 +145,15 @@ fn run_here(
     let has_strangers = world.nodes.iter().any(|node| node.kin.is_stranger());
     if has_strangers && violations.is_empty() && !history.iter().any(is_refused) {
         let what = "nobody ever met a stranger".to_owned();
+        violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
+    }
+    let of_kin = |kin: Kin| world.nodes.iter().filter(move |node| node.kin == kin);
+    let is_seen = |record: &Record| {
+        let by = |name: &str| of_kin(Kin::Ordinary).any(|node| node.name == name);
+        matches!(&record.event, Event::FactSeen { observer, .. } if by(observer))
+    };
+    if of_kin(Kin::Later).next().is_some() && violations.is_empty() && !history.iter().any(is_seen) {
+        let what = "nobody ever saw what a later version says".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
     let measures = Measures::of(&history, &effects.beat_crashes);

@@ -2,6 +2,7 @@
 //! shuffled, cut and changed. QUIC throws them away; what is tested is that a node does not pay for them.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use beatmesh_tests::replay::{Dice, Tap};
@@ -18,6 +19,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// [`BURST`] every 2 ms may all be such; nodes take 64 of them, and then want a proof of address first.
 const MEMORY: u64 = 32 << 20;
 
+/// A port that is known before its node has it, so that the tap is there first. None of those that the system gives
+/// to whoever asks for any (on Linux from 32768 on): tests that run meanwhile would be given it.
+fn port_to_come() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test binaries that run at the same time begin elsewhere.
+    let first = 12_000 + u16::try_from(std::process::id() % 300).expect("it is small") * 64;
+    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed) % 64).take(64);
+    let mut addrs = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    addrs.find(|addr| UdpSocket::bind(addr).is_ok()).expect("one of 64 ports is free")
+}
+
 /// Two nodes that reach each other through taps only, with some traffic between them.
 async fn tapped() -> (Target, Vec<Tap>, Vec<Vec<u8>>) {
     let any = "127.0.0.1:0";
@@ -26,9 +38,7 @@ async fn tapped() -> (Target, Vec<Tap>, Vec<Vec<u8>>) {
         let nodes = ["node-1", "node-2"].map(|name| {
             let front = UdpSocket::bind(any).expect("there is a free port");
             let addr = front.local_addr().expect("it is bound");
-            // A port of its own that is known before the node has it, so that the tap is there first.
-            let back =
-                UdpSocket::bind(any).and_then(|socket| socket.local_addr()).expect("there is a free port");
+            let back = port_to_come();
             taps.push(Tap::before(back, front));
             NodeSpec::new(dir, name).mesh(back).flag("--advertise", addr).start()
         });
@@ -68,8 +78,10 @@ async fn harmless(change: impl Fn(&mut Dice, &[Vec<u8>], usize) -> Vec<u8>) {
     let packets = (0..PACKETS).map(|number| change(&mut dice, &recorded, number));
     let sent = target.under(replay(&target, packets)).await;
     println!("{} packets recorded, {sent} sent", recorded.len());
-    let alive = target.mesh.nodes[0].view().await;
-    assert_eq!(alive["members"][1]["liveness"], "alive", "the link has held: {alive:#}");
+    // A suspicion may be under way that loss in the flood has raised; it is refuted, or the link has not held.
+    let view = async || target.mesh.nodes[0].view().await;
+    let is_alive = |view: &serde_json::Value| view["members"][1]["liveness"] == "alive";
+    until("the link holds", Duration::from_secs(5), view, is_alive).await;
     target.assert_refused(&[]).await;
 }
 

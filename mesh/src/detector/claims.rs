@@ -40,6 +40,7 @@ impl Detector {
             known.claim.generation < generation || now.saturating_duration_since(known.changed) < NEWCOMER
         });
         self.on_heard_of(now, node.clone(), generation, addr, outputs);
+        self.unanswered = 0;
         if let Some(known) = self.subjects.get_mut(node).filter(|known| known.claim.generation == generation)
         {
             // Its own word, whatever somebody said before.

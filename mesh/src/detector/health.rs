@@ -4,6 +4,9 @@
 /// The worst score. Lifeguard has eight; with four a node in trouble still finds a death in some seconds.
 const WORST: u32 = 4;
 
+/// Timeouts are so many times longer at most.
+pub(super) const SLOWEST: u32 = WORST + 1;
+
 /// The local health multiplier: 0 is well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LocalHealth(u32);

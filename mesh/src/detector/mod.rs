@@ -16,7 +16,7 @@
 
 mod claims;
 mod exchange;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
 pub mod message;
@@ -41,7 +41,7 @@ use crate::member::{Claim, Liveness};
 pub use exchange::{Input, Myself, Output, Parts, Standing};
 use health::LocalHealth;
 use message::{Body, MemberClaim, Packet, ROOM, Rumour};
-use pace::{FANOUT, Pace};
+use pace::{CUT_OFF, FANOUT, Pace};
 use probing::{Probe, Relay};
 use rounds::Rounds;
 use rumours::Rumours;
@@ -89,6 +89,8 @@ pub struct Detector {
     relays: BTreeMap<u32, Relay>,
     next_seq: u32,
     health: LocalHealth,
+    /// Probes in a row that nobody answered, neither the target nor whoever was asked to help.
+    unanswered: u32,
     rumours: Rumours,
     topics: BTreeMap<u16, u64>,
     timers: Timers,
@@ -119,6 +121,7 @@ impl Detector {
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             health: LocalHealth::default(),
+            unanswered: 0,
             rumours: Rumours::default(),
             topics: BTreeMap::new(),
             timers,
@@ -132,6 +135,13 @@ impl Detector {
     #[must_use]
     pub fn next_wake(&self) -> Instant {
         self.timers.next().expect("the timer of the period is always set")
+    }
+
+    /// Whether nobody answers this node any more, as far as it has tried: likelier than the end of everybody else
+    /// is that it is cut off itself.
+    #[must_use]
+    pub fn hears_nobody(&self) -> bool {
+        self.unanswered >= CUT_OFF
     }
 
     /// Takes one input in.
@@ -202,6 +212,7 @@ impl Detector {
         }
         outputs.push(Output::Stopped(late));
         self.tally.stops += 1;
+        self.unanswered = 0;
         self.probes.clear();
         self.relays.clear();
         self.judges_from = now + self.pace.no_verdicts_for;

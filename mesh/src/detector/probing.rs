@@ -116,6 +116,7 @@ impl Detector {
     pub(super) fn on_failed(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {
         let Some(probe) = self.probes.remove(&seq) else { return };
         self.tally.probes_failed += 1;
+        self.unanswered = if probe.nacks == 0 { self.unanswered.saturating_add(1) } else { 0 };
         // Whoever was asked and said nothing is not to be heard either: that speaks against this node.
         self.health
             .worse(u32::try_from(probe.relays.len() - probe.nacks.min(probe.relays.len())).unwrap_or(0));
@@ -177,6 +178,7 @@ impl Detector {
         self.timers.cancel(probe.timer);
         self.probes.remove(&seq);
         self.health.better();
+        self.unanswered = 0;
         if let (Some(took), Some(subject)) = (took, self.subjects.get_mut(&target)) {
             // As TCP does it (RFC 6298): an eighth of the new measurement.
             subject.round_trip = Some(subject.round_trip.map_or(took, |known| (known * 7 + took) / 8));

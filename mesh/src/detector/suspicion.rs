@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::id::NodeId;
 
 /// A suspect that only one member complains of has so many times the least.
-const ALONE: u32 = 3;
+pub(super) const ALONE: u32 = 3;
 
 /// Confirmations that make the time the least.
 const WANTED: usize = 3;

@@ -208,6 +208,20 @@ fn a_member_that_one_cannot_reach_lives_as_long_as_others_can() {
 }
 
 #[test]
+fn whoever_is_cut_off_notices_before_it_buries_anybody_and_nobody_else_does() {
+    let mut town = Town::of(4);
+    (1..4).for_each(|other| town.cut(0, other));
+    let hears_nobody =
+        |town: &Town| town.nodes.iter().flatten().map(Detector::hears_nobody).collect::<Vec<_>>();
+    town.run(2_400);
+    assert_eq!((hears_nobody(&town), town.seen_as(0).len()), (vec![true, false, false, false], 3));
+    assert!((1..4).all(|other| town.liveness(0, other) != Liveness::Dead));
+    town.cuts.clear();
+    town.run(5_000);
+    assert_eq!(hears_nobody(&town), [false; 4]);
+}
+
+#[test]
 fn a_suspect_is_told_and_refutes() {
     let mut town = Town::of(3);
     town.say(1, 0, 2, 0, Liveness::Suspect, 1);

@@ -60,7 +60,7 @@ impl Timers {
         self.queue.pop_first().map(|(_, timer)| timer)
     }
 
-    #[cfg(fuzzing)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -13,7 +13,7 @@ mod deploy;
 mod dev;
 mod failure;
 mod functions;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod members;
 mod node;

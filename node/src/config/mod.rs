@@ -10,7 +10,7 @@ pub mod api_keys;
 mod check;
 mod digest;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod keys;
 mod load;

@@ -6,5 +6,5 @@ use crate::problem::Problem;
 
 /// A definition from its JSON.
 pub(crate) fn definition<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    super::reply::parse_json(body).map_err(|error| error.0)
+    super::body::parse_json(body).map_err(|error| error.0)
 }

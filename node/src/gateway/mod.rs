@@ -4,16 +4,18 @@
 //! |---|---|
 //! | `server`, `impatient`, `patience` | connections: limits, slow clients, graceful end |
 //! | `guard` | who may come in |
-//! | `reply` | problems and JSON as responses, bodies and queries with their limits |
+//! | `reply` | problems and JSON as responses, queries with their limits |
+//! | `body` | bodies of requests with their limits, definitions in them |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
 //! | `events`, `changes` | following the mesh |
 //! | `metrics` | for Prometheus |
 
+mod body;
 mod calls;
 mod changes;
 pub mod events;
 mod functions;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
 mod impatient;
@@ -49,8 +51,8 @@ use crate::queue::task::TaskId;
 use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
+pub use body::BodyBudget;
 pub use metrics::Metrics;
-pub use reply::BodyBudget;
 use reply::{ApiError, Nothing};
 use waiters::Waiters;
 

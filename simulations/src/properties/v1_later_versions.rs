@@ -12,7 +12,7 @@ use crate::history::Event;
 /// This file's property.
 pub const PROPERTY: Property = Property { name: "V1 what a later version says is kept", check };
 
-/// Facts go to all linked members at once, and by gossip, in rounds of a second, to whoever missed that.
+/// Facts go to all linked members at once, and by gossip, in rounds of two seconds, to whoever missed that.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 
 fn check(evidence: &Evidence<'_>) -> Vec<Violation> {

@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod clock;
+mod ended;
 pub mod entropy;
 pub mod files;
 pub mod forgetful;

@@ -1,6 +1,5 @@
 //! One simulated machine with a node on it: what survives a crash, and how each life begins.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -21,6 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use super::World;
 use super::clock::{SimClock, WallClock};
+pub use super::ended::Ended;
 use super::entropy::{SimEntropy, dice};
 use super::files::Disk;
 use super::forgetful::Forgetful;
@@ -96,42 +96,6 @@ struct Process {
     has_left: Arc<AtomicBool>,
     /// It has ended by itself, unasked.
     ended: Arc<Mutex<Option<Ended>>>,
-}
-
-/// Why a process ended that nobody had asked to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Its start failed, in words.
-    StartFailed(String),
-    /// Another process is the node that it said it was, in words.
-    IdentityTaken(String),
-    /// A later generation of the node was seen, in words.
-    Outdated(String),
-    /// A function took it down.
-    Killed,
-}
-
-impl Ended {
-    /// As in the history.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::StartFailed(_) => "start_failed",
-            Self::IdentityTaken(_) => "identity_taken",
-            Self::Outdated(_) => "outdated",
-            Self::Killed => "killed",
-        }
-    }
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StartFailed(why) => write!(f, "its start failed: {why}"),
-            Self::IdentityTaken(why) | Self::Outdated(why) => f.write_str(why),
-            Self::Killed => f.write_str("a function took it down"),
-        }
-    }
 }
 
 fn data_dir(node: &str) -> PathBuf {

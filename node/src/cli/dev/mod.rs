@@ -15,7 +15,7 @@ mod start;
 mod supervise;
 mod view;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(super) use log_line::{is_trouble, render};
 use std::path::PathBuf;
 use std::process::ExitCode;

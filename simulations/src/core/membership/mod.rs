@@ -11,6 +11,7 @@
 //! What it leaves out: QUIC itself (a dial is three ways and never fails but for cuts), bursts of loss, threads
 //! that come late, the roster's rules above the detector, and seed lists (whoever starts dials three members).
 
+mod alone;
 mod book;
 pub mod command;
 mod shares;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::town::Town;
-use super::{Book, Effort, Setting, shares};
+use super::{Book, Effort, Setting, alone, shares};
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Story {
     Split,
     /// Nobody reaches anybody.
     Isolated,
+    /// The smaller part does not reach the greater one: one member, and a third; what becomes of its ring.
+    Alone,
     /// The ring.
     Shares,
 }
@@ -45,7 +47,7 @@ const BYTES: &str = "quiet: sent by a node";
 
 impl Story {
     /// All, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kill,
         Self::Quiet,
         Self::Leave,
@@ -53,6 +55,7 @@ impl Story {
         Self::Cut,
         Self::Split,
         Self::Isolated,
+        Self::Alone,
         Self::Shares,
     ];
 
@@ -67,6 +70,7 @@ impl Story {
             Self::Cut => "cut",
             Self::Split => "split",
             Self::Isolated => "isolated",
+            Self::Alone => "alone",
             Self::Shares => "shares",
         }
     }
@@ -79,6 +83,7 @@ impl Story {
             Self::Quiet => &[10, 50, 200, 1_000],
             Self::Stop | Self::Split | Self::Isolated => &[5, 50],
             Self::Cut => &[5],
+            Self::Alone => &[5, 10, 50, 200],
             Self::Shares => &[3, 10, 50, 200, 1_000],
         }
     }
@@ -95,6 +100,7 @@ impl Story {
             Self::Cut => cut(&mut book, setting, seed),
             Self::Split => split(&mut book, setting, seed),
             Self::Isolated => isolated(&mut book, setting, seed),
+            Self::Alone => alone::play(&mut book, setting, seed),
             Self::Shares => shares::play(&mut book, setting, seed),
         }
         book

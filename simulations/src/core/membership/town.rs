@@ -129,6 +129,11 @@ impl Town {
         self.heap.now()
     }
 
+    /// The same as the nodes' clocks show it.
+    pub(super) fn time(&self) -> Instant {
+        self.began + self.heap.now()
+    }
+
     /// Somebody that is up, other than these.
     pub(super) fn somebody(&mut self, but: &[usize]) -> usize {
         loop {
@@ -141,6 +146,11 @@ impl Town {
 
     pub(super) fn chance(&mut self) -> f64 {
         self.dice.random()
+    }
+
+    /// Whether nobody answers a node, as it sees that itself.
+    pub(super) fn hears_nobody(&self, node: usize) -> bool {
+        self.nodes[node].detector.as_ref().is_some_and(Detector::hears_nobody)
     }
 
     // What can happen to nodes.

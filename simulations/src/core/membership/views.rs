@@ -83,6 +83,13 @@ impl Views {
         })
     }
 
+    /// Whom an observer holds for one that owns keys, besides itself.
+    pub(super) fn held_in(&self, observer: usize) -> impl Iterator<Item = usize> {
+        let held = &self.held[observer * self.count..(observer + 1) * self.count];
+        let others = held.iter().enumerate().filter(move |(member, _)| *member != observer);
+        others.filter(|(_, held)| held.liveness.owns_keys()).map(|(member, _)| member)
+    }
+
     /// Whether all who live hold the truth about all.
     pub(super) fn are_true(&self) -> bool {
         self.wrong_about.iter().all(|wrong| *wrong == 0)

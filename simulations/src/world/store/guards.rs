@@ -34,6 +34,7 @@ impl Guards {
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
             seed_identity: self.has(Guard::SeedIdentity),
+            later_facts: self.has(Guard::LaterFactsKept),
             ..MeshParts::default()
         }
     }
@@ -79,11 +80,13 @@ pub enum Guard {
     MassDeathGuard,
     /// Whoever is of another mesh, or has another store, is refused, wherever its address stood.
     SeedIdentity,
+    /// What a node of a later version says of itself is kept, whatever it means.
+    LaterFactsKept,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -98,6 +101,7 @@ impl Guard {
         Self::Refutation,
         Self::MassDeathGuard,
         Self::SeedIdentity,
+        Self::LaterFactsKept,
     ];
 
     /// The name on the command line.
@@ -118,6 +122,7 @@ impl Guard {
             Self::Refutation => "refutation",
             Self::MassDeathGuard => "mass_death_guard",
             Self::SeedIdentity => "seed_identity",
+            Self::LaterFactsKept => "later_facts_kept",
         }
     }
 
@@ -143,6 +148,9 @@ impl Guard {
             Self::Refutation => "without: whoever is suspected does not answer that",
             Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
             Self::SeedIdentity => "without: whoever answers at an address of the node table is a member",
+            Self::LaterFactsKept => {
+                "without: of other nodes only such facts are kept as a node states itself"
+            }
         }
     }
 }
