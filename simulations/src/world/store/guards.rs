@@ -34,6 +34,7 @@ impl Guards {
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
             seed_identity: self.has(Guard::SeedIdentity),
+            twin_refused: self.has(Guard::TwinRefused),
             ..MeshParts::default()
         }
     }
@@ -79,11 +80,13 @@ pub enum Guard {
     MassDeathGuard,
     /// Whoever is of another mesh, or has another store, is refused, wherever its address stood.
     SeedIdentity,
+    /// Of two processes of one node and generation one is refused.
+    TwinRefused,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -98,6 +101,7 @@ impl Guard {
         Self::Refutation,
         Self::MassDeathGuard,
         Self::SeedIdentity,
+        Self::TwinRefused,
     ];
 
     /// The name on the command line.
@@ -118,6 +122,7 @@ impl Guard {
             Self::Refutation => "refutation",
             Self::MassDeathGuard => "mass_death_guard",
             Self::SeedIdentity => "seed_identity",
+            Self::TwinRefused => "twin_refused",
         }
     }
 
@@ -143,6 +148,7 @@ impl Guard {
             Self::Refutation => "without: whoever is suspected does not answer that",
             Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
             Self::SeedIdentity => "without: whoever answers at an address of the node table is a member",
+            Self::TwinRefused => "without: any process of a node's generation is let in",
         }
     }
 }
