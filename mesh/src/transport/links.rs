@@ -123,8 +123,9 @@ impl Links {
         };
         let is_free = |known: &Arc<Link>| known.waiting.load(Ordering::Relaxed) == 0;
         let slot = self.by_node.get(&link.node).map(Vec::as_slice).unwrap_or_default();
-        if slot.iter().filter(|known| is_same(known) && !is_free(known)).count() >= MOST_LINKS {
-            return Added::Enough(slot[0].clone());
+        let mut busy = slot.iter().filter(|known| is_same(known) && !is_free(known));
+        if let Some(last) = busy.nth(MOST_LINKS - 1) {
+            return Added::Enough(last.clone());
         }
         let has_left = known.is_some_and(|life| life.has_left);
         let life = Life { generation: link.generation, process: Some(link.process), has_left };
