@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::id::Generation;
     use crate::transport::LinkEvent;
-    use crate::transport::tests::process;
+    use crate::transport::tests::{process, until};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn all_who_want_a_link_share_one_dial_and_one_that_goes_away_breaks_nothing() {
@@ -146,9 +146,7 @@ mod tests {
             let here = here.clone();
             async move { here.link_to(None, addr).await }
         });
-        while here.links.lock().all().next().is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("the link is there", || here.links.lock().all().next().is_some()).await;
         // The link is in the table, and its news waits for room: then its caller goes away.
         first.abort();
         let calls = (0..50).map(|_| {
@@ -160,7 +158,8 @@ mod tests {
             links.iter().map(|link| link.as_ref().unwrap().connection.stable_id()).collect();
         assert_eq!((ids.len(), here.links.lock().all().count()), (1, 1));
         assert!(matches!(met_here.recv().await, Some(LinkEvent::Down { .. })));
-        assert!(matches!(met_here.recv().await, Some(LinkEvent::Up(_))));
+        let met = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
+        assert!(matches!(met, Ok(Some(LinkEvent::Up(_)))), "{met:?}");
         // It is served: its end is noticed.
         there.leave(Duration::from_secs(1)).await;
         let ended = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
