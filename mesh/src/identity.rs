@@ -4,12 +4,21 @@
 //! survives a data directory that was lost. Written with fsync before the node says a word, because a
 //! generation that was used once must never be used again (peers would ignore the new life: measured
 //! 158 s of invisibility).
+//!
+//! A node id is one process. Of two, the later generation stays. Of two with one generation (a copied machine, or a
+//! disk that lost its last write, on a machine whose clock is back) the one with the higher process number stays,
+//! whoever came first: each member lets that one take the other one's place, and refuses the other one for as long
+//! as it does not hold that life for dead, also without a link. So it is the same one everywhere, and the one that
+//! stays is never refused, not even where the two came up on either side of a cut. The refused one asks the same
+//! member again after the time in which a dead process is found dead; only if that still knows the same other
+//! process does it end, without a goodbye, which would end the life that both have. A life that has left is over:
+//! its generation is refused until the next start begins a later one.
 
 use std::io;
 use std::path::Path;
 
 use crate::env::{Clock, Files};
-use crate::id::Generation;
+use crate::id::{Generation, ProcessId};
 
 const FILE: &str = "generation";
 
@@ -42,9 +51,14 @@ const LATEST: u64 = 1 << 48;
 /// Why a process is not the node that it says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Another process has the node's id: at the address where the node was last seen, or, with the same
-    /// generation, linked with a member.
+    /// Another process answers with the node's id at the address where the node was last seen.
     Elsewhere,
+    /// Another process of the same generation is a member, and of the two it is the one that stays. The next
+    /// start begins a later generation.
+    Twin {
+        /// The one that stays.
+        process: ProcessId,
+    },
     /// A later generation of the node was seen in the mesh: another process has begun it, or the disk lost
     /// this node's count while its clock was set back.
     Outdated {

@@ -16,9 +16,9 @@ use crate::detector::message::{Body, Packet, Rumour};
 use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
 use crate::gossip::{Gossip, Heard};
-use crate::id::{Generation, NodeId};
+use crate::id::{Generation, NodeId, ProcessId};
 use crate::lost::Lost;
-use crate::member::{Facts, Liveness, Member};
+use crate::member::{Claim, Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
 use crate::transport::{LinkEvent, Transport};
 use crate::wire::dialect::Dialect;
@@ -163,9 +163,23 @@ impl Keeper {
         let Hello { node, generation, process, advertise: addr, facts, .. } = hello;
         self.gossip.introduce(addr);
         self.lost.found(addr);
+        self.make_way(&node, generation, process);
         self.detect(Input::Met { node: node.clone(), generation, addr });
         let facts = self.kept(facts);
         self.note(RosterEvent::Greeted { node, generation, process, facts });
+    }
+
+    /// Another process takes the place of one of the same life ([`crate::identity`]): it counts its facts anew, and
+    /// what the one before has stated must not stand above them.
+    fn make_way(&mut self, node: &NodeId, generation: Generation, process: ProcessId) {
+        let is_other = |known: &Arc<Member>| {
+            known.generation == generation && known.process.is_some_and(|before| before != process)
+        };
+        let Some(before) = self.roster.member(node).filter(is_other) else { return };
+        self.note(RosterEvent::Forgotten(node.clone()));
+        let Member { incarnation, liveness, addr, suspected_by, .. } = Member::clone(&before);
+        let claim = Claim { generation, incarnation, liveness };
+        self.note(RosterEvent::Stands(Standing { node: node.clone(), claim, addr, suspected_by }));
     }
 
     fn on_heard(&mut self, heard: Heard) {
@@ -240,6 +254,9 @@ impl Keeper {
             // Else what waits on its link would wait for long, and a return would be noticed late.
             Some(member) if member.liveness == Liveness::Dead && was != Some(Liveness::Dead) => {
                 self.transport.unlink(&node, generation);
+            }
+            Some(member) if member.liveness == Liveness::Left => {
+                self.transport.links.lock().note_goodbye(&node, generation);
             }
             _ => {}
         }

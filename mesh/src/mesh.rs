@@ -25,7 +25,7 @@ use crate::roster::{Roster, View};
 use crate::transport::channel::{Channel, ChannelError};
 use crate::transport::hello::{Demands, LinkError};
 use crate::transport::tls::{self, TlsError};
-use crate::transport::{Deliveries, Identity, Inbox, Transport, silence};
+use crate::transport::{Deliveries, Identity, Inbox, Transport, silence, twins};
 use crate::wire;
 use crate::wire::dialect::Dialect;
 use crate::wire::message::{Refusal, kind};
@@ -65,6 +65,8 @@ pub struct MeshParts {
     pub seed_identity: bool,
     /// What members say of themselves is kept also when this node does not know what it means.
     pub later_facts: bool,
+    /// Of two processes of one id and generation only one is let in.
+    pub twin_refused: bool,
     /// How this node talks.
     pub dialect: Dialect,
 }
@@ -72,7 +74,14 @@ pub struct MeshParts {
 impl Default for MeshParts {
     fn default() -> Self {
         let (detector, dialect) = (Parts::default(), Dialect::default());
-        Self { detector, mass_death_guard: true, seed_identity: true, later_facts: true, dialect }
+        Self {
+            detector,
+            mass_death_guard: true,
+            seed_identity: true,
+            later_facts: true,
+            twin_refused: true,
+            dialect,
+        }
     }
 }
 
@@ -154,16 +163,14 @@ impl Mesh {
     }
 
     /// Asks the address where this node's former life was last seen whether another process lives there
-    /// under this node's id. If so, [`Mesh::identity_taken`] resolves as well.
+    /// under this node's id. If so, [`Mesh::identity_taken`] resolves as well. Dials past the turns of
+    /// [`Mesh::introduce`] and of calls: it is asked once, and wants to know what is there now.
     pub async fn challenge(&self, addr: SocketAddr) -> bool {
         if addr == self.advertise {
             return false;
         }
         let answer = self.transport.dial(addr).await;
-        let taken = matches!(
-            answer,
-            Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_)) | LinkError::TwinIsLinked(_))
-        );
+        let taken = matches!(answer, Err(LinkError::RefusedByPeer(Refusal::SameIdentity(_))));
         if taken {
             self.transport.take_identity(Taken::Elsewhere);
         }
@@ -177,6 +184,10 @@ impl Mesh {
 
     /// Changes facts of this node: directly to all linked members, through gossip to the others.
     pub async fn set_facts(&self, changes: impl IntoIterator<Item = (&str, String)>) {
+        if self.transport.taken.get().is_some() {
+            // Others would take it for the word of the process that is this node.
+            return;
+        }
         let changes = changes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         // An error means that the mesh has stopped: nobody is left to hear it.
         let _ = self.commands.send(Command::SetFacts(changes)).await;
@@ -263,18 +274,24 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         process,
         version: config.parts.dialect.version(),
         same_mesh: config.parts.seed_identity,
+        one_process: config.parts.twin_refused,
     };
     let (events_in, events) = mpsc::channel(EVENTS);
     let (gossip_in, gossip_out) = mpsc::channel(EVENTS);
     let deliveries = Deliveries { events: events_in, gossip: gossip_in, inbox };
-    let transport = Transport::start(env, socket, credentials, identity.clone(), demands, deliveries)
-        .map_err(|error| JoinError::Start(error.to_string()))?;
+    let dead_within = twins::dead_within(&config.pace);
+    let transport =
+        Transport::start(env, socket, credentials, identity.clone(), demands, dead_within, deliveries);
+    let transport = transport.map_err(|error| JoinError::Start(error.to_string()))?;
 
     let facts = Facts { version: 1, entries: config.facts };
     transport.set_facts(facts.clone());
-    let gossip = Gossip::start(&config.mesh, &identity, transport.clone(), gossip_out)
-        .await
-        .map_err(JoinError::Start)?;
+    let gossip = Gossip::start(&config.mesh, &identity, transport.clone(), gossip_out).await;
+    let gossip = gossip.map_err(|reason| {
+        // Else the endpoint would go on to take connections, and keep the address.
+        transport.abandon();
+        JoinError::Start(reason)
+    })?;
     gossip.state(&facts).await;
 
     let myself = Member {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::detector::pace::Pace;
-use beatmesh_mesh::id::Generation;
+use beatmesh_mesh::id::{Generation, ProcessId};
 use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::member::Liveness;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
@@ -263,15 +263,58 @@ async fn a_process_whose_twin_is_linked_with_a_member_finds_out() {
     let addr = a.mesh.view().members[&"b".parse().unwrap()].addr;
     let twin = join(who("b"), "127.0.0.1:0").await.unwrap();
     twin.mesh.introduce(a.mesh.advertise());
-    let found = tokio::time::timeout(Duration::from_secs(5), twin.mesh.identity_taken()).await;
-    assert_eq!(found, Ok(Taken::Elsewhere));
-    // The one that is a member stays one, also when it dials the other one.
-    b.mesh.introduce(twin.mesh.advertise());
-    let found = tokio::time::timeout(Duration::from_secs(1), b.mesh.identity_taken()).await;
+    let process = |node: &Node| node.mesh.view().myself().process.unwrap();
+    let b_stays = process(&b).0 > process(&twin).0;
+    let (stays, goes) = if b_stays { (&b, &twin) } else { (&twin, &b) };
+    if !b_stays {
+        see(&a, "the one that stays", |view| is_process(view, "b", process(stays))).await;
+        // It finds out when it looks for the member again.
+        b.mesh.introduce(a.mesh.advertise());
+    }
+    let found = tokio::time::timeout(Duration::from_secs(10), goes.mesh.identity_taken()).await;
+    assert_eq!(found, Ok(Taken::Twin { process: process(stays) }));
+    // The other one stays, also when it dials the one that goes, and when that one leaves.
+    stays.mesh.introduce(goes.mesh.advertise());
+    goes.mesh.leave(Duration::from_secs(1)).await;
+    let found = tokio::time::timeout(Duration::from_secs(1), stays.mesh.identity_taken()).await;
     assert!(found.is_err(), "it ended for its twin");
-    let view = a.mesh.view();
-    let member = &view.members[&"b".parse().unwrap()];
-    assert_eq!((member.liveness, member.addr), (Liveness::Alive, addr));
+    see(&a, "the one that stays, alive", |view| {
+        is_process(view, "b", process(stays)) && liveness(view, "b") == Some(Liveness::Alive)
+    })
+    .await;
+    let addr = if b_stays { addr } else { twin.mesh.advertise() };
+    assert_eq!(a.mesh.view().members[&"b".parse().unwrap()].addr, addr);
+}
+
+fn is_process(view: &View, name: &str, process: ProcessId) -> bool {
+    view.members.get(&name.parse().unwrap()).is_some_and(|member| member.process == Some(process))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_begins_its_last_generation_again_is_the_member_and_its_facts_count() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    see(&a, "b alive", |view| liveness(view, "b") == Some(Liveness::Alive)).await;
+    for number in 0..20 {
+        b.mesh.set_facts([("life", format!("first {number}"))]).await;
+    }
+    let life = |view: &View| view.members[&"b".parse().unwrap()].facts.get("life").map(str::to_owned);
+    see(&a, "its facts", |view| life(view).as_deref() == Some("first 19")).await;
+
+    let addr = b.mesh.advertise().to_string();
+    drop(b);
+    let b = join(who("b"), &addr).await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    let process = b.mesh.view().myself().process.unwrap();
+    see(&a, "the process of now", |view| {
+        is_process(view, "b", process) && liveness(view, "b") == Some(Liveness::Alive)
+    })
+    .await;
+    b.mesh.set_facts([("life", "second".to_owned())]).await;
+    see(&a, "the facts of now", |view| life(view).as_deref() == Some("second")).await;
+    let found = tokio::time::timeout(Duration::from_secs(1), b.mesh.identity_taken()).await;
+    assert!(found.is_err(), "it ended for a process that is dead: {found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -329,6 +329,10 @@ impl Node {
             Taken::Elsewhere => format!(
                 "another process runs under the name `{name}` in this mesh; give each node a name of its own (--name)"
             ),
+            Taken::Twin { process } => format!(
+                "process {process} is a member under the name `{name}` with the same generation as this one ({}): a copy of this data directory runs, or the name was restarted while the disk had lost its last write and the clock was set back; stop the copy or give it a name of its own (--name), and start this node again, which begins a later generation",
+                self.generation
+            ),
             Taken::Outdated { later } => {
                 let kept = self.data_dir.outgrow(&*self.env.files, later);
                 let next = kept.map_or_else(

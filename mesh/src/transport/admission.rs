@@ -68,9 +68,8 @@ impl Transport {
                 if let LinkError::RefusedByPeer(Refusal::OldGeneration(later)) = error {
                     self.take_identity(Taken::Outdated { later: *later });
                 }
-                // Of two processes of one generation the mesh has the other one. The next start begins a later one.
-                if let LinkError::TwinIsLinked(_) = error {
-                    self.take_identity(Taken::Elsewhere);
+                if let LinkError::TwinIsLinked(twin) = error {
+                    self.doubt_myself(addr, *twin);
                 }
                 self.refusals.tell(addr, error.into(), &error.to_string());
             }
@@ -95,8 +94,9 @@ impl Transport {
         match hello::introduce(&connection, &self.hello(), &self.demands).await {
             Ok(hello) => {
                 let admitted = self.admit(hello, connection.clone(), true).await;
-                if admitted.is_err() {
-                    connection.close(CLOSE_REFUSED, b"refused");
+                match &admitted {
+                    Ok(link) => self.links.lock().note_answer(addr, link),
+                    Err(_) => connection.close(CLOSE_REFUSED, b"refused"),
                 }
                 admitted
             }
@@ -135,11 +135,16 @@ impl Transport {
             waiting: Arc::default(),
             ear: Mutex::default(),
         });
-        let added = self.links.lock().add(link.clone());
+        let added = self.links.lock().add(link.clone(), self.demands.one_process);
         match added {
             Added::Old(known) => Err(LinkError::Refused(Refusal::OldGeneration(known))),
             Added::Taken(process) => Err(LinkError::Refused(Refusal::SameIdentity(process))),
             Added::Full => Err(LinkError::Refused(Refusal::Full(MOST_MEMBERS as u32))),
+            Added::Enough(other) => {
+                link.connection.close(CLOSE_OUTDATED, b"there are links enough");
+                let lost = || ChannelError::Lost("there are links enough".to_owned());
+                if dialled_here { Ok(other) } else { Err(LinkError::Channel(lost())) }
+            }
             Added::Accepted { unwanted } => {
                 for old in unwanted {
                     old.connection
@@ -198,6 +203,7 @@ impl Transport {
                         hello::refuse(&mut channel, &refusal).await;
                         connection.close(CLOSE_REFUSED, b"refused");
                     }
+                    // There are links enough: it is closed.
                     Err(_) => {}
                 }
             }

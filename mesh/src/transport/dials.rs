@@ -71,35 +71,37 @@ impl Dials {
 }
 
 impl Transport {
-    /// The link to whoever is at `addr`, or to `node` if that is given and linked: an open one, that of the dial
-    /// which is under way, or that of a new dial.
+    /// The link to whoever is at `addr`, or to `node` if that is given: an open one, that of the dial which is
+    /// under way, or that of a new dial.
     ///
     /// # Errors
-    /// [`LinkError`]; for a while after a failed dial its error, without another one.
+    /// [`LinkError`], also when it is not `node` that answers; for a while after a failed dial its error, without
+    /// another one.
     pub(crate) async fn link_to(
         self: &Arc<Self>,
         node: Option<&NodeId>,
         addr: SocketAddr,
     ) -> Result<Arc<Link>, LinkError> {
-        let open = || {
-            let links = self.links.lock();
-            node.map_or_else(|| links.to_addr(addr), |node| links.to(node))
-        };
-        if let Some(link) = open() {
+        if let Some(link) = self.open_link(node, addr) {
             return Ok(link);
         }
         let turn = self.dials.turn(addr, self.clock.now());
         let mut past = turn.lock_owned().await;
-        if let Some(link) = open() {
+        if let Some(link) = self.open_link(node, addr) {
             return Ok(link);
+        }
+        // Somebody else has the address now, and has just been met there perhaps: it would answer again.
+        let other = self.links.lock().to_addr(addr);
+        if let (Some(node), Some(other)) = (node, other) {
+            return is_wanted(other, Some(node));
         }
         if let Some(error) = past.forbids(self.clock.now()) {
             return Err(error.clone());
         }
         let (answer, dialled) = oneshot::channel();
-        let transport = self.clone();
+        let (transport, node) = (self.clone(), node.cloned());
         let dialling = async move {
-            let outcome = transport.dial(addr).await;
+            let outcome = transport.dial(addr).await.and_then(|link| is_wanted(link, node.as_ref()));
             past.note(transport.clock.now(), &outcome);
             // Others may have their turn before the answer is read.
             drop(past);
@@ -109,60 +111,43 @@ impl Transport {
         self.spawner.spawn("mesh dial", OnExit::Fine, Box::pin(dialling));
         dialled.await.unwrap_or_else(|_| Err(LinkError::NoConnection("the mesh is stopping".to_owned())))
     }
+
+    fn open_link(&self, node: Option<&NodeId>, addr: SocketAddr) -> Option<Arc<Link>> {
+        let links = self.links.lock();
+        node.map_or_else(|| links.to_addr(addr), |node| links.to(node))
+    }
+}
+
+fn is_wanted(link: Arc<Link>, node: Option<&NodeId>) -> Result<Arc<Link>, LinkError> {
+    match node {
+        Some(node) if link.node != *node => {
+            Err(LinkError::NoConnection(format!("node {} answers there", link.node)))
+        }
+        _ => Ok(link),
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::id::{Generation, ProcessId};
-    use crate::system::{Ending, SystemSpawner, environment};
-    use crate::transport::channel::Channel;
-    use crate::transport::{Deliveries, Demands, Identity, Inbox, LinkEvent, tls};
-    use crate::wire::VERSION;
-
-    struct Nobody;
-
-    impl Inbox for Nobody {
-        fn on_channel(&self, _: NodeId, _: u16, _: Bytes, _: Channel) {}
-        fn on_notice(&self, _: NodeId, _: Bytes) {}
-        fn on_news(&self, _: u16, _: u64) {}
-    }
-
-    /// A node's transport on loopback, and what it tells of its links.
-    fn transport(name: &str) -> (Arc<Transport>, mpsc::Receiver<LinkEvent>) {
-        let spawner = Arc::new(SystemSpawner::new(tokio::runtime::Handle::current(), Ending::default()));
-        let env = environment(spawner.clone(), spawner);
-        let socket = env.network.bind_udp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let node: NodeId = name.parse().unwrap();
-        let secret = b"sixteen bytes or more".to_vec().into();
-        let credentials = tls::credentials(&secret, &node, &*env.entropy, env.clock.clone()).unwrap();
-        let process = ProcessId(env.entropy.u64());
-        let (generation, advertise) = (Generation(1), socket.local_addr().unwrap());
-        let identity = Identity { node: node.clone(), generation, process, advertise };
-        let (mesh, store) = ("m".parse().unwrap(), "s".to_owned());
-        let demands = Demands { mesh, store, node, process, version: VERSION, same_mesh: true };
-        let ((events, told), (gossip, _)) = (mpsc::channel(1), mpsc::channel(1));
-        let deliveries = Deliveries { events, gossip, inbox: Arc::new(Nobody) };
-        (Transport::start(&env, socket, credentials, identity, demands, deliveries).unwrap(), told)
-    }
+    use crate::id::Generation;
+    use crate::transport::LinkEvent;
+    use crate::transport::tests::{process, until};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn all_who_want_a_link_share_one_dial_and_one_that_goes_away_breaks_nothing() {
-        let ((here, mut met_here), (there, mut met_there)) = (transport("a"), transport("b"));
+        let ((here, mut met_here), (there, _met_there)) = (process("a", 1, 1), process("b", 2, 1));
         let addr = there.identity.advertise;
+        let before =
+            LinkEvent::Down { node: "c".parse().unwrap(), generation: Generation(1), goodbye: false };
+        here.events.try_send(before).unwrap();
         let first = tokio::spawn({
             let here = here.clone();
             async move { here.link_to(None, addr).await }
         });
-        // Its hello is there, and it waits for this side to take the news in: then its caller goes away.
-        let met = met_there.recv().await;
-        assert!(matches!(met, Some(LinkEvent::Up(_))), "{met:?}");
+        until("the link is there", || here.links.lock().all().next().is_some()).await;
+        // The link is in the table, and its news waits for room: then its caller goes away.
         first.abort();
         let calls = (0..50).map(|_| {
             let here = here.clone();
@@ -172,7 +157,9 @@ mod tests {
         let ids: std::collections::BTreeSet<_> =
             links.iter().map(|link| link.as_ref().unwrap().connection.stable_id()).collect();
         assert_eq!((ids.len(), here.links.lock().all().count()), (1, 1));
-        assert!(matches!(met_here.recv().await, Some(LinkEvent::Up(_))));
+        assert!(matches!(met_here.recv().await, Some(LinkEvent::Down { .. })));
+        let met = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
+        assert!(matches!(met, Ok(Some(LinkEvent::Up(_)))), "{met:?}");
         // It is served: its end is noticed.
         there.leave(Duration::from_secs(1)).await;
         let ended = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
@@ -181,17 +168,38 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn where_nobody_answers_is_not_dialled_again_for_a_while() {
-        let (here, _events) = transport("a");
-        let (there, _met) = transport("b");
+        let ((here, _events), (there, _met)) = (process("a", 1, 64), process("b", 2, 64));
         let addr = there.identity.advertise;
         there.leave(Duration::from_secs(1)).await;
         drop(there);
         let error = here.link_to(None, addr).await.unwrap_err();
         assert!(matches!(error, LinkError::NoConnection(_)), "{error}");
-        let began = here.clock.now();
+        // The pause, made longer than any machine stalls. What is remembered tells apart whether it was dialled.
+        let turn = here.dials.turn(addr, here.clock.now());
+        let (until, _) = turn.lock().await.failed.clone().unwrap();
+        let far = until + Duration::from_secs(3_600);
+        turn.lock().await.failed = Some((far, LinkError::NoHello));
+        assert_eq!(here.link_to(None, addr).await.unwrap_err(), LinkError::NoHello);
+        turn.lock().await.failed = Some((here.clock.now(), LinkError::NoHello));
         let again = here.link_to(None, addr).await.unwrap_err();
-        assert_eq!(again, error);
-        assert!(here.clock.now() - began < FIRST_PAUSE, "no dial, which would take a second");
+        assert!(matches!(again, LinkError::NoConnection(_)), "{again}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_node_that_answers_is_dialled_once_however_many_ask_for_the_one_before() {
+        let ((here, _events), (there, mut met_there)) = (process("a", 1, 64), process("b", 2, 64));
+        let addr = there.identity.advertise;
+        let calls = (0..20).map(|_| {
+            let here = here.clone();
+            tokio::spawn(async move { here.link_to(Some(&"gone".parse().unwrap()), addr).await.unwrap_err() })
+        });
+        for error in futures_util::future::join_all(calls.collect::<Vec<_>>()).await {
+            assert_eq!(error.unwrap().to_string(), "no connection: node b answers there");
+        }
+        let met = std::iter::from_fn(|| met_there.try_recv().ok()).count();
+        assert_eq!((met, here.links.lock().all().count()), (1, 1));
+        assert!(here.dials.turn(addr, here.clock.now()).lock().await.failed.is_some(), "with a pause");
+        assert_eq!(here.link_to(None, addr).await.unwrap().node.as_str(), "b", "who wants anybody has it");
     }
 
     #[test]

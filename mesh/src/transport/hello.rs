@@ -35,8 +35,8 @@ pub enum LinkError {
     /// The peer does not want this node.
     #[error("refused by the peer, which says of this node: {0}")]
     RefusedByPeer(Refusal),
-    /// The peer is linked with another process that has this node's id and generation.
-    #[error("refused by the peer, which is linked with process {0} under the id and generation of this node")]
+    /// The peer knows another process that has this node's id and generation.
+    #[error("refused by the peer, which knows process {0} under the id and generation of this node")]
     TwinIsLinked(ProcessId),
     /// The peer speaks our protocol but says something else than hello.
     #[error("the peer did not say hello")]
@@ -63,6 +63,8 @@ pub(crate) struct Demands {
     pub(crate) version: u8,
     /// Whether it must be of the same mesh and store; not so only in tests.
     pub(crate) same_mesh: bool,
+    /// Whether of two processes of one life only one is let in; not so only in tests.
+    pub(crate) one_process: bool,
 }
 
 impl Demands {

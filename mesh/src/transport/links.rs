@@ -2,6 +2,9 @@
 //!
 //! Two nodes that start together nearly always dial each other. Both connections are read; written is
 //! the one that the lower id dialled, so that both sides write on the same one.
+//!
+//! Of each node the latest life is remembered, with its process, also without a link: an earlier life, and another
+//! process of the same life that has to go ([`crate::identity`]), are not let in by anybody who knows better.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -37,11 +40,30 @@ pub(crate) struct Links {
     by_node: BTreeMap<NodeId, Vec<Arc<Link>>>,
     /// The latest life of each node that was ever linked or heard of: an earlier one is not let in again, also
     /// not after the later one has gone.
-    newest: BTreeMap<NodeId, Generation>,
+    newest: BTreeMap<NodeId, Life>,
+    /// Who answered at an address that is not the one that it gives to others: a name in front of it, or NAT.
+    aliases: BTreeMap<SocketAddr, NodeId>,
     /// Of links that are not in the table any more.
     past: Traffic,
     /// How many members are known, also those without a link.
     members: usize,
+}
+
+/// A life of a node.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    generation: Generation,
+    /// Known once it was linked, until it is held for dead.
+    process: Option<ProcessId>,
+    /// It is over for good: no other process can go on with it.
+    has_left: bool,
+}
+
+impl Life {
+    /// The process that stays when this one comes, if it is not this one.
+    fn stays_before(&self, process: ProcessId) -> Option<ProcessId> {
+        self.process.filter(|known| known.0 > process.0 || (self.has_left && *known != process))
+    }
 }
 
 /// Members of one mesh at most. Gossip states everybody in one message of 64 KiB, which holds some 1,150
@@ -57,6 +79,9 @@ const MOST_LINKS: usize = 8;
 /// Lives remembered at most. Node ids come from members only; this bounds a member that invents them.
 const MOST_REMEMBERED: usize = 10_000;
 
+/// Addresses remembered at most that lead to a node besides its own. Only people give such addresses.
+const MOST_ALIASES: usize = 1_000;
+
 /// What adding a link meant.
 #[derive(Debug)]
 pub(crate) enum Added {
@@ -65,8 +90,10 @@ pub(crate) enum Added {
     Accepted { unwanted: Vec<Arc<Link>> },
     /// A later life of the member is known already.
     Old(Generation),
-    /// Another process is linked as this life of the member.
+    /// Another process is this life of the member, and stays it.
     Taken(ProcessId),
+    /// As many links as are of use carry calls: this is one of them.
+    Enough(Arc<Link>),
     /// The mesh is as large as it can be.
     Full,
 }
@@ -77,35 +104,43 @@ impl Links {
         self.members = members;
     }
 
-    pub(crate) fn add(&mut self, link: Arc<Link>) -> Added {
+    /// `one_process`: whether a life is one process; not so only in tests.
+    pub(crate) fn add(&mut self, link: Arc<Link>, one_process: bool) -> Added {
         let newest = self.newest.get(&link.node);
-        if let Some(newest) = newest.filter(|newest| **newest > link.generation) {
-            return Added::Old(*newest);
+        if let Some(newest) = newest.filter(|newest| newest.generation > link.generation) {
+            return Added::Old(newest.generation);
         }
         let most = if newest.is_none() { MOST_MEMBERS } else { MOST_MEMBERS + RETURNING };
         if self.members.max(self.by_node.len()) >= most && !self.by_node.contains_key(&link.node) {
             return Added::Full;
         }
-        let is_twin = |known: &&Arc<Link>| {
-            known.generation == link.generation
-                && known.process != link.process
-                && known.connection.close_reason().is_none()
-        };
-        if let Some(twin) = self.by_node.get(&link.node).and_then(|slot| slot.iter().find(is_twin)) {
-            return Added::Taken(twin.process);
+        let known = newest.filter(|newest| newest.generation == link.generation && one_process);
+        if let Some(stays) = known.and_then(|life| life.stays_before(link.process)) {
+            return Added::Taken(stays);
         }
-        self.make_room();
-        self.newest.insert(link.node.clone(), link.generation);
-        let slot = self.by_node.entry(link.node.clone()).or_default();
-        let (mut same, mut unwanted): (Vec<_>, Vec<_>) =
-            slot.drain(..).partition(|known| known.generation == link.generation);
-        // Each side dials once; one that dials again has lost its own end of the link, or came by another address.
-        let is_spare = |known: &Arc<Link>| {
-            known.preferred == link.preferred && known.waiting.load(Ordering::Relaxed) == 0
+        let is_same = |known: &Arc<Link>| {
+            known.generation == link.generation && (known.process == link.process || !one_process)
         };
-        unwanted.extend(same.extract_if(.., |known| is_spare(known)));
-        let excess = (same.len() + 1).saturating_sub(MOST_LINKS);
-        unwanted.extend(same.drain(..excess));
+        let is_free = |known: &Arc<Link>| known.waiting.load(Ordering::Relaxed) == 0;
+        let slot = self.by_node.get(&link.node).map(Vec::as_slice).unwrap_or_default();
+        let mut busy = slot.iter().filter(|known| is_same(known) && !is_free(known));
+        if let Some(last) = busy.nth(MOST_LINKS - 1) {
+            return Added::Enough(last.clone());
+        }
+        let has_left = known.is_some_and(|life| life.has_left);
+        let life = Life { generation: link.generation, process: Some(link.process), has_left };
+        self.make_room();
+        self.newest.insert(link.node.clone(), life);
+        let slot = self.by_node.entry(link.node.clone()).or_default();
+        let (mut same, mut unwanted): (Vec<_>, Vec<_>) = slot.drain(..).partition(is_same);
+        // Each side dials once; one that dials again has lost its own end of the link, or came by another address.
+        unwanted.extend(same.extract_if(.., |known| known.preferred == link.preferred && is_free(known)));
+        let mut excess = (same.len() + 1).saturating_sub(MOST_LINKS);
+        unwanted.extend(same.extract_if(.., |known| {
+            let goes = excess > 0 && is_free(known);
+            excess -= usize::from(goes);
+            goes
+        }));
         same.push(link);
         *slot = same;
         unwanted.iter().for_each(|old| self.past.add(&old.connection.stats()));
@@ -122,13 +157,44 @@ impl Links {
     /// A life of a member is known, from whomever: earlier ones are not let in any more. Answers their links.
     pub(crate) fn note_life(&mut self, node: &NodeId, generation: Generation) -> Vec<Arc<Link>> {
         self.make_room();
-        let newest = self.newest.entry(node.clone()).or_insert(generation);
-        if *newest > generation {
+        let newest = self.newest.get(node).map(|life| life.generation);
+        if newest.is_some_and(|newest| newest > generation) {
             return Vec::new();
         }
-        *newest = generation;
+        if newest != Some(generation) {
+            self.newest.insert(node.clone(), Life { generation, process: None, has_left: false });
+        }
         let slot = self.by_node.get(node).into_iter().flatten();
         slot.filter(|link| link.generation < generation).cloned().collect()
+    }
+
+    /// A life is held for dead: whichever process of it comes may be it.
+    pub(crate) fn note_death(&mut self, node: &NodeId, generation: Generation) {
+        if let Some(life) = self.newest.get_mut(node).filter(|life| life.generation == generation) {
+            life.process = None;
+        }
+    }
+
+    /// A life has said goodbye.
+    pub(crate) fn note_goodbye(&mut self, node: &NodeId, generation: Generation) {
+        if let Some(life) = self.newest.get_mut(node).filter(|life| life.generation == generation) {
+            life.has_left = true;
+        }
+    }
+
+    /// A node answered where `addr` was dialled.
+    pub(crate) fn note_answer(&mut self, addr: SocketAddr, link: &Link) {
+        if link.addr == addr {
+            self.aliases.remove(&addr);
+            return;
+        }
+        if self.aliases.len() >= MOST_ALIASES {
+            let by_node = &self.by_node;
+            self.aliases.retain(|_, node| by_node.contains_key(node));
+        }
+        if self.aliases.len() < MOST_ALIASES {
+            self.aliases.insert(addr, link.node.clone());
+        }
     }
 
     /// Takes a link out. `Some(true)` when it was the last one to that life of the member, `None` when it
@@ -151,9 +217,10 @@ impl Links {
         self.by_node.get(node)?.iter().filter(open).max_by_key(|link| link.preferred).cloned()
     }
 
+    /// The link to whoever is at `addr`, or answered there when it was dialled.
     pub(crate) fn to_addr(&self, addr: SocketAddr) -> Option<Arc<Link>> {
-        let node = self.by_node.values().flatten().find(|link| link.addr == addr)?.node.clone();
-        self.to(&node)
+        let there = self.by_node.values().flatten().find(|link| link.addr == addr);
+        self.to(there.map(|link| &link.node).or_else(|| self.aliases.get(&addr))?)
     }
 
     /// Of all links there were. What an unwanted link still carries while it closes is not in it, so that

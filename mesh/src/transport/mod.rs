@@ -10,7 +10,10 @@ mod quic;
 pub(crate) mod refusals;
 mod serve;
 pub(crate) mod silence;
+#[cfg(test)]
+mod tests;
 pub mod tls;
+pub(crate) mod twins;
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,6 +40,7 @@ use links::Links;
 use outbox::{Outboxes, Outgoing};
 use refusals::Refusals;
 use tls::Credentials;
+use twins::Twins;
 
 /// What takes the product's traffic off the links. Must not block: hand over and return.
 pub trait Inbox: Send + Sync + 'static {
@@ -90,6 +94,7 @@ pub(crate) struct Transport {
     facts: Mutex<Facts>,
     pub(crate) links: Mutex<Links>,
     dials: Dials,
+    twins: Twins,
     pub(crate) outboxes: Outboxes,
     pub(crate) refusals: Refusals,
     events: mpsc::Sender<LinkEvent>,
@@ -110,13 +115,14 @@ pub(crate) struct Deliveries {
 
 impl Transport {
     /// Starts the endpoint on a bound socket. Must run where the mesh's tasks run: quinn's drivers are
-    /// spawned here.
+    /// spawned here. A member that dies is held for dead `dead_within` that time.
     pub(crate) fn start(
         env: &Env,
         socket: Arc<dyn quinn::AsyncUdpSocket>,
         credentials: Credentials,
         identity: Identity,
         demands: Demands,
+        dead_within: Duration,
         deliveries: Deliveries,
     ) -> io::Result<Arc<Self>> {
         let (endpoint_config, server, client) = quic::configs(env, &credentials)?;
@@ -136,6 +142,7 @@ impl Transport {
             facts: Mutex::default(),
             links: Mutex::default(),
             dials: Dials::default(),
+            twins: Twins::new(dead_within),
             outboxes: Outboxes::default(),
             refusals: Refusals::new(env.clock.clone()),
             events: deliveries.events,
@@ -196,10 +203,11 @@ impl Transport {
         }
     }
 
-    /// Closes the links to one life of a member: whatever waits on them fails now.
+    /// One life of a member is held for dead: whatever waits on its links fails now.
     pub(crate) fn unlink(&self, node: &NodeId, generation: Generation) {
-        for link in self.links.lock().all().filter(|link| link.node == *node && link.generation == generation)
-        {
+        let mut links = self.links.lock();
+        links.note_death(node, generation);
+        for link in links.all().filter(|link| link.node == *node && link.generation == generation) {
             link.connection.close(CLOSE_SILENT, b"you do not answer");
         }
     }
@@ -224,9 +232,6 @@ impl Transport {
             (None, None) => Err(LinkError::NoConnection("its address is not known".to_owned())),
         };
         let link = link.map_err(|error| ChannelError::Lost(format!("no link to node {node}: {error}")))?;
-        if link.node != *node {
-            return Err(ChannelError::Lost(format!("node {} answers where {node} was", link.node)));
-        }
         let opened = link.connection.open_bi().await;
         let (send, recv) = opened.map_err(|error| ChannelError::Lost(error.to_string()))?;
         let mut channel = Channel::on(&link, send, recv);
@@ -240,23 +245,36 @@ impl Transport {
         *self.facts.lock() = facts;
     }
 
-    /// Says goodbye on every link and closes the endpoint.
+    /// Says goodbye on every link and closes the endpoint. A process that may not be this node says none: it would
+    /// end the life of the one that is.
     pub(crate) async fn leave(self: &Arc<Self>, budget: Duration) {
         self.closing.cancel();
-        let goodbye =
-            wire::encode(kind::GOODBYE, &to_payload(&Goodbye { generation: self.identity.generation }));
         let links: Vec<_> = self.links.lock().all().cloned().collect();
-        // Twice said: the datagram may be lost, the close may be. A connection that is closed sends no datagram
-        // any more, so the first word gets a moment.
-        for link in &links {
-            let _ = link.connection.send_datagram(goodbye.clone());
+        let (code, word): (_, &[u8]) = match self.may_be_taken() {
+            false => (CLOSE_GOODBYE, b"goodbye"),
+            true => (CLOSE_REFUSED, b"another process is this node"),
+        };
+        if code == CLOSE_GOODBYE {
+            let goodbye = Goodbye { generation: self.identity.generation };
+            let goodbye = wire::encode(kind::GOODBYE, &to_payload(&goodbye));
+            // Twice said: the datagram may be lost, the close may be. A connection that is closed sends no datagram
+            // any more, so the first word gets a moment.
+            for link in &links {
+                let _ = link.connection.send_datagram(goodbye.clone());
+            }
+            tokio::time::sleep(FIRST_WORD.min(budget)).await;
         }
-        tokio::time::sleep(FIRST_WORD.min(budget)).await;
         for link in links {
-            link.connection.close(CLOSE_GOODBYE, b"goodbye");
+            link.connection.close(code, word);
         }
-        self.endpoint.close(CLOSE_GOODBYE, b"goodbye");
+        self.endpoint.close(code, word);
         let _ = tokio::time::timeout(budget, self.endpoint.wait_idle()).await;
+    }
+
+    /// Ends what a start has begun that went no further.
+    pub(crate) fn abandon(&self) {
+        self.closing.cancel();
+        self.endpoint.close(CLOSE_REFUSED, b"the start has failed");
     }
 
     fn hello(&self) -> Hello {

@@ -97,36 +97,67 @@ async fn empty(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport
         };
         match message {
             Outgoing::Connect => {}
-            Outgoing::Frame(frame) => send(&link, frame).await,
-            Outgoing::Letter(frame) => send_on_stream(&link, frame).await,
+            Outgoing::Frame(frame) => transport.outboxes.count_if_dropped(!send(&link, frame).await),
+            Outgoing::Letter(frame) => {
+                transport.outboxes.count_if_dropped(!send_on_stream(&link, frame).await)
+            }
         }
     }
-    outbox.close();
-    if let Some(transport) = transport.upgrade() {
-        transport.outboxes.forget(addr);
-    }
+    close(addr, outbox, &transport);
 }
 
-/// Sends one frame: as a datagram when it fits, else on a stream of its own. A lost message is repeated
-/// by the protocol above or was only a hint, so errors end here.
-async fn send(link: &Link, frame: Bytes) {
+/// Nobody used it for long. What came in at the last moment is lost: a new outbox may be open by now, and behind
+/// what that one sends it would arrive late.
+fn close(addr: SocketAddr, mut outbox: mpsc::Receiver<Outgoing>, transport: &Weak<Transport>) {
+    outbox.close();
+    let Some(transport) = transport.upgrade() else { return };
+    while let Ok(message) = outbox.try_recv() {
+        transport.outboxes.count_if_dropped(!matches!(message, Outgoing::Connect));
+    }
+    transport.outboxes.forget(addr);
+}
+
+/// Sends one frame: as a datagram when it fits, else on a stream of its own. Answers whether it went out: a lost
+/// message is repeated by the protocol above or was only a hint, so errors end here.
+async fn send(link: &Link, frame: Bytes) -> bool {
     let connection = &link.connection;
     let fits = connection.max_datagram_size().is_some_and(|most| frame.len() <= most);
     // quinn drops the *oldest* datagram when its buffer is full: look first.
     if fits && connection.datagram_send_buffer_space() >= frame.len() {
-        let _ = connection.send_datagram(frame);
-        return;
+        return connection.send_datagram(frame).is_ok();
     }
-    send_on_stream(link, frame).await;
+    send_on_stream(link, frame).await
 }
 
-async fn send_on_stream(link: &Link, frame: Bytes) {
+async fn send_on_stream(link: &Link, frame: Bytes) -> bool {
     let on_stream = async {
-        if let Ok(mut stream) = link.connection.open_uni().await
-            && stream.write_all(&frame).await.is_ok()
-        {
-            let _ = stream.finish();
-        }
+        let Ok(mut stream) = link.connection.open_uni().await else { return false };
+        stream.write_all(&frame).await.is_ok() && stream.finish().is_ok()
     };
-    let _ = tokio::time::timeout(SEND_WITHIN, on_stream).await;
+    tokio::time::timeout(SEND_WITHIN, on_stream).await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::tests::process;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_does_not_go_out_is_counted() {
+        let ((here, _here), (there, _there)) = (process("a", 1, 64), process("b", 2, 64));
+        let addr = there.identity.advertise;
+        let link = here.link_to(None, addr).await.unwrap();
+        let frame = Bytes::from_static(b"frame");
+        assert!(send(&link, frame.clone()).await && send_on_stream(&link, frame.clone()).await);
+        link.connection.close(0_u32.into(), b"");
+        assert!(!send(&link, frame.clone()).await && !send_on_stream(&link, frame.clone()).await);
+
+        // What came into an outbox while it closed.
+        let (sender, outbox) = mpsc::channel(WAITING);
+        for message in [Outgoing::Frame(frame.clone()), Outgoing::Connect, Outgoing::Letter(frame)] {
+            assert!(sender.try_send(message).is_ok());
+        }
+        close(addr, outbox, &Arc::downgrade(&here));
+        assert_eq!(here.outboxes.dropped(), 2, "a wish for a link is no message");
+    }
 }

@@ -1,6 +1,6 @@
 //! Somebody copies a node's machine and starts the copy: two processes with one data directory. Once the node is
-//! there, and the copy has to go; once it is stopped or cut off, the copy takes its place, and then it comes
-//! back, and one of the two has to go. Fault 6 of the catalogue.
+//! there, and the copy has to go; once it is stopped, cut off, or on one side of a cut with the copy on the other, the
+//! copy takes its place, and then it comes back, and one of the two has to go. Fault 6 of the catalogue.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 
 use super::{Scenario, Script};
 use crate::faults::menu::pair;
-use crate::faults::{Fault, FaultKind, Harm, Links, Target, Twin};
+use crate::faults::{Fault, FaultKind, Group, Harm, Links, Target, Twin};
 
 /// This file's scenario.
 pub const SCENARIO: Scenario = Scenario {
@@ -22,10 +22,13 @@ pub const SCENARIO: Scenario = Scenario {
 const NODES: usize = 5;
 
 fn script(dice: &mut StdRng) -> Script {
-    let [beside, away] = <[usize; 2]>::from(pair(dice, NODES)).map(Target::Node);
+    let (one, other) = pair(dice, NODES);
+    let [beside, away] = [one, other].map(Target::Node);
     let [first, second] = [(); 2].map(|()| [Twin::Earlier, Twin::Same, Twin::Later][dice.random_range(0..3)]);
     let cut = FaultKind::Network(Links::Of(away), Harm::Cut);
-    let absence = if dice.random() { FaultKind::Pause(away) } else { cut };
+    // The copy's machine is none of the five, so it is on the other side.
+    let halves = FaultKind::Network(Links::Across(Group::of(&[one, other])), Harm::Cut);
+    let absence = [FaultKind::Pause(away), cut, halves][dice.random_range(0..3)];
     let mut draw = |ms: Range<u64>| Duration::from_millis(dice.random_range(ms));
 
     let first =
@@ -36,6 +39,7 @@ fn script(dice: &mut StdRng) -> Script {
     // Also before the copy is anybody, and when it is switched off already.
     let back = copied + draw(1_000..10_000);
     let absence = Fault { at: gone, lasts: back - gone, kind: absence };
-    let second = Fault { at: copied, lasts: draw(7_000..9_000), kind: FaultKind::Clone(away, second) };
+    // Long enough that two beside each other would be seen to be two.
+    let second = Fault { at: copied, lasts: draw(16_000..20_000), kind: FaultKind::Clone(away, second) };
     Script::around(NODES, vec![first, absence, second])
 }

@@ -165,9 +165,9 @@ impl Stage<'_> {
             (FaultKind::Disk(..), Ended::StartFailed(why)) => {
                 !running.took_effect && why.contains(DISK_FAILED)
             }
-            // The count of its starts may be what the disk has lost: of an earlier generation, or of the last one,
-            // which members may still be linked with.
-            (FaultKind::PowerCut(_), Ended::Outdated(_) | Ended::IdentityTaken(_)) => true,
+            // The count of its starts may be what the disk has lost. Where it begins the same generation again,
+            // nobody else runs, and the process waits until that is known.
+            (FaultKind::PowerCut(_), Ended::Outdated(_)) => true,
             // One of the two has to go.
             (FaultKind::Clone(..), Ended::Outdated(_) | Ended::IdentityTaken(_)) => true,
             _ => false,

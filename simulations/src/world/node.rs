@@ -206,7 +206,7 @@ impl SimNode {
         tokio::select! {
             biased;
             (taken, why) = node.identity_taken() => Ok(match taken {
-                Taken::Elsewhere => Ended::IdentityTaken(why),
+                Taken::Elsewhere | Taken::Twin { .. } => Ended::IdentityTaken(why),
                 Taken::Outdated { .. } => Ended::Outdated(why),
             }),
             () = talking => unreachable!("it has always something to say"),

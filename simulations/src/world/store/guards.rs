@@ -35,6 +35,7 @@ impl Guards {
             mass_death_guard: self.has(Guard::MassDeathGuard),
             seed_identity: self.has(Guard::SeedIdentity),
             later_facts: self.has(Guard::LaterFactsKept),
+            twin_refused: self.has(Guard::TwinRefused),
             ..MeshParts::default()
         }
     }
@@ -82,11 +83,13 @@ pub enum Guard {
     SeedIdentity,
     /// What a node of a later version says of itself is kept, whatever it means.
     LaterFactsKept,
+    /// Of two processes of one node and generation one is refused.
+    TwinRefused,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -102,6 +105,7 @@ impl Guard {
         Self::MassDeathGuard,
         Self::SeedIdentity,
         Self::LaterFactsKept,
+        Self::TwinRefused,
     ];
 
     /// The name on the command line.
@@ -123,6 +127,7 @@ impl Guard {
             Self::MassDeathGuard => "mass_death_guard",
             Self::SeedIdentity => "seed_identity",
             Self::LaterFactsKept => "later_facts_kept",
+            Self::TwinRefused => "twin_refused",
         }
     }
 
@@ -151,6 +156,7 @@ impl Guard {
             Self::LaterFactsKept => {
                 "without: of other nodes only such facts are kept as a node states itself"
             }
+            Self::TwinRefused => "without: any process of a node's generation is let in",
         }
     }
 }
