@@ -1,6 +1,6 @@
 //! The guard of a node that is cut off alone: while nobody answers it, it keeps the ring of before for a while.
 //!
-//! The mass-death guard ([`crate::freeze`]) counts deaths, and such a node finds them too slowly for that: in bad
+//! The mass-death guard (`freeze.rs`) counts deaths, and such a node finds them too slowly for that: in bad
 //! health it probes one member in 1.1 s, so of two hundred half are dead to it after two minutes (measured), and
 //! its keys would move a hundred times. That nobody answers it knows within two seconds, before the first verdict.
 //!
