@@ -110,7 +110,7 @@ impl CatalogueCache {
     /// `has_read`: whether what is known was read at all; an empty catalogue has the revision 0 as well.
     async fn read_if_changed(&self, has_read: bool) -> Result<(), StoreError> {
         let known = self.current();
-        if has_read && self.store.revision().await? == known.revision {
+        if self.store.revision().await? == known.revision && has_read {
             return Ok(());
         }
         let catalogue = self.store.read().await?;
