@@ -301,11 +301,15 @@ impl Node {
         }
     }
 
-    /// Waits until this node sees itself in the ring.
+    /// Waits until this node sees itself in the ring, or learns that it will not.
     async fn in_ring(&self) {
         let mut views = self.mesh.watch();
-        // An error means that the mesh has stopped, which stops the node.
-        let _ = views.wait_for(|view| view.ring.contains(&view.me)).await;
+        tokio::select! {
+            // An error means that the mesh has stopped, which stops the node.
+            _ = views.wait_for(|view| view.ring.contains(&view.me)) => {}
+            // Whoever started it looks at that next.
+            _ = self.mesh.identity_taken() => {}
+        }
     }
 
     /// Where it takes HTTP.

@@ -32,8 +32,11 @@ const OLD_LIFE_LET_IN: &str = "a process of an earlier generation was let in by 
 const VERDICTS_TAKEN_OVER: &str =
     "after a cut each side took over the other's verdicts about members that were well";
 
+const WAITS_FOR_EVER: &str = "a node whose identity was taken while it still started waited for ever to see itself in \
+    the ring, and so never ended; it must look whether it is taken as well";
+
 /// All of them.
-pub const ALL: [Regression; 9] = [
+pub const ALL: [Regression; 10] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
@@ -43,4 +46,5 @@ pub const ALL: [Regression; 9] = [
     Regression { scenario: "disk_and_clock_go_back", seed: 0, found: NEVER_AHEAD },
     Regression { scenario: "swarm", seed: 123, found: OLD_LIFE_LET_IN },
     Regression { scenario: "split_brain", seed: 5, found: VERDICTS_TAKEN_OVER },
+    Regression { scenario: "swarm", seed: 215_839_391, found: WAITS_FOR_EVER },
 ];
