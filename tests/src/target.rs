@@ -77,7 +77,7 @@ impl Target {
         }
         let store = database::ask(&mesh.dir, "SELECT value FROM beatmesh WHERE name = 'store_id'");
         let mut target = Self { mesh, store, keys, before: Vec::new(), most_memory: LITTLE };
-        target.call_everybody().await;
+        target.call_everybody(true).await;
         target.before = target.mesh.nodes.iter().map(|node| costs(node.pid())).collect();
         target
     }
@@ -97,14 +97,16 @@ impl Target {
     }
 
     /// Each node calls each.
-    async fn call_everybody(&self) -> Duration {
+    async fn call_everybody(&self, is_calm: bool) -> Duration {
         let mut longest = Duration::ZERO;
         for index in 0..self.mesh.nodes.len() {
             for (owner, key) in self.keys.iter().enumerate() {
                 let request = self.mesh.client(index).request(Method::POST, "/v1/functions/echo/call");
                 let (request, asked) = (request.header("Beatmesh-Key", key).body("hello"), Instant::now());
                 let answer = http::send(request).await.expect("the node answers").ok();
-                assert_eq!((answer.node(), answer.text().as_str()), (self.mesh.nodes[owner].name(), "hello"));
+                assert_eq!(answer.text(), "hello");
+                // Under attack the key's node may count as too slow for a moment; another one answers then.
+                assert!(!is_calm || answer.node() == self.mesh.nodes[owner].name(), "{answer:?}");
                 longest = longest.max(asked.elapsed());
             }
         }
@@ -126,7 +128,7 @@ impl Target {
                     assert!(longest < CALL, "a call took {longest:?}");
                     return done;
                 }
-                took = self.call_everybody() => (rounds, longest) = (rounds + 1, longest.max(took)),
+                took = self.call_everybody(false) => (rounds, longest) = (rounds + 1, longest.max(took)),
             }
         }
     }
@@ -198,7 +200,7 @@ impl Target {
             assert!(most <= self.most_memory, "{} took {} KiB more", node.name(), kib(most));
         }
         self.mesh.until_formed().await;
-        self.call_everybody().await;
+        self.call_everybody(true).await;
         self.mesh.assert_well().await;
     }
 }
