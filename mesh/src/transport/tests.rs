@@ -108,6 +108,7 @@ async fn a_process_that_may_have_a_twin_says_no_goodbye() {
     higher.dial(c.identity.advertise).await.unwrap();
     lower.dial(c.identity.advertise).await.unwrap_err();
     lower.leave(Duration::from_secs(1)).await;
+    assert!(lower.may_be_taken(), "the doubt ends with the process");
     assert!(matches!(told.recv().await, Some(LinkEvent::Up(_))));
     let ended = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
     assert!(matches!(ended, Ok(Some(LinkEvent::Down { goodbye: false, .. }))), "{ended:?}");

@@ -55,12 +55,14 @@ impl Transport {
         let transport = self.clone();
         let asking_again = async move {
             let pause = tokio::time::sleep(transport.twins.dead_within);
-            if transport.closing.run_until_cancelled(pause).await.is_some() {
-                // Not in turn with other dials: their pause after a failure would answer with the same error.
-                let again = transport.dial(addr).await;
-                if again.err() == Some(LinkError::TwinIsLinked(twin)) {
-                    transport.take_identity(Taken::Twin { process: twin });
-                }
+            if transport.closing.run_until_cancelled(pause).await.is_none() {
+                // The doubt stays: whoever leaves with it says no goodbye.
+                return;
+            }
+            // Not in turn with other dials: their pause after a failure would answer with the same error.
+            let again = transport.dial(addr).await;
+            if again.err() == Some(LinkError::TwinIsLinked(twin)) {
+                transport.take_identity(Taken::Twin { process: twin });
             }
             transport.twins.doubted_at.lock().remove(&addr);
         };
