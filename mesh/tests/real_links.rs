@@ -159,6 +159,23 @@ async fn a_channel_carries_frames_both_ways_and_notices_arrive() {
     assert!(a.mesh.open(&"nobody".parse().unwrap(), 7, b"").await.is_err());
 }
 
+/// A link has places for few channels at first.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_channels_at_once_have_room_on_one_link() {
+    let a = join(who("a"), "127.0.0.1:0").await.unwrap();
+    let b = join(who("b"), "127.0.0.1:0").await.unwrap();
+    b.mesh.introduce(a.mesh.advertise());
+    see(&b, "a alive", |view| liveness(view, "a") == Some(Liveness::Alive)).await;
+    let to = "a".parse().unwrap();
+    let opening = (0..1_000).map(|_| b.mesh.open(&to, 1, b""));
+    let all = tokio::time::timeout(Duration::from_secs(20), futures_util::future::try_join_all(opening));
+    let mut all = all.await.expect("all are open at the same time").unwrap();
+    for channel in &mut all {
+        assert_eq!(channel.reader.next().await.unwrap().unwrap().kind, 40);
+    }
+    assert!(a.mesh.counters().links <= 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_is_known_to_have_left_and_comes_back_in_its_next_life() {
     let a = join(who("a"), "127.0.0.1:0").await.unwrap();

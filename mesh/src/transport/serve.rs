@@ -1,12 +1,14 @@
 //! Serves one link: takes its datagrams and streams until it closes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::channel::{Channel, ChannelError};
 use super::links::Link;
+use super::quic;
 use super::refusals::Topic;
 use super::{CLOSE_GOODBYE, LinkEvent, Transport};
 use crate::env::OnExit;
@@ -21,6 +23,7 @@ const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves `link` until it closes, then reports that.
 pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>) {
+    let mut channels = quic::FIRST_CHANNELS;
     let goodbye = loop {
         let connection = &link.connection;
         tokio::select! {
@@ -36,6 +39,11 @@ pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>) {
                 Ok((send, recv)) => {
                     let opening = take_channel(transport.clone(), link.clone(), Channel::on(&link, send, recv));
                     transport.spawner.spawn("mesh channel", OnExit::Fine, Box::pin(opening));
+                    let wanted = quic::channels_for(link.waiting.load(Ordering::Relaxed), channels);
+                    if wanted != channels {
+                        channels = wanted;
+                        connection.set_max_concurrent_bi_streams(channels.into());
+                    }
                 }
                 Err(error) => break is_goodbye(&error),
             },
