@@ -38,6 +38,16 @@ struct Kept {
     answered: Option<Instant>,
     /// It was kept for long enough; nothing more is kept until somebody answers.
     is_over: bool,
+    /// What [`Alone::ring`] made last. Asked with each view, it would build the same ring again and again.
+    made: Option<Made>,
+}
+
+/// A ring of members that answer, and of some that are missing.
+#[derive(Debug)]
+struct Made {
+    of: Arc<Ring>,
+    missing: Vec<(NodeId, u32)>,
+    ring: Arc<Ring>,
 }
 
 /// What became of it.
@@ -55,8 +65,13 @@ impl Alone {
     pub fn note(&mut self, now: Instant, hears_nobody: bool, ring: &Arc<Ring>) -> Option<Change> {
         let Some(kept) = &mut self.kept else {
             let is_kept = hears_nobody && ring.members().len() >= LEAST;
-            self.kept =
-                is_kept.then(|| Kept { since: now, ring: ring.clone(), answered: None, is_over: false });
+            self.kept = is_kept.then(|| Kept {
+                since: now,
+                ring: ring.clone(),
+                answered: None,
+                is_over: false,
+                made: None,
+            });
             return is_kept.then_some(Change::Kept);
         };
         let was_over = kept.is_over;
@@ -81,14 +96,20 @@ impl Alone {
     /// The ring to go by: the one that is kept, with whoever has come since and without those that `has_left`
     /// names, or else `ring`.
     #[must_use]
-    pub fn ring(&self, ring: &Arc<Ring>, has_left: impl Fn(&NodeId) -> bool) -> Arc<Ring> {
-        let Some(kept) = self.kept.as_ref().filter(|kept| !kept.is_over) else { return ring.clone() };
+    pub fn ring(&mut self, ring: &Arc<Ring>, has_left: impl Fn(&NodeId) -> bool) -> Arc<Ring> {
+        let Some(kept) = self.kept.as_mut().filter(|kept| !kept.is_over) else { return ring.clone() };
         let gone = |id: &NodeId| !ring.contains(id) && !has_left(id);
         let missing: Vec<_> = kept.ring.members().iter().filter(|(id, _)| gone(id)).cloned().collect();
         if missing.is_empty() {
             return ring.clone();
         }
-        Arc::new(Ring::new(missing.into_iter().chain(ring.members().iter().cloned())))
+        let is_same = |made: &&Made| Arc::ptr_eq(&made.of, ring) && made.missing == missing;
+        if let Some(made) = kept.made.as_ref().filter(is_same) {
+            return made.ring.clone();
+        }
+        let all = missing.iter().chain(ring.members()).cloned();
+        let made = Made { of: ring.clone(), ring: Arc::new(ring.with(all)), missing };
+        kept.made.insert(made).ring.clone()
     }
 }
 
@@ -101,8 +122,10 @@ mod tests {
         Arc::new(Ring::new(names.chars().map(|name| (name.to_string().parse().unwrap(), 1))))
     }
 
-    fn kept(alone: &Alone, live: &str) -> String {
-        let ring = alone.ring(&ring(live), |id| id.as_str() == "z");
+    fn kept(alone: &mut Alone, live: &str) -> String {
+        let live = ring(live);
+        let [ring, again] = [(); 2].map(|()| alone.ring(&live, |id| id.as_str() == "z"));
+        assert!(Arc::ptr_eq(&ring, &again), "it is made once");
         ring.members().iter().map(|(id, _)| id.to_string()).collect()
     }
 
@@ -111,17 +134,17 @@ mod tests {
         let (now, second) = (Instant::now(), Duration::from_secs(1));
         let mut alone = Alone::default();
         assert_eq!(alone.note(now, false, &ring("abcz")), None);
-        assert_eq!(kept(&alone, "a"), "a");
+        assert_eq!(kept(&mut alone, "a"), "a");
         assert_eq!(alone.note(now, true, &ring("abcz")), Some(Change::Kept));
         assert_eq!(alone.note(now + second, true, &ring("ac")), None);
-        assert_eq!(kept(&alone, "ac"), "abc", "whoever says goodbye is gone");
-        assert_eq!(kept(&alone, "acd"), "abcd", "a newcomer is in");
+        assert_eq!(kept(&mut alone, "ac"), "abc", "whoever says goodbye is gone");
+        assert_eq!(kept(&mut alone, "acd"), "abcd", "a newcomer is in");
         assert_eq!(alone.note(now + 2 * second, false, &ring("ac")), None, "the others are asked now");
         assert_eq!(alone.note(now + 3 * second, true, &ring("ac")), None);
         assert_eq!(alone.note(now + 8 * second, false, &ring("ac")), None, "that did not last");
-        assert_eq!(kept(&alone, "ac"), "abc");
+        assert_eq!(kept(&mut alone, "ac"), "abc");
         assert_eq!(alone.note(now + 9 * second, false, &ring("abcz")), Some(Change::Over));
-        assert_eq!(kept(&alone, "a"), "a");
+        assert_eq!(kept(&mut alone, "a"), "a");
 
         assert_eq!(alone.note(now, true, &ring("abc")), Some(Change::Kept));
         assert_eq!(alone.note(now + second, false, &ring("a")), None);
@@ -129,7 +152,7 @@ mod tests {
 
         assert_eq!(alone.note(now, true, &ring("abc")), Some(Change::Kept));
         assert_eq!(alone.note(now + KEPT, true, &ring("a")), Some(Change::Over));
-        assert_eq!(kept(&alone, "a"), "a");
+        assert_eq!(kept(&mut alone, "a"), "a");
         assert_eq!(alone.note(now + 2 * KEPT, true, &ring("abc")), None, "once for each silence");
         assert_eq!(alone.note(now + 2 * KEPT, false, &ring("abc")), None);
         assert_eq!(alone.note(now + 2 * KEPT, true, &ring("abc")), Some(Change::Kept));

@@ -6,6 +6,7 @@
 
 mod door;
 mod ids;
+mod rounds;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod scripted;
 
@@ -27,30 +28,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::id::{Generation, MeshName, NodeId};
-use crate::keeper::ALL_LINKED;
 use crate::member::Facts;
 use crate::transport::refusals::Topic;
 use crate::transport::{Identity, Transport};
 use crate::wire::{self, message::kind};
 use ids::Ids;
+use rounds::{Introductions, Rounds};
 
 /// Facts reach everybody in about log N rounds. What is urgent does not wait for them: hellos, direct updates
 /// and rumours are ahead of gossip, which repairs what those missed. Measured at ten quiet nodes: with one round a
 /// second, gossip was half of all packets.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// Each round states all members, so its bytes grow with them (measured: 18 KiB per node, round and 50 members).
-/// Above this rounds become rarer by as much, so that the bytes do not grow.
-const QUICK_MEMBERS: u32 = 100;
-
-/// chitchat speaks to three in each round. Where all are linked and told directly, one is enough of a repair.
-const TOLD_WHERE_ALL_ARE_LINKED: u32 = 1;
-
-/// A round's messages leave within this; what comes later is the next round's.
-const BURST: Duration = Duration::from_millis(200);
-
 /// chitchat's threshold for "nobody has heard of it lately": measured without false alarms at 8.
 const PHI: f64 = 8.0;
+
+/// Of so many answers of [`Gossip::changed`] one names everybody.
+const ALL_NAMED_EVERY: u32 = 16;
 
 /// Heartbeats remembered per member; chitchat's default of 1,000 costs 11 KB per pair of nodes.
 const HEARTBEATS: usize = 50;
@@ -77,6 +71,10 @@ pub(crate) struct Gossip {
     handle: ChitchatHandle,
     live: watch::Receiver<BTreeMap<ChitchatId, NodeState>>,
     shared: Arc<Shared>,
+    introductions: Introductions,
+    /// The version that was answered last of each, and how many answers ago all were named.
+    told: BTreeMap<ChitchatId, String>,
+    answers: u32,
 }
 
 /// What the running gossip and its socket share.
@@ -104,11 +102,15 @@ impl Gossip {
         let handle =
             chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
         let live = handle.chitchat().lock().await.live_nodes_watcher();
-        Ok(Self { handle, live, shared })
+        let (introductions, told) = Default::default();
+        Ok(Self { handle, live, shared, introductions, told, answers: 0 })
     }
 
-    /// Begins to gossip with `addr`.
-    pub(crate) fn introduce(&self, addr: SocketAddr) {
+    /// Begins to gossip with `addr`, soon.
+    pub(crate) fn introduce(&mut self, now: Instant, addr: SocketAddr) {
+        if !self.introductions.take(now) {
+            return;
+        }
         self.shared.introduced.lock().insert(addr);
         // An error means that the loop has ended, which `ended` reports.
         let _ = self.handle.gossip(addr);
@@ -125,13 +127,26 @@ impl Gossip {
         set(chitchat.lock().await.self_node_state(), facts);
     }
 
-    /// Waits for a change, then answers all members that gossip holds for alive.
+    /// Waits for a change, then answers the members of which something is new, of those that gossip holds for alive;
+    /// now and then all of them, because whoever asks may have forgotten somebody.
     pub(crate) async fn changed(&mut self) -> Vec<Heard> {
         if self.live.changed().await.is_err() {
             // The loop has ended; `ended` reports it.
             std::future::pending::<()>().await;
         }
-        self.live.borrow_and_update().iter().filter_map(|(id, state)| heard(id, state)).collect()
+        let live = self.live.borrow_and_update();
+        self.answers += 1;
+        if self.answers.is_multiple_of(ALL_NAMED_EVERY) {
+            self.told.clear();
+        }
+        let is_new = |id: &ChitchatId, state: &NodeState| {
+            state.get(VERSION_KEY).is_some_and(|version| self.told.get(id).is_none_or(|told| told != version))
+        };
+        let new: Vec<_> = live.iter().filter(|(id, state)| is_new(id, state)).collect();
+        let version = |state: &NodeState| state.get(VERSION_KEY).unwrap_or_default().to_owned();
+        self.told.extend(new.iter().map(|(id, state)| ((*id).clone(), version(state))));
+        self.told.retain(|id, _| live.contains_key(id));
+        new.into_iter().filter_map(|(id, state)| heard(id, state)).collect()
     }
 
     /// Resolves when the gossip loop has ended, which it must not; answers why.
@@ -224,30 +239,6 @@ impl ChitchatTransport for Opener {
     }
 }
 
-/// Which of chitchat's messages that begin an exchange go out: its own pace is fixed at its start.
-#[derive(Debug, Default)]
-struct Rounds {
-    /// When the last round began that went out.
-    last: Option<Instant>,
-    /// How many messages of it have gone out.
-    told: u32,
-}
-
-impl Rounds {
-    /// Whether the next message is to go out.
-    fn goes_out(&mut self, now: Instant, members: u32) -> bool {
-        let pause = ROUND * members.max(QUICK_MEMBERS) / QUICK_MEMBERS;
-        let since = self.last.map(|last| now.saturating_duration_since(last));
-        if since.is_none_or(|since| since + BURST >= pause) {
-            (self.last, self.told) = (Some(now), 0);
-        } else if since.is_some_and(|since| since >= BURST) {
-            return false;
-        }
-        self.told += 1;
-        members > ALL_LINKED as u32 || self.told <= TOLD_WHERE_ALL_ARE_LINKED
-    }
-}
-
 /// chitchat's socket: our links.
 struct LinkSocket {
     transport: Arc<Transport>,
@@ -294,28 +285,5 @@ impl Socket for LinkSocket {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_more_members_the_rarer_the_rounds_and_where_all_are_linked_one_message_is_enough() {
-        let began = Instant::now();
-        // In twenty minutes, with three messages in each of chitchat's rounds, some milliseconds apart.
-        let sent = |members| {
-            let mut rounds = Rounds::default();
-            let at = |round, message| began + ROUND * round + Duration::from_millis(20) * message;
-            let each = (0..600)
-                .map(|round| (0..3).filter(|message| rounds.goes_out(at(round, *message), members)).count());
-            let each: Vec<_> = each.filter(|messages| *messages > 0).collect();
-            assert!(each.iter().all(|messages| *messages == each[0]), "{members}: {each:?}");
-            (each.len(), each[0])
-        };
-        let all = [1, 64, 65, 100, 200, 1_000].map(sent);
-        assert_eq!(all, [(600, 1), (600, 1), (600, 3), (600, 3), (300, 3), (60, 3)]);
     }
 }

@@ -17,6 +17,7 @@ use crate::detector::{Detector, Input, Output, Standing};
 use crate::env::Env;
 use crate::gossip::{Gossip, Heard};
 use crate::id::{Generation, NodeId, ProcessId};
+use crate::late;
 use crate::lost::Lost;
 use crate::member::{Claim, Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
@@ -32,6 +33,10 @@ pub const ALL_LINKED: usize = 64;
 /// A generation is at least the wall clock of its start in milliseconds. More ahead of this node's clock is
 /// not believed from hearsay; the member's own hello still counts.
 const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
+
+/// Changes that come in one rush are published together: a view costs this node, and everybody who follows views, as
+/// much as it has members. More than these do not wait, so that a rush without an end hides nothing.
+const MOST_AT_ONCE: u32 = 64;
 
 /// Messages for the task that owns the membership.
 pub(crate) enum Command {
@@ -58,6 +63,8 @@ pub(crate) struct Keeper {
     pub(crate) pulse: Arc<ArcSwap<Pulse>>,
     /// When that was put out last.
     pub(crate) pulsed: Instant,
+    /// Changes that are not published yet.
+    pub(crate) unpublished: u32,
 }
 
 impl Keeper {
@@ -76,6 +83,11 @@ impl Keeper {
                 heard = self.gossip.changed() => heard.into_iter().for_each(|heard| self.on_heard(heard)),
                 Some(command) = commands.recv() => self.on_command(command).await,
                 () = sleep_until(wake) => {
+                    let late = self.env.clock.now().saturating_duration_since(wake);
+                    late::take_what_has_come(late, &mut events)
+                        .await
+                        .into_iter()
+                        .for_each(|event| self.on_link_event(event));
                     self.detect(Input::TimePassed);
                     self.note(RosterEvent::TimePassed);
                     self.mind_solitude();
@@ -89,6 +101,9 @@ impl Keeper {
                     return;
                 }
             }
+            if events.is_empty() || self.unpublished >= MOST_AT_ONCE {
+                self.publish();
+            }
         }
         self.gossip.stop();
     }
@@ -99,20 +114,26 @@ impl Keeper {
         let Some(alone) = self.alone.as_mut().filter(|alone| hears_nobody || alone.is_keeping()) else {
             return;
         };
-        let ring = self.roster.view().live_ring;
-        match alone.note(self.env.clock.now(), hears_nobody, &ring) {
+        match alone.note(self.env.clock.now(), hears_nobody, self.roster.live_ring()) {
             Some(Change::Kept) => tracing::error!(
-                of = ring.members().len(),
+                of = self.roster.live_ring().members().len(),
                 "nobody answers this node: it keeps its ring as it is for a while; is it cut off?"
             ),
-            Some(Change::Over) => self.publish(),
+            Some(Change::Over) => self.unpublished += 1,
             None => {}
         }
     }
 
+    /// Gives the view to everybody, if it is another one than before.
     fn publish(&mut self) {
+        if std::mem::take(&mut self.unpublished) == 0 {
+            return;
+        }
         let mut view = self.roster.view();
-        if let Some(alone) = &self.alone {
+        let members = self.roster.inside();
+        self.gossip.set_members(members);
+        self.transport.links.lock().set_members(members);
+        if let Some(alone) = &mut self.alone {
             let has_left =
                 |id: &NodeId| view.members.get(id).is_some_and(|member| member.liveness == Liveness::Left);
             let ring = alone.ring(&view.ring, has_left);
@@ -161,7 +182,7 @@ impl Keeper {
 
     fn on_hello(&mut self, hello: Hello) {
         let Hello { node, generation, process, advertise: addr, facts, .. } = hello;
-        self.gossip.introduce(addr);
+        self.gossip.introduce(self.env.clock.now(), addr);
         self.lost.found(addr);
         self.make_way(&node, generation, process);
         self.detect(Input::Met { node: node.clone(), generation, addr });
@@ -275,12 +296,7 @@ impl Keeper {
         for action in actions {
             match action {
                 RosterAction::Announce(member) => announce(&member),
-                RosterAction::Publish => {
-                    let members = self.roster.inside();
-                    self.gossip.set_members(members);
-                    self.transport.links.lock().set_members(members);
-                    self.publish();
-                }
+                RosterAction::Publish => self.unpublished += 1,
                 RosterAction::Frozen { missing, of } => {
                     tracing::error!(
                         missing,

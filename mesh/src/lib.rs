@@ -15,6 +15,7 @@ mod gossip;
 pub mod id;
 pub mod identity;
 mod keeper;
+mod late;
 mod lost;
 pub mod member;
 mod mesh;

@@ -140,6 +140,10 @@ impl Roster {
         &self.me
     }
 
+    pub(crate) fn live_ring(&self) -> &Arc<Ring> {
+        &self.live_ring
+    }
+
     pub(crate) fn view(&self) -> View {
         View {
             me: self.me.clone(),
@@ -166,7 +170,8 @@ impl Roster {
         event: RosterEvent,
         actions: &mut Vec<RosterAction>,
     ) {
-        let is_time = matches!(event, RosterEvent::TimePassed);
+        let of = self.subject(&event).cloned();
+        let stood = of.as_ref().and_then(|node| self.place(node));
         let changed = match event {
             RosterEvent::Stands(standing) => self.on_standing(now, wall, standing, actions),
             RosterEvent::Forgotten(node) => {
@@ -186,11 +191,30 @@ impl Roster {
             }
             RosterEvent::TimePassed => false,
         };
-        // Also when only time has passed: a ring is not kept for ever.
-        let may_differ = changed || is_time;
+        // A ring that is kept may also end with time, or when somebody who is not on it says goodbye.
+        let is_kept = self.ring != self.live_ring;
+        let may_differ = is_kept || of.is_some_and(|node| self.place(&node) != stood);
         if (may_differ && self.rebuild_rings(now, actions)) || changed {
             actions.push(RosterAction::Publish);
         }
+    }
+
+    /// The member that an event is about.
+    fn subject<'a>(&'a self, event: &'a RosterEvent) -> Option<&'a NodeId> {
+        match event {
+            RosterEvent::Stands(standing) => Some(&standing.node),
+            RosterEvent::Greeted { node, .. }
+            | RosterEvent::FactsStated { node, .. }
+            | RosterEvent::Forgotten(node) => Some(node),
+            RosterEvent::OwnFacts(_) => Some(&self.me),
+            RosterEvent::TimePassed => None,
+        }
+    }
+
+    /// What a member adds to the ring: its weight, if it is on it.
+    fn place(&self, node: &NodeId) -> Option<u32> {
+        let member = self.members.get(node).filter(|member| member.in_ring());
+        member.map(|member| member.facts.weight())
     }
 
     /// Answers whether anything is new.
@@ -310,7 +334,7 @@ fn renew(ring: &mut Arc<Ring>, members: RingMembers) -> bool {
     let same = ring.members().len() == members.len()
         && ring.members().iter().zip(&members).all(|((id, weight), new)| (id, weight) == (new.0, new.1));
     if !same {
-        *ring = Arc::new(Ring::new(members));
+        *ring = Arc::new(ring.with(members));
     }
     !same
 }

@@ -41,7 +41,7 @@ use crate::member::{Claim, Liveness};
 pub use exchange::{Input, Myself, Output, Parts, Standing};
 use health::LocalHealth;
 use message::{Body, MemberClaim, Packet, ROOM, Rumour};
-use pace::{CUT_OFF, FANOUT, Pace};
+use pace::{CUT_OFF, FANOUT, LATENESS, Pace};
 use probing::{Probe, Relay};
 use rounds::Rounds;
 use rumours::Rumours;
@@ -175,9 +175,13 @@ impl Detector {
     }
 
     fn on_time_passed(&mut self, now: Instant, outputs: &mut Vec<Output>) {
+        let late = now.saturating_duration_since(self.next_wake());
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Period => {
+                    if late >= self.pace.ping_timeout / 2 {
+                        self.health.worse(LATENESS);
+                    }
                     self.timers.set(now + self.pace.period * self.health.factor(), Timer::Period);
                     self.probe_next(now, outputs);
                 }

@@ -76,6 +76,10 @@ impl Pace {
 
 const _: () = assert!(Pace::LAN.is_sound() && Pace::WAN.is_sound());
 
+/// What a late timer speaks against this node: its process gets too little time, so others may have answered long ago.
+/// More than the answer of one period makes good.
+pub(super) const LATENESS: u32 = 2;
+
 /// Members that are asked to ping somebody who does not answer (SWIM, section 4.1: k).
 pub(super) const RELAYS: usize = 3;
 
@@ -88,6 +92,10 @@ pub(super) const FANOUT: usize = 3;
 
 /// A ping waits for at least so many round trips.
 pub(super) const ROUND_TRIPS: u32 = 4;
+
+/// The first ping to a member is waited for so many times as long: on its way a link comes up, with three round
+/// trips and the work of two signatures on each side.
+pub(super) const FIRST_PING: u32 = 3;
 
 /// However long round trips are, a ping is not waited for longer.
 pub(super) const LONGEST_PING: Duration = Duration::from_secs(2);

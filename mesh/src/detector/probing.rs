@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::message::{Body, MemberClaim, Rumour};
-use super::pace::{LONGEST_PING, RELAYS, ROUND_TRIPS};
+use super::pace::{FIRST_PING, LONGEST_PING, RELAYS, ROUND_TRIPS};
 use super::timers::{Key, Timer};
 use super::{Detector, Output};
 use crate::id::{Generation, NodeId};
@@ -81,9 +81,11 @@ impl Detector {
         self.tally.probes += 1;
     }
 
-    fn ping_timeout(&self, round_trip: Option<Duration>) -> Duration {
-        let measured = (round_trip.unwrap_or_default() * ROUND_TRIPS).min(LONGEST_PING);
-        self.pace.ping_timeout.max(measured) * self.health.factor()
+    pub(super) fn ping_timeout(&self, round_trip: Option<Duration>) -> Duration {
+        let Some(measured) = round_trip else {
+            return self.pace.ping_timeout * FIRST_PING * self.health.factor();
+        };
+        self.pace.ping_timeout.max((measured * ROUND_TRIPS).min(LONGEST_PING)) * self.health.factor()
     }
 
     pub(super) fn on_unanswered(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {
