@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use beatmesh_mesh::counters::Counters;
 use beatmesh_mesh::detector::pace::Pace;
 use beatmesh_mesh::id::{Generation, NodeId};
 use beatmesh_mesh::system::{Ending, SystemSpawner, environment};
@@ -32,6 +33,9 @@ const DIALLED: usize = 48;
 
 /// All know all and their facts by then, or something is wrong.
 const FORMED: Duration = Duration::from_secs(300);
+
+/// Between two lines about a mesh that is still coming together.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Facts of a usual size: roles, pools, an address, a digest of the configuration.
 const FACTS: [(&str, &str); 5] = [
@@ -68,6 +72,33 @@ async fn join(number: usize) -> Result<Mesh> {
     Mesh::join(&env, config, Arc::new(Nobody)).await.context("a node does not join")
 }
 
+/// Tells how far a mesh has come, now and then: it may take minutes.
+struct Progress {
+    told: Instant,
+}
+
+impl Progress {
+    fn tell(&mut self, begun: Instant, nodes: &[Mesh]) {
+        if self.told.elapsed() < TOLD_EVERY {
+            return;
+        }
+        self.told = Instant::now();
+        let counters: Vec<_> = nodes.iter().map(Mesh::counters).collect();
+        let sum = |count: fn(&Counters) -> u64| counters.iter().map(count).sum::<u64>();
+        let fewest = nodes.iter().map(|node| node.view().ring.members().len()).min().unwrap_or(0);
+        eprintln!(
+            "{:>4.0} s: {} nodes, each knows at least {fewest}; links {}, suspicions {}, held for dead {}, \
+             refutations {}",
+            begun.elapsed().as_secs_f64(),
+            nodes.len(),
+            sum(|counted| counted.links),
+            sum(|counted| counted.detector.suspicions),
+            sum(|counted| counted.detector.deaths),
+            sum(|counted| counted.detector.refutations),
+        );
+    }
+}
+
 /// Whether all know all and what they say of themselves.
 fn is_whole(nodes: &[Mesh]) -> bool {
     nodes.iter().all(|node| node.view().ring.members().len() == nodes.len())
@@ -81,6 +112,7 @@ fn sent(nodes: &[Mesh]) -> (u64, u64) {
 async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<String> {
     let begun = Instant::now();
     let mut nodes: Vec<Mesh> = Vec::new();
+    let mut progress = Progress { told: begun };
     for number in 0..count {
         let node = join(number).await?;
         nodes.iter().rev().take(DIALLED).for_each(|other| node.introduce(other.advertise()));
@@ -88,15 +120,20 @@ async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<String
         // One after the other: hundreds that start at once would measure the machine, which has all of them.
         let knows_all = |node: &Mesh| node.view().members.len() == number + 1;
         while !nodes.last().is_some_and(knows_all) && begun.elapsed() < FORMED {
+            progress.tell(begun, &nodes);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     while !is_whole(&nodes) {
         ensure!(begun.elapsed() < FORMED, "{count} nodes do not all know each other within {FORMED:?}");
+        progress.tell(begun, &nodes);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let formed = begun.elapsed();
-    tokio::time::sleep(quiet / 2).await;
+    while begun.elapsed() < formed + quiet / 2 {
+        progress.tell(begun, &nodes);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let (before, frames, from) = (sent(&nodes), loopback::bytes(), Instant::now());
     tokio::time::sleep(quiet / 2).await;
     let (after, frames_after, seconds) = (sent(&nodes), loopback::bytes(), from.elapsed().as_secs_f64());
