@@ -29,11 +29,19 @@ pub struct Parts {
     pub indirect_probes: bool,
     /// The dead are probed now and then.
     pub probes_of_the_dead: bool,
+    /// Whose timers are late waits longer for others.
+    pub lateness: bool,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { pause_guard: true, refutation: true, indirect_probes: true, probes_of_the_dead: true }
+        Self {
+            pause_guard: true,
+            refutation: true,
+            indirect_probes: true,
+            probes_of_the_dead: true,
+            lateness: true,
+        }
     }
 }
 

@@ -179,7 +179,7 @@ impl Detector {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Period => {
-                    if late >= self.pace.ping_timeout / 2 {
+                    if late >= self.pace.ping_timeout / 2 && self.parts.lateness {
                         self.health.worse(LATENESS);
                     }
                     self.timers.set(now + self.pace.period * self.health.factor(), Timer::Period);

@@ -33,7 +33,8 @@ pub struct Membership {
     /// One line of JSON for each figure
     #[arg(long, conflicts_with = "teeth")]
     json: bool,
-    /// Takes a part of the detector away: pause_guard, refutation, indirect_probes or probes_of_the_dead
+    /// Takes a part of the detector away: pause_guard, refutation, indirect_probes, probes_of_the_dead or
+    /// lateness
     #[arg(long, value_name = "PART", conflicts_with = "teeth")]
     without: Option<Part>,
     /// Takes each part away in turn: one that nothing misses is a failure

@@ -8,13 +8,14 @@
 //!   book ──> figures with goals     a story in which nothing happened is a failure
 //! ```
 //!
-//! What it leaves out: QUIC itself (a dial is three ways and never fails but for cuts), bursts of loss, threads
-//! that come late, the roster's rules above the detector, and seed lists (whoever starts dials three members).
+//! What it leaves out: QUIC itself (a dial is three ways and never fails but for cuts), bursts of loss,
+//! the roster's rules above the detector, and seed lists (whoever starts dials three members).
 
 mod alone;
 mod book;
 pub mod command;
 mod shares;
+mod starved;
 mod stories;
 pub mod teeth;
 mod town;

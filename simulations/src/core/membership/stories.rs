@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::town::Town;
-use super::{Book, Effort, Setting, alone, shares};
+use super::{Book, Effort, Setting, alone, shares, starved};
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Story {
     Leave,
     /// Members do not run for a while.
     Stop,
+    /// All have too little time, and run now and then only.
+    Starved,
     /// Two do not reach each other, both reach the others.
     Cut,
     /// The halves do not reach each other.
@@ -47,11 +49,12 @@ const BYTES: &str = "quiet: sent by a node";
 
 impl Story {
     /// All, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kill,
         Self::Quiet,
         Self::Leave,
         Self::Stop,
+        Self::Starved,
         Self::Cut,
         Self::Split,
         Self::Isolated,
@@ -67,6 +70,7 @@ impl Story {
             Self::Quiet => "quiet",
             Self::Leave => "leave",
             Self::Stop => "stop",
+            Self::Starved => "starved",
             Self::Cut => "cut",
             Self::Split => "split",
             Self::Isolated => "isolated",
@@ -81,6 +85,7 @@ impl Story {
         match self {
             Self::Kill | Self::Leave => &[5, 10, 50, 200, 1_000],
             Self::Quiet => &[10, 50, 200, 1_000],
+            Self::Starved => &[10, 50],
             Self::Stop | Self::Split | Self::Isolated => &[5, 50],
             Self::Cut => &[5],
             Self::Alone => &[5, 10, 50, 200],
@@ -97,6 +102,7 @@ impl Story {
             Self::Quiet => quiet(&mut book, setting, effort, seed),
             Self::Leave => leave(&mut book, setting, effort, seed),
             Self::Stop => stop(&mut book, setting, effort, seed),
+            Self::Starved => starved::play(&mut book, setting, seed),
             Self::Cut => cut(&mut book, setting, seed),
             Self::Split => split(&mut book, setting, seed),
             Self::Isolated => isolated(&mut book, setting, seed),

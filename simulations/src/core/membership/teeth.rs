@@ -19,12 +19,14 @@ pub enum Part {
     IndirectProbes,
     /// The dead are probed now and then.
     ProbesOfTheDead,
+    /// Whose timers are late doubts itself.
+    Lateness,
 }
 
 impl Part {
     /// All.
-    pub const ALL: [Self; 4] =
-        [Self::PauseGuard, Self::Refutation, Self::IndirectProbes, Self::ProbesOfTheDead];
+    pub const ALL: [Self; 5] =
+        [Self::PauseGuard, Self::Refutation, Self::IndirectProbes, Self::ProbesOfTheDead, Self::Lateness];
 
     /// As people type it.
     #[must_use]
@@ -34,6 +36,7 @@ impl Part {
             Self::Refutation => "refutation",
             Self::IndirectProbes => "indirect_probes",
             Self::ProbesOfTheDead => "probes_of_the_dead",
+            Self::Lateness => "lateness",
         }
     }
 
@@ -46,6 +49,7 @@ impl Part {
             Self::Refutation => &mut parts.refutation,
             Self::IndirectProbes => &mut parts.indirect_probes,
             Self::ProbesOfTheDead => &mut parts.probes_of_the_dead,
+            Self::Lateness => &mut parts.lateness,
         } = false;
         parts
     }
@@ -80,17 +84,24 @@ pub struct Bite {
     pub seeds: u64,
 }
 
-/// Stories that take part in it, in small meshes without loss: what turns red there is the missing part.
-const STORIES: [Story; 4] = [Story::Cut, Story::Split, Story::Stop, Story::Isolated];
+/// Stories that take part in it and at which loss, in small meshes: what turns red there is the missing part. Whose
+/// timers are late misses answers that are late or lost.
+const STORIES: [(Story, f64); 5] = [
+    (Story::Cut, 0.0),
+    (Story::Split, 0.0),
+    (Story::Stop, 0.0),
+    (Story::Isolated, 0.0),
+    (Story::Starved, 0.05),
+];
 const NODES: usize = 5;
 
 /// Looks for a seed that is red without the part and green with it; `None` when nothing misses it.
 #[must_use]
 pub fn bite(part: Part, seeds: Range<u64>) -> Option<Bite> {
-    let whole = Setting::lan(NODES, 0.0);
-    let without = Setting { parts: part.removed(), ..whole };
     for seed in seeds.clone() {
-        for story in STORIES {
+        for (story, loss) in STORIES {
+            let whole = Setting::lan(NODES, loss);
+            let without = Setting { parts: part.removed(), ..whole };
             let figures = story.play(&without, Effort::Look, seed).broken();
             if !figures.is_empty() && story.play(&whole, Effort::Look, seed).broken().is_empty() {
                 return Some(Bite { figures, story: story.as_str(), seed, seeds: seed - seeds.start + 1 });

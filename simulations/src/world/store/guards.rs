@@ -31,6 +31,8 @@ impl Guards {
                 // shows.
                 indirect_probes: true,
                 probes_of_the_dead: true,
+                // Here nobody has too little time.
+                lateness: true,
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
             seed_identity: self.has(Guard::SeedIdentity),
