@@ -43,6 +43,7 @@ impl Detector {
         self.unanswered = 0;
         if let Some(known) = self.subjects.get_mut(node).filter(|known| known.claim.generation == generation)
         {
+            known.linked = true;
             // Its own word, whatever somebody said before.
             let is_elsewhere = std::mem::replace(&mut known.addr, addr) != addr;
             if is_elsewhere {
@@ -87,7 +88,7 @@ impl Detector {
             return;
         }
         let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
-        let subject = Subject { claim, addr, suspicion: None, changed: now, round_trip: None };
+        let subject = Subject { claim, addr, suspicion: None, changed: now, round_trip: None, linked: true };
         self.subjects.insert(node.clone(), subject);
         self.rounds.insert(node, &mut self.dice);
         self.inside += 1;
@@ -281,7 +282,8 @@ impl Detector {
             _ => addr,
         };
         let is_suspect = suspicion.is_some();
-        let subject = Subject { claim, addr, suspicion, changed, round_trip };
+        let linked = before.as_ref().is_some_and(|known| !is_new_life && known.linked);
+        let subject = Subject { claim, addr, suspicion, changed, round_trip, linked };
         let is_in = subject.is_in();
         self.subjects.insert(node.clone(), subject);
         if is_new_life {

@@ -64,6 +64,8 @@ struct Subject {
     changed: Instant,
     /// Smoothed, of direct pings.
     round_trip: Option<Duration>,
+    /// A link to this life of it came up, and is not known to be gone: a ping has no dial on its way.
+    linked: bool,
 }
 
 impl Subject {
@@ -156,12 +158,12 @@ impl Detector {
                 self.on_packet(now, &from, generation, packet, outputs);
             }
             Input::LinkLost { node, generation } => {
-                if self
-                    .subjects
-                    .get(&node)
-                    .is_some_and(|known| known.is_in() && known.claim.generation == generation)
-                {
-                    self.probe(now, &node, outputs);
+                let known = self.subjects.get_mut(&node).filter(|known| known.claim.generation == generation);
+                if let Some(known) = known {
+                    known.linked = false;
+                    if known.is_in() {
+                        self.probe(now, &node, outputs);
+                    }
                 }
             }
             Input::SaidGoodbye { node, generation } => self.on_goodbye(now, node, generation, outputs),

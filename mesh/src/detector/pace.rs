@@ -93,8 +93,8 @@ pub(super) const FANOUT: usize = 3;
 /// A ping waits for at least so many round trips.
 pub(super) const ROUND_TRIPS: u32 = 4;
 
-/// The first ping to a member is waited for so many times as long: on its way a link comes up, with three round
-/// trips and the work of two signatures on each side.
+/// A ping to a member without a link is waited for so many times as long: on its way a link comes up, with three round
+/// trips and the work of signatures on both sides.
 pub(super) const FIRST_PING: u32 = 3;
 
 /// However long round trips are, a ping is not waited for longer.

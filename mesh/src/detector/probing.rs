@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::message::{Body, MemberClaim, Rumour};
 use super::pace::{FIRST_PING, LONGEST_PING, RELAYS, ROUND_TRIPS};
 use super::timers::{Key, Timer};
-use super::{Detector, Output};
+use super::{Detector, Output, Subject};
 use crate::id::{Generation, NodeId};
 use crate::member::{Claim, Liveness};
 
@@ -45,7 +45,7 @@ impl Detector {
     /// The member whose turn it is.
     pub(super) fn probe_next(&mut self, now: Instant, outputs: &mut Vec<Output>) {
         let subjects = &self.subjects;
-        let is_in = |id: &NodeId| subjects.get(id).is_some_and(super::Subject::is_in);
+        let is_in = |id: &NodeId| subjects.get(id).is_some_and(Subject::is_in);
         let all = subjects.iter().filter(|(_, subject)| subject.is_in()).map(|(id, _)| id);
         if let Some(target) = self.rounds.next(&mut self.dice, is_in, all) {
             self.probe(now, &target, outputs);
@@ -71,7 +71,7 @@ impl Detector {
         }
         let Some(subject) = self.subjects.get(target) else { return };
         let generation = subject.claim.generation;
-        let timeout = self.ping_timeout(subject.round_trip);
+        let timeout = self.ping_timeout(subject);
         let seq = self.next_seq();
         let (target, relays) = (target.clone(), Vec::new());
         self.write(&target, Body::Ping { seq }, outputs);
@@ -81,11 +81,10 @@ impl Detector {
         self.tally.probes += 1;
     }
 
-    pub(super) fn ping_timeout(&self, round_trip: Option<Duration>) -> Duration {
-        let Some(measured) = round_trip else {
-            return self.pace.ping_timeout * FIRST_PING * self.health.factor();
-        };
-        self.pace.ping_timeout.max((measured * ROUND_TRIPS).min(LONGEST_PING)) * self.health.factor()
+    pub(super) fn ping_timeout(&self, subject: &Subject) -> Duration {
+        let measured = (subject.round_trip.unwrap_or_default() * ROUND_TRIPS).min(LONGEST_PING);
+        let least = self.pace.ping_timeout * if subject.linked { 1 } else { FIRST_PING };
+        least.max(measured) * self.health.factor()
     }
 
     pub(super) fn on_unanswered(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {

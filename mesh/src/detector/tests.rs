@@ -300,13 +300,18 @@ fn whoever_gets_too_little_time_doubts_itself_before_others() {
 }
 
 #[test]
-fn the_first_answer_of_a_member_is_waited_for_longer() {
-    let mut town = Town::of(2);
+fn a_ping_that_has_to_wait_for_a_link_is_waited_for_longer() {
+    let mut town = Town::of(3);
     let waits = |town: &Town, index: usize| {
         let node = town.nodes[0].as_ref().unwrap();
-        node.ping_timeout(node.subjects[&name(index)].round_trip)
+        node.ping_timeout(&node.subjects[&name(index)])
     };
-    town.nodes.push(None);
-    town.meet(0, 2, 1);
-    assert_eq!([1, 2].map(|index| waits(&town, index)), [Pace::LAN.ping_timeout, Pace::LAN.ping_timeout * 3]);
+    let (usual, generation) = (Pace::LAN.ping_timeout, Generation(1));
+    assert_eq!(waits(&town, 1), usual);
+    town.tell(0, Input::LinkLost { node: name(1), generation });
+    assert_eq!(waits(&town, 1), 3 * usual);
+    town.meet(0, 1, 1);
+    assert_eq!(waits(&town, 1), usual);
+    town.tell(0, Input::HeardOf { node: name(1), generation: Generation(2), addr: addr(1) });
+    assert_eq!(waits(&town, 1), 3 * usual, "of its next life only others have told");
 }

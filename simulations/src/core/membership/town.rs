@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use beatmesh_mesh::ALL_LINKED;
 use beatmesh_mesh::detector::message::{Body, Packet};
 use beatmesh_mesh::detector::{Detector, Input, Myself, Output};
 use beatmesh_mesh::id::{Generation, NodeId};
@@ -315,6 +316,10 @@ impl Town {
                     if standing.claim.liveness == Liveness::Dead {
                         self.set_link(node, member, false);
                     }
+                    // As the keeper does: small meshes are linked throughout.
+                    if standing.claim.liveness == Liveness::Alive && self.nodes.len() <= ALL_LINKED {
+                        self.link(node, member);
+                    }
                     self.views.changed(now, node, member, standing.claim);
                 }
                 Output::Forgotten { node: member, .. } => self.views.forgotten(node, place(&member)),
@@ -340,6 +345,12 @@ impl Town {
         }
         let (from, to) = ((from, self.nodes[from].life), (to, self.nodes[to].life));
         self.heap.push_in(way, Happening::Arrives(Box::new(Post { from, to, packet })));
+    }
+
+    fn link(&mut self, one: usize, other: usize) {
+        if one != other && !self.linked[one * self.nodes.len() + other] {
+            self.dial(one, other);
+        }
     }
 
     /// How long the handshake takes; `None` when nobody answers.
