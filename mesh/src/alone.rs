@@ -93,12 +93,12 @@ impl Alone {
         self.kept.is_some()
     }
 
-    /// The ring to go by: the one that is kept, with whoever has come since and without those that `has_left`
-    /// names, or else `ring`.
+    /// The ring to go by: the one that is kept, with whoever has come since and without those that `is_out` names
+    /// ([`Member::is_out`](crate::member::Member::is_out)), or else `ring`.
     #[must_use]
-    pub fn ring(&mut self, ring: &Arc<Ring>, has_left: impl Fn(&NodeId) -> bool) -> Arc<Ring> {
+    pub fn ring(&mut self, ring: &Arc<Ring>, is_out: impl Fn(&NodeId) -> bool) -> Arc<Ring> {
         let Some(kept) = self.kept.as_mut().filter(|kept| !kept.is_over) else { return ring.clone() };
-        let gone = |id: &NodeId| !ring.contains(id) && !has_left(id);
+        let gone = |id: &NodeId| !ring.contains(id) && !is_out(id);
         let missing: Vec<_> = kept.ring.members().iter().filter(|(id, _)| gone(id)).cloned().collect();
         if missing.is_empty() {
             return ring.clone();

@@ -43,11 +43,19 @@ impl Freeze {
         self.deaths.push_back((now, node, weight));
     }
 
-    /// A member said goodbye: it does not come back.
-    pub(crate) fn left(&mut self, node: &NodeId) {
+    /// It is not kept.
+    fn left(&mut self, node: &NodeId) {
         self.deaths.retain(|(_, known, _)| known != node);
         if let Some(frozen) = &mut self.frozen {
             frozen.members.remove(node);
+        }
+    }
+
+    /// These own no keys for a reason that is known ([`Member::is_out`](crate::member::Member::is_out)): they are not
+    /// kept.
+    pub(crate) fn are_out<'a>(&mut self, ids: impl Iterator<Item = &'a NodeId>) {
+        if self.frozen.is_some() || !self.deaths.is_empty() {
+            ids.for_each(|node| self.left(node));
         }
     }
 

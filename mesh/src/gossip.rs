@@ -44,7 +44,10 @@ const ROUND: Duration = Duration::from_secs(2);
 const PHI: f64 = 8.0;
 
 /// Of so many answers of [`Gossip::changed`] one names everybody.
-const ALL_NAMED_EVERY: u32 = 16;
+const ALL_NAMED_EVERY: u32 = 4;
+
+/// Somebody by chance, whom gossip may hold for dead, is spoken to each time.
+const GREETS_EVERY: Duration = Duration::from_secs(60);
 
 /// Heartbeats remembered per member; chitchat's default of 1,000 costs 11 KB per pair of nodes.
 const HEARTBEATS: usize = 50;
@@ -72,6 +75,7 @@ pub(crate) struct Gossip {
     live: watch::Receiver<BTreeMap<ChitchatId, NodeState>>,
     shared: Arc<Shared>,
     introductions: Introductions,
+    greeted: Option<Instant>,
     /// The version that was answered last of each, and how many answers ago all were named.
     told: BTreeMap<ChitchatId, String>,
     answers: u32,
@@ -103,7 +107,7 @@ impl Gossip {
             chitchat::spawn_chitchat(config, Vec::new(), &opener).await.map_err(|error| error.to_string())?;
         let live = handle.chitchat().lock().await.live_nodes_watcher();
         let (introductions, told) = Default::default();
-        Ok(Self { handle, live, shared, introductions, told, answers: 0 })
+        Ok(Self { handle, live, shared, introductions, greeted: None, told, answers: 0 })
     }
 
     /// Begins to gossip with `addr`, soon.
@@ -114,6 +118,15 @@ impl Gossip {
         self.shared.introduced.lock().insert(addr);
         // An error means that the loop has ended, which `ended` reports.
         let _ = self.handle.gossip(addr);
+    }
+
+    /// Whether it is time to begin with somebody that gossip may have lost.
+    pub(crate) fn greets_now(&mut self, now: Instant) -> bool {
+        let greets = now.saturating_duration_since(*self.greeted.get_or_insert(now)) >= GREETS_EVERY;
+        if greets {
+            self.greeted = Some(now);
+        }
+        greets
     }
 
     /// So many members are known: the more, the rarer the rounds.

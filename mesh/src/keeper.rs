@@ -23,8 +23,7 @@ use crate::member::{Claim, Facts, Liveness, Member};
 use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
 use crate::transport::{LinkEvent, Transport};
 use crate::wire::dialect::Dialect;
-use crate::wire::message::{FactsUpdate, Hello, kind};
-use crate::wire::{self, to_payload};
+use crate::wire::message::Hello;
 
 /// Up to so many members all have links to all: the first call to each finds one. In larger meshes links come
 /// up when they are used.
@@ -35,7 +34,7 @@ pub const ALL_LINKED: usize = 64;
 const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
 
 /// Changes that come in one rush are published together: a view costs this node, and everybody who follows views, as
-/// much as it has members. More than these do not wait, so that a rush without an end hides nothing.
+/// much as it has members. They wait for so many steps at most, so that a rush without an end hides nothing.
 const MOST_AT_ONCE: u32 = 64;
 
 /// Messages for the task that owns the membership.
@@ -63,8 +62,10 @@ pub(crate) struct Keeper {
     pub(crate) pulse: Arc<ArcSwap<Pulse>>,
     /// When that was put out last.
     pub(crate) pulsed: Instant,
-    /// Changes that are not published yet.
-    pub(crate) unpublished: u32,
+    /// The view has changed since it was published.
+    pub(crate) unpublished: bool,
+    /// Steps since then.
+    pub(crate) waited: u32,
 }
 
 impl Keeper {
@@ -101,7 +102,8 @@ impl Keeper {
                     return;
                 }
             }
-            if events.is_empty() || self.unpublished >= MOST_AT_ONCE {
+            self.waited += u32::from(self.unpublished);
+            if events.is_empty() || self.waited >= MOST_AT_ONCE {
                 self.publish();
             }
         }
@@ -119,14 +121,15 @@ impl Keeper {
                 of = self.roster.live_ring().members().len(),
                 "nobody answers this node: it keeps its ring as it is for a while; is it cut off?"
             ),
-            Some(Change::Over) => self.unpublished += 1,
+            Some(Change::Over) => self.unpublished = true,
             None => {}
         }
     }
 
     /// Gives the view to everybody, if it is another one than before.
     fn publish(&mut self) {
-        if std::mem::take(&mut self.unpublished) == 0 {
+        self.waited = 0;
+        if !std::mem::take(&mut self.unpublished) {
             return;
         }
         let mut view = self.roster.view();
@@ -134,9 +137,8 @@ impl Keeper {
         self.gossip.set_members(members);
         self.transport.links.lock().set_members(members);
         if let Some(alone) = &mut self.alone {
-            let has_left =
-                |id: &NodeId| view.members.get(id).is_some_and(|member| member.liveness == Liveness::Left);
-            let ring = alone.ring(&view.ring, has_left);
+            let is_out = |id: &NodeId| view.members.get(id).is_some_and(|member| member.is_out());
+            let ring = alone.ring(&view.ring, is_out);
             view.ring = ring;
         }
         self.publish.send_replace(Arc::new(view));
@@ -146,8 +148,23 @@ impl Keeper {
         let now = self.env.clock.now();
         if now.saturating_duration_since(self.pulsed) >= PULSE_EVERY {
             self.pulsed = now;
+            self.greet_somebody(now);
             let round_trips = self.detector.round_trips().map(|(id, took)| (id.clone(), took)).collect();
             self.pulse.store(Arc::new(Pulse { tally: self.detector.tally(), round_trips }));
+        }
+    }
+
+    /// Gossip speaks to whom it has heard of lately. Somebody else now and then, or two parts of it that lost each other
+    /// while all links stood would stay two.
+    fn greet_somebody(&mut self, now: Instant) {
+        if !self.gossip.greets_now(now) {
+            return;
+        }
+        let links = self.transport.links.lock();
+        let count = links.all().count() as u64;
+        let somebody = links.all().nth((self.env.entropy.u64() % count.max(1)) as usize);
+        if let Some(addr) = somebody.map(|link| link.addr) {
+            self.gossip.introduce(now, addr);
         }
     }
 
@@ -296,7 +313,7 @@ impl Keeper {
         for action in actions {
             match action {
                 RosterAction::Announce(member) => announce(&member),
-                RosterAction::Publish => self.unpublished += 1,
+                RosterAction::Publish => self.unpublished = true,
                 RosterAction::Frozen { missing, of } => {
                     tracing::error!(
                         missing,
@@ -335,9 +352,7 @@ impl Keeper {
             tracing::error!("what this node was to say about itself is over the limits, and is not said");
             return;
         }
-        self.transport.set_facts(facts.clone());
-        let update = FactsUpdate { generation: myself.generation, facts: facts.clone() };
-        self.transport.broadcast_letter(&wire::encode(kind::FACTS, &to_payload(&update)));
+        self.transport.state(facts.clone());
         self.gossip.state(&facts).await;
         self.note(RosterEvent::OwnFacts(facts));
     }
@@ -348,6 +363,10 @@ fn is_reachable(addr: SocketAddr) -> bool {
     !addr.ip().is_unspecified() && !addr.ip().is_multicast() && addr.port() != 0
 }
 
+fn names(ids: &[NodeId]) -> String {
+    ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn announce(member: &Member) {
     let (node, generation) = (&member.id, member.generation);
     match member.liveness {
@@ -355,7 +374,7 @@ fn announce(member: &Member) {
             tracing::info!(member = %node, %generation, addr = %member.addr, "member is alive")
         }
         Liveness::Suspect => {
-            tracing::warn!(member = %node, %generation, by = ?member.suspected_by, "member does not answer");
+            tracing::warn!(member = %node, %generation, by = names(&member.suspected_by), "member does not answer");
         }
         Liveness::Dead => tracing::warn!(member = %node, %generation, "member is dead"),
         Liveness::Left => tracing::info!(member = %node, %generation, "member has left"),

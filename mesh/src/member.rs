@@ -182,6 +182,13 @@ impl Member {
     pub fn in_ring(&self) -> bool {
         self.liveness.owns_keys() && self.facts.is_ready()
     }
+
+    /// Whether it owns no keys for a reason that is known: it has left, or answers and is not ready. Of the others it
+    /// is not known whether they come back.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.liveness == Liveness::Left || (self.liveness.owns_keys() && !self.facts.is_ready())
+    }
 }
 
 #[cfg(test)]

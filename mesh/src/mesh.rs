@@ -325,7 +325,8 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         dialect: config.parts.dialect,
         pulse: pulse.clone(),
         pulsed: now,
-        unpublished: 0,
+        unpublished: false,
+        waited: 0,
     };
     env.mesh_spawner.spawn("mesh membership", OnExit::StopNode, Box::pin(keeper.run(events, commanded)));
     let watching = silence::watch(transport.clone());

@@ -245,7 +245,6 @@ impl Roster {
         (member.incarnation, member.liveness, member.addr) = (claim.incarnation, claim.liveness, addr);
         member.suspected_by = suspected_by;
         match claim.liveness {
-            Liveness::Left => self.freeze.left(&node),
             Liveness::Dead if stood != Some(Liveness::Dead) && member.facts.is_ready() => {
                 self.freeze.died(now, node.clone(), member.facts.weight());
             }
@@ -310,6 +309,8 @@ impl Roster {
     fn rebuild_rings(&mut self, now: Instant, actions: &mut Vec<RosterAction>) -> bool {
         let owners = self.members.values().filter(|member| member.in_ring());
         let live: RingMembers = owners.map(|member| (member.id.clone(), member.facts.weight())).collect();
+        let out = self.members.values().filter(|member| member.is_out());
+        self.freeze.are_out(out.map(|member| &member.id));
         let was_frozen = self.ring != self.live_ring;
         let kept = if self.guarded { self.freeze.members(now, live.clone()) } else { live.clone() };
         let missing = self.freeze.missing(&live).filter(|_| self.guarded);

@@ -62,6 +62,10 @@ fn to_dial(rows: Vec<Seed>, view: &View, dice: &mut StdRng) -> Vec<SocketAddr> {
     addrs
 }
 
+/// Looks without anybody after which that is said, and how many later again: after some seconds, then each minute.
+const COMPLAINS_AFTER: u32 = 3;
+const COMPLAINTS: u32 = 30;
+
 /// What discovery works with.
 pub struct Discovery {
     /// The seams.
@@ -84,6 +88,7 @@ impl Discovery {
         // While others are seen, a table in trouble is asked ever more rarely.
         let mut patience = ALONE;
         let mut first = true;
+        let mut lonely = 0;
         loop {
             let failed = self.look(first, &mut dice).await.err();
             match &failed {
@@ -95,6 +100,14 @@ impl Discovery {
             }
             trouble = failed.is_some();
             first = false;
+            lonely = if self.is_unheard() { lonely + 1 } else { 0 };
+            if lonely % COMPLAINTS == COMPLAINS_AFTER {
+                let seeds = self.peers.join(", ");
+                tracing::warn!(
+                    seeds,
+                    "no seed has answered so far: does a node run there, and does UDP pass between the machines?"
+                );
+            }
             let pace = match (is_well(&self.mesh.view()), trouble) {
                 (true, false) => EVERY,
                 (true, true) => patience,
@@ -115,6 +128,11 @@ impl Discovery {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Whether there are seeds, and nobody was ever met.
+    fn is_unheard(&self) -> bool {
+        !self.peers.is_empty() && self.mesh.view().members.len() == 1
     }
 
     /// One look: announce this node, read the rows, introduce everybody.

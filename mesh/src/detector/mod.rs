@@ -158,12 +158,13 @@ impl Detector {
                 self.on_packet(now, &from, generation, packet, outputs);
             }
             Input::LinkLost { node, generation } => {
-                let known = self.subjects.get_mut(&node).filter(|known| known.claim.generation == generation);
-                if let Some(known) = known {
+                let is_same = |known: &Subject| known.claim.generation == generation;
+                // This one looks as fast as ever: that the link broke is a hint.
+                if self.subjects.get(&node).is_some_and(|known| known.is_in() && is_same(known)) {
+                    self.probe(now, &node, outputs);
+                }
+                if let Some(known) = self.subjects.get_mut(&node).filter(|known| is_same(known)) {
                     known.linked = false;
-                    if known.is_in() {
-                        self.probe(now, &node, outputs);
-                    }
                 }
             }
             Input::SaidGoodbye { node, generation } => self.on_goodbye(now, node, generation, outputs),

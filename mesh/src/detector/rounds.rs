@@ -34,8 +34,11 @@ impl Rounds {
         self.order.first().cloned()
     }
 
-    /// A new one gets a place in what is left of the round.
+    /// A new one gets a place in what is left of the round, unless it has one: whoever goes and comes back has.
     pub(super) fn insert(&mut self, node: NodeId, dice: &mut StdRng) {
+        if self.order.get(self.next..).is_some_and(|waiting| waiting.contains(&node)) {
+            return;
+        }
         let at = dice.random_range(self.next.min(self.order.len())..=self.order.len());
         self.order.insert(at, node);
     }
@@ -91,6 +94,18 @@ mod tests {
         let without = turns(&mut rounds, 9, &all[..2], &mut dice);
         assert!(without.iter().all(|id| all[..2].contains(id)));
         assert_eq!(Rounds::default().next(&mut dice, |_| true, [].iter()), None);
+    }
+
+    #[test]
+    fn whoever_goes_and_comes_back_again_and_again_has_one_turn() {
+        let mut dice = StdRng::seed_from_u64(3);
+        let all: Vec<NodeId> = (0..5).map(|n| format!("n{n}").parse().unwrap()).collect();
+        let mut rounds = Rounds::default();
+        rounds.next(&mut dice, |_| true, all.iter());
+        for _ in 0..1_000 {
+            rounds.insert(all[0].clone(), &mut dice);
+        }
+        assert!(rounds.order.len() <= 6, "{:?}", rounds.order.len());
     }
 
     #[test]

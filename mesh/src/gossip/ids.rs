@@ -18,7 +18,8 @@ const MOST_BYTES: usize = 56 * 1024;
 /// chitchat itself has forgotten by then, too.
 const KEPT: Duration = FORGOTTEN;
 
-/// Heartbeats come some ten times a second and versions once, and who was not heard of for [`KEPT`] is new.
+/// Heartbeats come some times a second and versions once; the numbers of who was not heard of for [`KEPT`], because
+/// of a long cut say, are taken as they are.
 const LONGEST_LEAP: u64 = 100_000;
 
 /// No life of a node counts so far: a thousand years of heartbeats.
@@ -50,6 +51,9 @@ impl Ids {
     /// Whether there is room for a node: `id` as it stands on the wire, and the bytes of its entry in a digest.
     pub(super) fn has_room(&mut self, now: Instant, id: &[u8], bytes: usize) -> bool {
         if let Some(seen) = self.seen.get_mut(id) {
+            if now.saturating_duration_since(seen.last) >= KEPT {
+                (seen.heartbeat, seen.version) = (None, None);
+            }
             seen.last = now;
             return true;
         }
@@ -113,5 +117,15 @@ mod tests {
         ] {
             assert_eq!(ids.may_count(b"a", count, to), may, "{count:?} {to}");
         }
+    }
+
+    #[test]
+    fn after_a_long_cut_numbers_are_taken_as_they_are() {
+        let (mut ids, began) = (Ids::default(), Instant::now());
+        let mut counts = |at, to| ids.has_room(at, b"a", 50) && ids.may_count(b"a", Count::Heartbeat, to);
+        assert!(counts(began, 7));
+        assert!(!counts(began + KEPT / 2, 1_000_000));
+        assert!(counts(began + KEPT / 2 + KEPT, 1_000_000));
+        assert!(!counts(began + KEPT / 2 + KEPT, 2_000_000));
     }
 }

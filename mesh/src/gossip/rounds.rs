@@ -54,7 +54,7 @@ pub(super) struct Introductions {
 }
 
 impl Introductions {
-    /// Whether one more is to be spoken to now. Whoever is not has its turn in a round.
+    /// Whether one more is to be spoken to now. Whoever is not is heard of through the others.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= ROUND) {
             (self.since, self.told) = (Some(now), 0);

@@ -171,6 +171,22 @@ fn when_most_die_at_once_the_ring_stays_for_a_while_and_the_live_one_follows() {
 }
 
 #[test]
+fn a_kept_ring_holds_nobody_who_says_that_it_is_not_ready() {
+    let mut world = World::of(&["b", "c", "d", "e"]);
+    for name in ["c", "d", "e"] {
+        world.stands(name, 1, Liveness::Dead);
+    }
+    assert_eq!(world.ring(), ["a", "b", "c", "d", "e"], "more than half look dead at once");
+    let not_ready = Facts { version: 2, entries: BTreeMap::new() };
+    world.states("b", 1, not_ready, Word::Own);
+    assert_eq!(world.ring(), ["a", "c", "d", "e"], "it drains");
+    world.stands("c", 2, Liveness::Alive);
+    assert_eq!(world.ring(), ["a", "d", "e"], "its next life is not ready");
+    world.joins("c", 2);
+    assert_eq!(world.ring(), ["a", "c", "d", "e"]);
+}
+
+#[test]
 fn a_kept_ring_ends_when_the_greater_part_is_back() {
     let mut world = World::of(&["b", "c", "d"]);
     for name in ["b", "c", "d"] {

@@ -91,11 +91,15 @@ impl Transport {
             }
             Err(_) => return Err(LinkError::NoConnection("no answer".to_owned())),
         };
-        match hello::introduce(&connection, &self.hello(), &self.demands).await {
+        let own = self.hello();
+        match hello::introduce(&connection, &own, &self.demands).await {
             Ok(hello) => {
                 let admitted = self.admit(hello, connection.clone(), true).await;
                 match &admitted {
-                    Ok(link) => self.links.lock().note_answer(addr, link),
+                    Ok(link) => {
+                        self.links.lock().note_answer(addr, link);
+                        self.say_what_is_new(link, own.facts.version);
+                    }
                     Err(_) => connection.close(CLOSE_REFUSED, b"refused"),
                 }
                 admitted

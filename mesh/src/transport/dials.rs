@@ -132,6 +132,7 @@ fn is_wanted(link: Arc<Link>, node: Option<&NodeId>) -> Result<Arc<Link>, LinkEr
 mod tests {
     use super::*;
     use crate::id::Generation;
+    use crate::member::Facts;
     use crate::transport::LinkEvent;
     use crate::transport::tests::{process, until};
 
@@ -164,6 +165,25 @@ mod tests {
         there.leave(Duration::from_secs(1)).await;
         let ended = tokio::time::timeout(Duration::from_secs(5), met_here.recv()).await;
         assert!(matches!(ended, Ok(Some(LinkEvent::Down { goodbye: true, .. }))), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn facts_that_were_stated_while_the_link_came_up_are_told_on_it() {
+        let ((here, _events), (there, mut met_there)) = (process("a", 1, 64), process("b", 2, 64));
+        let link = here.link_to(None, there.identity.advertise).await.unwrap();
+        let facts = |version| Facts { version, ..Facts::default() };
+        here.set_facts(facts(5));
+        here.say_what_is_new(&link, 5);
+        here.set_facts(facts(6));
+        here.say_what_is_new(&link, 5);
+        let told = async {
+            loop {
+                if let Some(LinkEvent::Facts { facts, .. }) = met_there.recv().await {
+                    return facts.version;
+                }
+            }
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), told).await, Ok(6));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -31,12 +31,12 @@ use crate::env::{Clock, Env, OnExit, Spawner};
 use crate::id::{Generation, NodeId, ProcessId};
 use crate::identity::Taken;
 use crate::member::Facts;
-use crate::wire::message::{Goodbye, Hello, Open, kind};
+use crate::wire::message::{FactsUpdate, Goodbye, Hello, Open, kind};
 use crate::wire::{self, to_payload};
 use channel::{Channel, ChannelError};
 use dials::Dials;
 use hello::{Demands, LinkError};
-use links::Links;
+use links::{Link, Links};
 use outbox::{Outboxes, Outgoing};
 use refusals::Refusals;
 use tls::Credentials;
@@ -238,6 +238,24 @@ impl Transport {
         let open = Open { service, header: header.to_vec() };
         channel.writer.send(kind::OPEN, &to_payload(&open)).await?;
         Ok(channel)
+    }
+
+    /// What this node states of itself, to all that are linked.
+    pub(crate) fn state(self: &Arc<Self>, facts: Facts) {
+        self.set_facts(facts);
+        self.broadcast_letter(&self.facts_update());
+    }
+
+    /// The same to whoever was told version `told` by the hello, if a later one was stated before the link stood.
+    pub(crate) fn say_what_is_new(self: &Arc<Self>, link: &Link, told: u64) {
+        if self.facts.lock().version > told {
+            self.outboxes.put(link.addr, Outgoing::Letter(self.facts_update()), self);
+        }
+    }
+
+    fn facts_update(&self) -> Bytes {
+        let (generation, facts) = (self.identity.generation, self.facts.lock().clone());
+        wire::encode(kind::FACTS, &to_payload(&FactsUpdate { generation, facts }))
     }
 
     /// What the next hello says about this node.

@@ -56,7 +56,10 @@ pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>) {
             },
         }
     };
-    let last = transport.links.lock().remove(&link).unwrap_or(false);
+    let removed = transport.links.lock().remove(&link);
+    let last = removed.unwrap_or(false);
+    // A link that another one has replaced speaks for nobody: its process may have made way for another one.
+    let goodbye = goodbye && removed.is_some();
     // Nobody had anything to say there for minutes: no reason to look, and none to dial again.
     let was_idle = matches!(link.connection.close_reason(), Some(quinn::ConnectionError::TimedOut));
     if (last && !was_idle) || goodbye {

@@ -59,7 +59,7 @@ pub enum Refusal {
     #[error("this is the node itself")]
     Myself,
     /// Another mesh.
-    #[error("it belongs to mesh `{0}`")]
+    #[error("it does not belong to mesh `{0}`: nodes of one mesh have one mesh.name")]
     OtherMesh(MeshName),
     /// Nodes on different stores would each fire every schedule.
     #[error(
