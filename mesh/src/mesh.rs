@@ -89,7 +89,9 @@ impl Default for MeshParts {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The UDP address cannot be bound.
-    #[error("the mesh address {addr} (UDP) cannot be used: {reason}")]
+    #[error(
+        "the mesh address {addr} (UDP) cannot be used: {reason}; choose another with --mesh (listen.mesh)"
+    )]
     Bind {
         /// The address asked for.
         addr: SocketAddr,

@@ -44,7 +44,7 @@ impl View {
         self.members.values().filter(|member| member.liveness == Liveness::Alive)
     }
 
-    /// Whether the ring of before is kept because more than half of it looked dead at once.
+    /// Whether the ring of before is kept because more than half of it looked dead at once, or nobody answers.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.ring != self.live_ring

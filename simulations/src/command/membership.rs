@@ -15,7 +15,7 @@ pub struct Membership {
     /// Members; without it the sizes that each story's figures are wanted for
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
-    /// kill, quiet, leave, stop, cut, split, isolated or shares; all when not given
+    /// kill, quiet, leave, stop, starved, cut, split, isolated, alone or shares; all when not given
     #[arg(long, value_parser = Story::named)]
     story: Option<Story>,
     /// From the first to before the last
