@@ -1,6 +1,7 @@
 //! L4: nobody is held for dead who runs and can be heard, directly or through one other node. Loss of up to five
 //! in a hundred is no excuse, nor is it that the observer was stopped itself; nor, for a cut between two, that
-//! one hears the other only through a third.
+//! one hears the other only through a third. A process of an earlier life than one that was there is let in by
+//! nobody: it hears nobody, and what it holds of the others is not the mesh's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,6 +43,8 @@ type Way<'a> = (&'a str, &'a str);
 struct Scene<'a> {
     /// The generation of each that runs.
     running: BTreeMap<&'a str, u64>,
+    /// The latest generation of each that was ever ready.
+    latest: BTreeMap<&'a str, u64>,
     /// Those that are not of the mesh, or are another's copy: they run, and nobody is heard through them.
     others: BTreeSet<&'a str>,
     paused: BTreeSet<&'a str>,
@@ -63,6 +66,8 @@ impl<'a> Scene<'a> {
             Event::NodeReady { node, .. } if self.others.contains(node.as_str()) => {}
             Event::NodeReady { node, generation, .. } => {
                 self.running.insert(node, *generation);
+                let latest = self.latest.entry(node).or_default();
+                *latest = (*latest).max(*generation);
                 self.resumed.insert(node, record.at);
             }
             Event::NodeDown { node, .. } => {
@@ -84,7 +89,7 @@ impl<'a> Scene<'a> {
             }
             Event::MemberSeen { observer, member, generation, liveness: "dead", .. } => {
                 let runs = self.running.get(member.as_str()) == Some(generation);
-                if runs && self.hears(observer, member, record.at) {
+                if runs && !self.is_outdated(observer) && self.hears(observer, member, record.at) {
                     let what = format!("{observer} holds {member} for dead, which runs and can be heard");
                     return Some(Violation::at(record.at, what));
                 }
@@ -92,6 +97,10 @@ impl<'a> Scene<'a> {
             _ => {}
         }
         None
+    }
+
+    fn is_outdated(&self, observer: &str) -> bool {
+        self.running.get(observer).is_some_and(|runs| Some(runs) < self.latest.get(observer))
     }
 
     /// Whether a question and its answer come through between the two, on their own or by way of one other.
@@ -152,6 +161,13 @@ mod tests {
         let stopped = vec![ready("a"), paused, dead(9_000, "o", "a", 1), resumed, dead(20_001, "o", "a", 1)];
         assert_eq!(deaths(stopped.clone()), 0, "and an echo of the stop");
         assert_eq!(deaths([stopped, vec![dead(40_000, "o", "a", 1)]].concat()), 1);
+    }
+
+    #[test]
+    fn a_process_of_an_earlier_life_judges_nobody() {
+        let observer = |generation| (0, Event::NodeReady { node: "o".to_owned(), life: 1, generation });
+        assert_eq!(deaths(vec![ready("a"), observer(2), observer(3), dead(9_000, "o", "a", 1)]), 1);
+        assert_eq!(deaths(vec![ready("a"), observer(3), observer(2), dead(9_000, "o", "a", 1)]), 0);
     }
 
     #[test]
