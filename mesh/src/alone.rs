@@ -2,7 +2,8 @@
 //!
 //! The mass-death guard (`freeze.rs`) counts deaths, and such a node finds them too slowly for that: in bad
 //! health it probes one member in 1.1 s, so of two hundred half are dead to it after two minutes (measured), and
-//! its keys would move a hundred times. That nobody answers it knows within two seconds (some ten with the preset `wan`), before the first verdict.
+//! its keys would move a hundred times. That nobody answers it knows within two seconds (some ten with the preset
+//! `wan`), before the first verdict.
 //!
 //! Pure. Beside the roster, not in it: deaths are the members' affair, this is about the node itself.
 

@@ -76,8 +76,9 @@ pub(crate) struct Gossip {
     shared: Arc<Shared>,
     introductions: Introductions,
     greeted: Option<Instant>,
-    /// The version that was answered last of each, and how many answers ago all were named.
+    /// The version that was answered last of each.
     told: BTreeMap<ChitchatId, String>,
+    /// How many answers there were.
     answers: u32,
 }
 

@@ -33,7 +33,7 @@ mod tests {
     /// One task hands over to the next, as from a socket to its reader, all of them in one thread.
     async fn found(late: Duration) -> Vec<u32> {
         let (first, mut inbox) = mpsc::channel(1);
-        for _ in 0..HANDS {
+        for _ in 0..3 {
             let (sender, receiver) = mpsc::channel(1);
             let mut from = std::mem::replace(&mut inbox, receiver);
             tokio::spawn(async move {
