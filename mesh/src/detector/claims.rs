@@ -90,7 +90,7 @@ impl Detector {
         let claim = Claim { generation, incarnation: Incarnation(0), liveness: Liveness::Alive };
         let subject = Subject { claim, addr, suspicion: None, changed: now, round_trip: None, linked: true };
         self.subjects.insert(node.clone(), subject);
-        self.rounds.insert(node, &mut self.dice);
+        self.crowd.insert(node, &mut self.dice);
         self.inside += 1;
     }
 
@@ -292,9 +292,12 @@ impl Detector {
         match (was_in, is_in) {
             (false, true) => {
                 self.inside += 1;
-                self.rounds.insert(node.clone(), &mut self.dice);
+                self.crowd.insert(node.clone(), &mut self.dice);
             }
-            (true, false) => self.inside -= 1,
+            (true, false) => {
+                self.inside -= 1;
+                self.crowd.remove(&node);
+            }
             _ => {}
         }
         if is_news {

@@ -1,7 +1,7 @@
 //! Who answers: SWIM (Das, Gupta and Motivala 2002) with Lifeguard (Dadgar, Phillips and Currey 2018).
 //!
 //! Pure: inputs and the time go in, outputs come out; the driver sends, dials and calls again at
-//! [`Detector::next_wake`]. Each node probes one member in each period, directly, then through others; who
+//! [`Detector::next_wake`]. Each node probes one member in each period ([`turns`]), directly, then through others; who
 //! answers nobody becomes a suspect, is told so, and counts as dead unless it refutes with a higher
 //! incarnation in time. The cost of a node does not grow with the mesh.
 //!
@@ -15,6 +15,7 @@
 //! told; who was stopped itself judges nobody until it has looked again.
 
 mod claims;
+mod crowd;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -22,11 +23,11 @@ mod health;
 pub mod message;
 pub mod pace;
 mod probing;
-mod rounds;
 mod rumours;
 mod suspicion;
 mod tally;
 mod timers;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,18 +37,20 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
 
+use crate::env::UnixMs;
 use crate::id::{Incarnation, NodeId};
 use crate::member::{Claim, Liveness};
+use crowd::Crowd;
 pub use exchange::{Input, Myself, Output, Parts, Standing};
 use health::LocalHealth;
 use message::{Body, MemberClaim, Packet, ROOM, Rumour};
 use pace::{CUT_OFF, FANOUT, LATENESS, Pace};
 use probing::{Probe, Relay};
-use rounds::Rounds;
 use rumours::Rumours;
 use suspicion::Suspicion;
 pub use tally::Tally;
 use timers::{Timer, Timers};
+use turns::Turns;
 
 /// Dead and departed members are known for this long, so that no late rumour brings them back.
 pub const REMEMBERED: Duration = Duration::from_secs(600);
@@ -86,7 +89,8 @@ pub struct Detector {
     subjects: BTreeMap<NodeId, Subject>,
     /// Of these, how many are alive or suspects.
     inside: usize,
-    rounds: Rounds,
+    crowd: Crowd,
+    turns: Turns,
     probes: BTreeMap<u32, Probe>,
     relays: BTreeMap<u32, Relay>,
     next_seq: u32,
@@ -103,12 +107,19 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A node that knows nobody yet.
+    /// A node that knows nobody yet. By `wall` all nodes take turns in step.
     #[must_use]
-    pub fn new(now: Instant, me: Myself, pace: Pace, parts: Parts, mut dice: StdRng) -> Self {
+    pub fn new(
+        now: Instant,
+        wall: UnixMs,
+        me: Myself,
+        pace: Pace,
+        parts: Parts,
+        mut dice: StdRng,
+    ) -> Self {
         let mut timers = Timers::default();
-        // Else nodes that start together would all probe at the same moments.
-        timers.set(now + pace.period.mul_f64(dice.random()), Timer::Period);
+        let turns = Turns::new(now, wall, pace.period, pace.period.mul_f64(dice.random()));
+        timers.set(turns.begins(turns.number(now) + 1), Timer::Period);
         timers.set(now + pace.probe_dead_every.mul_f64(dice.random()), Timer::Dead);
         Self {
             me,
@@ -119,7 +130,8 @@ impl Detector {
             dice,
             subjects: BTreeMap::new(),
             inside: 0,
-            rounds: Rounds::default(),
+            crowd: Crowd::default(),
+            turns,
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             health: LocalHealth::default(),
@@ -185,8 +197,10 @@ impl Detector {
                     if late >= self.pace.ping_timeout / 2 && self.parts.lateness {
                         self.health.worse(LATENESS);
                     }
-                    self.timers.set(now + self.pace.period * self.health.factor(), Timer::Period);
-                    self.probe_next(now, outputs);
+                    let turn = self.turns.number(now);
+                    let next = turn + u64::from(self.health.factor());
+                    self.timers.set(self.turns.begins(next), Timer::Period);
+                    self.probe_in_turn(now, turn, outputs);
                 }
                 Timer::Dead => {
                     self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
@@ -254,7 +268,7 @@ impl Detector {
     fn flush(&mut self, outputs: &mut Vec<Output>) {
         let subjects = &self.subjects;
         let is_in = |id: &NodeId| subjects.get(id).is_some_and(Subject::is_in);
-        let hearers = self.rounds.sample(FANOUT, &mut self.dice, is_in);
+        let hearers = self.crowd.sample(FANOUT, &mut self.dice, is_in);
         let told = u32::try_from(hearers.len().max(1)).unwrap_or(1);
         // With nobody to tell, the news counts as told: whoever comes gets everything anyway.
         let rumours = self.rumours.take(None, ROOM, told, self.inside);

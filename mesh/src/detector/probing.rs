@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::message::{Body, MemberClaim, Rumour};
 use super::pace::{FIRST_PING, LONGEST_PING, RELAYS, ROUND_TRIPS};
 use super::timers::{Key, Timer};
+use super::turns::places;
 use super::{Detector, Output, Subject};
 use crate::id::{Generation, NodeId};
 use crate::member::{Claim, Liveness};
@@ -42,12 +43,17 @@ pub(super) struct Relay {
 }
 
 impl Detector {
-    /// The member whose turn it is.
-    pub(super) fn probe_next(&mut self, now: Instant, outputs: &mut Vec<Output>) {
-        let subjects = &self.subjects;
-        let is_in = |id: &NodeId| subjects.get(id).is_some_and(Subject::is_in);
-        let all = subjects.iter().filter(|(_, subject)| subject.is_in()).map(|(id, _)| id);
-        if let Some(target) = self.rounds.next(&mut self.dice, is_in, all) {
+    /// The member whose turn it is ([`super::turns`]).
+    pub(super) fn probe_in_turn(&mut self, now: Instant, turn: u64, outputs: &mut Vec<Output>) {
+        if self.inside == 0 {
+            return;
+        }
+        let others = || self.subjects.iter().filter(|(_, subject)| subject.is_in()).map(|(id, _)| id);
+        let (members, rank) = (self.inside + 1, others().take_while(|id| **id < self.me.node).count());
+        let place = (rank + places(turn, members)) % members;
+        // This node itself stands among the others at its rank.
+        let target = others().nth(if place > rank { place - 1 } else { place }).cloned();
+        if let Some(target) = target {
             self.probe(now, &target, outputs);
         }
     }
@@ -91,7 +97,7 @@ impl Detector {
         let Some(probe) = self.probes.get(&seq) else { return };
         let target = probe.target.clone();
         let relays = if self.parts.indirect_probes {
-            self.rounds.sample(RELAYS, &mut self.dice, |id| {
+            self.crowd.sample(RELAYS, &mut self.dice, |id| {
                 *id != target
                     && self.subjects.get(id).is_some_and(|known| known.claim.liveness == Liveness::Alive)
             })

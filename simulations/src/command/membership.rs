@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use beatmesh_simulations::COMMIT;
-use beatmesh_simulations::core::membership::Story;
+use beatmesh_simulations::core::membership::{CLOCKS_MS, Story};
 use beatmesh_simulations::core::membership::command::{Order, membership, teeth};
 use beatmesh_simulations::core::membership::teeth::Part;
 use clap::Args;
@@ -27,6 +27,9 @@ pub struct Membership {
     /// Far apart: 20 to 125 ms each way and the slower preset; times have no goals then
     #[arg(long)]
     wan: bool,
+    /// Wall clocks differ by so many milliseconds at most
+    #[arg(long, default_value_t = CLOCKS_MS, value_name = "MS")]
+    clocks: u64,
     /// Few repetitions: whether all works, not how well
     #[arg(long)]
     quick: bool,
@@ -44,13 +47,13 @@ pub struct Membership {
 
 impl Membership {
     pub fn play(self) -> Result<bool, String> {
-        let Self { nodes, story, seeds, loss, wan, quick, json, without, .. } = self;
+        let Self { nodes, story, seeds, loss, wan, clocks, quick, json, without, .. } = self;
         if !json {
             say!("commit {}", COMMIT);
         }
         if self.teeth {
             return Ok(teeth(&seeds));
         }
-        membership(&Order { nodes, story, seeds, loss, wan, quick, json, without })
+        membership(&Order { nodes, story, seeds, loss, wan, clocks_ms: clocks, quick, json, without })
     }
 }

@@ -8,6 +8,7 @@ use beatmesh_fuzz::{Choices, seeds};
 use beatmesh_mesh::detector::message::{Body, MemberClaim, Packet, Rumour};
 use beatmesh_mesh::detector::pace::Pace;
 use beatmesh_mesh::detector::{Detector, Input, Myself, Output, Parts, REMEMBERED};
+use beatmesh_mesh::env::UnixMs;
 use beatmesh_mesh::fuzzing::{excess, timers};
 use beatmesh_mesh::id::{Generation, Incarnation, NodeId};
 use beatmesh_mesh::member::{Claim, Liveness};
@@ -179,7 +180,7 @@ fuzz_target!(init: seeds(golden()), |data: &[u8]| {
     };
     let first = choices.byte();
     let dice = StdRng::seed_from_u64(u64::from(first));
-    let detector = Detector::new(now, me, Pace::LAN, Parts::default(), dice);
+    let detector = Detector::new(now, UnixMs(0), me, Pace::LAN, Parts::default(), dice);
     let mut world = World { detector, now, outputs: Vec::new() };
     if first == CROWDED {
         world.crowd();

@@ -6,6 +6,9 @@ use rand::SeedableRng;
 use super::super::*;
 use crate::id::Generation;
 
+/// What everybody's wall clock shows at the start.
+const WALL: UnixMs = UnixMs(1_000_000_000_000);
+
 const MS: Duration = Duration::from_millis(1);
 
 pub(super) struct Post {
@@ -39,7 +42,7 @@ pub(super) fn addr(index: usize) -> SocketAddr {
 
 pub(super) fn detector(now: Instant, index: usize, generation: u64, parts: Parts) -> Detector {
     let me = Myself { node: name(index), generation: Generation(generation), addr: addr(index) };
-    Detector::new(now, me, Pace::LAN, parts, StdRng::seed_from_u64(index as u64 + generation))
+    Detector::new(now, WALL, me, Pace::LAN, parts, StdRng::seed_from_u64(index as u64 + generation))
 }
 
 impl Town {

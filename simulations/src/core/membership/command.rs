@@ -26,6 +26,8 @@ pub struct Order {
     pub loss: f64,
     /// Far apart instead of one data centre; without goals.
     pub wan: bool,
+    /// Wall clocks differ by so many milliseconds at most.
+    pub clocks_ms: u64,
     /// Few repetitions.
     pub quick: bool,
     /// One line of JSON for each figure.
@@ -75,7 +77,7 @@ fn settings(order: &Order, story: Story) -> Vec<Setting> {
     let parts = order.without.map_or_else(Parts::default, Part::removed);
     let network = if order.wan { Setting::wan } else { Setting::lan };
     let each = losses.into_iter().flat_map(|loss| sizes.iter().map(move |nodes| network(*nodes, loss)));
-    each.map(|setting| Setting { parts, ..setting }).collect()
+    each.map(|setting| Setting { parts, clocks_ms: order.clocks_ms, ..setting }).collect()
 }
 
 fn print(book: &Book, as_json: bool) {

@@ -28,6 +28,9 @@ use beatmesh_mesh::detector::pace::Pace;
 pub use book::{Book, Figure};
 pub use stories::Story;
 
+/// So far apart are clocks that a time server keeps, at most.
+pub const CLOCKS_MS: u64 = 50;
+
 /// One mesh and its network.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting {
@@ -37,6 +40,8 @@ pub struct Setting {
     pub loss: f64,
     /// One way, in microseconds: the least and the most.
     pub way_us: (u64, u64),
+    /// Wall clocks differ by so many milliseconds at most.
+    pub clocks_ms: u64,
     /// The detector's.
     pub pace: Pace,
     /// The detector's, one of them missing to see that it is missed.
@@ -47,7 +52,7 @@ impl Setting {
     /// One data centre.
     #[must_use]
     pub fn lan(nodes: usize, loss: f64) -> Self {
-        Self { nodes, loss, way_us: (200, 1_000), pace: Pace::LAN, parts: Parts::default() }
+        Self { nodes, loss, way_us: (200, 1_000), clocks_ms: CLOCKS_MS, pace: Pace::LAN, parts: Parts::default() }
     }
 
     /// Continents.

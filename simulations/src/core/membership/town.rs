@@ -11,6 +11,7 @@ use std::time::Duration;
 use beatmesh_mesh::ALL_LINKED;
 use beatmesh_mesh::detector::message::{Body, Packet};
 use beatmesh_mesh::detector::{Detector, Input, Myself, Output};
+use beatmesh_mesh::env::UnixMs;
 use beatmesh_mesh::id::{Generation, NodeId};
 use beatmesh_mesh::member::Liveness;
 use rand::rngs::StdRng;
@@ -25,6 +26,9 @@ use crate::core::heap::Heap;
 /// Datagrams that wait for a process which does not run: Linux gives a socket 208 KiB, and counts more than a
 /// kilobyte for each.
 const BUFFER: usize = 160;
+
+/// The wall clocks at the start, all of them but for what they differ.
+const WALL: UnixMs = UnixMs(1_000_000_000_000);
 
 /// A dial takes so many ways before the first datagram can follow.
 const HANDSHAKE: u32 = 3;
@@ -120,8 +124,9 @@ impl Town {
         let (id, generation) = (this.id.clone(), Generation(this.life));
         let me = Myself { node: id, generation, addr: addr(node) };
         let dice = StdRng::seed_from_u64(self.dice.random());
-        let now = self.began + self.heap.now();
-        this.detector = Some(Detector::new(now, me, self.setting.pace, self.setting.parts, dice));
+        let apart = Duration::from_millis(self.dice.random_range(0..=self.setting.clocks_ms));
+        let (now, wall) = (self.began + self.heap.now(), WALL.plus(self.heap.now()).plus(apart));
+        this.detector = Some(Detector::new(now, wall, me, self.setting.pace, self.setting.parts, dice));
         this.armed = Duration::MAX;
         self.arm(node);
     }
