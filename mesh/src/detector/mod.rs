@@ -102,6 +102,7 @@ pub struct Detector {
     timers: Timers,
     tally: Tally,
     flushing: bool,
+    looking: bool,
     /// No verdicts before.
     judges_from: Instant,
 }
@@ -109,18 +110,10 @@ pub struct Detector {
 impl Detector {
     /// A node that knows nobody yet. By `wall` all nodes take turns in step.
     #[must_use]
-    pub fn new(
-        now: Instant,
-        wall: UnixMs,
-        me: Myself,
-        pace: Pace,
-        parts: Parts,
-        mut dice: StdRng,
-    ) -> Self {
+    pub fn new(now: Instant, wall: UnixMs, me: Myself, pace: Pace, parts: Parts, mut dice: StdRng) -> Self {
         let mut timers = Timers::default();
         let turns = Turns::new(now, wall, pace.period, pace.period.mul_f64(dice.random()));
         timers.set(turns.begins(turns.number(now) + 1), Timer::Period);
-        timers.set(now + pace.probe_dead_every.mul_f64(dice.random()), Timer::Dead);
         Self {
             me,
             incarnation: Incarnation(0),
@@ -141,6 +134,7 @@ impl Detector {
             timers,
             tally: Tally::default(),
             flushing: false,
+            looking: false,
             judges_from: now,
         }
     }
@@ -187,6 +181,13 @@ impl Detector {
             self.flushing = true;
             self.timers.set(now + self.pace.gather, Timer::Flush);
         }
+        // In a quiet mesh there is nobody to look for, and looking would wake it for nothing.
+        if self.subjects.len() > self.inside && !self.looking {
+            self.looking = true;
+            // Spread: who learnt of a death together would all ask the dead in one instant.
+            let pause = self.pace.probe_dead_every.mul_f64(self.dice.random_range(0.5..1.5));
+            self.timers.set(now + pause, Timer::Dead);
+        }
     }
 
     fn on_time_passed(&mut self, now: Instant, outputs: &mut Vec<Output>) {
@@ -203,12 +204,9 @@ impl Detector {
                     self.probe_in_turn(now, turn, outputs);
                 }
                 Timer::Dead => {
-                    self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
-                    // In a quiet mesh there is nobody to look for, and looking would cost more the more there are.
-                    if self.subjects.len() > self.inside {
-                        self.forget_old(now, outputs);
-                        self.probe_one_of_the_dead(now, outputs);
-                    }
+                    self.looking = false;
+                    self.forget_old(now, outputs);
+                    self.probe_one_of_the_dead(now, outputs);
                 }
                 Timer::Unanswered(seq) => self.on_unanswered(now, seq, outputs),
                 Timer::Failed(seq) => self.on_failed(now, seq, outputs),
@@ -239,8 +237,7 @@ impl Detector {
         self.judges_from = now + self.pace.no_verdicts_for;
         self.timers.clear();
         self.timers.set(now, Timer::Period);
-        self.timers.set(now + self.pace.probe_dead_every, Timer::Dead);
-        self.flushing = false;
+        (self.flushing, self.looking) = (false, false);
         for (node, subject) in &mut self.subjects {
             if let Some(suspicion) = &mut subject.suspicion {
                 suspicion.begin_anew(self.judges_from);

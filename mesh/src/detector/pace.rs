@@ -8,8 +8,7 @@ use super::suspicion::ALONE;
 /// The numbers of one kind of network. All nodes of a mesh use the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// One member is probed in each. Nine others then find a dead one within two periods mostly, and within
-    /// four but for one time in two hundred.
+    /// One member is probed in each, and each member by one other: a dead one is found within a period.
     pub period: Duration,
     /// The least that an answer to a ping is waited for. Far above a round trip: what it must outlast is a
     /// busy scheduler.
@@ -38,9 +37,9 @@ impl Pace {
     /// One data centre, one machine: a dead member is gone everywhere in less than a second. Prototyped with
     /// four busy loops on two cores without a false suspicion.
     pub const LAN: Self = Self {
-        period: Duration::from_millis(220),
+        period: Duration::from_millis(320),
         ping_timeout: Duration::from_millis(80),
-        indirect_timeout: Duration::from_millis(120),
+        indirect_timeout: Duration::from_millis(100),
         suspicion: Duration::from_millis(400),
         gather: Duration::from_millis(5),
         probe_dead_every: Duration::from_secs(1),

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use beatmesh_simulations::COMMIT;
-use beatmesh_simulations::core::membership::{CLOCKS_MS, Story};
 use beatmesh_simulations::core::membership::command::{Order, membership, teeth};
 use beatmesh_simulations::core::membership::teeth::Part;
+use beatmesh_simulations::core::membership::{CLOCKS_MS, Story};
 use clap::Args;
 
 use super::seeds;

@@ -52,7 +52,14 @@ impl Setting {
     /// One data centre.
     #[must_use]
     pub fn lan(nodes: usize, loss: f64) -> Self {
-        Self { nodes, loss, way_us: (200, 1_000), clocks_ms: CLOCKS_MS, pace: Pace::LAN, parts: Parts::default() }
+        Self {
+            nodes,
+            loss,
+            way_us: (200, 1_000),
+            clocks_ms: CLOCKS_MS,
+            pace: Pace::LAN,
+            parts: Parts::default(),
+        }
     }
 
     /// Continents.
