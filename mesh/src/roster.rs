@@ -244,11 +244,9 @@ impl Roster {
         let stood = known.map(|known| known.liveness);
         (member.incarnation, member.liveness, member.addr) = (claim.incarnation, claim.liveness, addr);
         member.suspected_by = suspected_by;
-        match claim.liveness {
-            Liveness::Dead if stood != Some(Liveness::Dead) && member.facts.is_ready() => {
-                self.freeze.died(now, node.clone(), member.facts.weight());
-            }
-            _ => {}
+        // Whichever life stood in the ring: it may be a later one that is known to be dead.
+        if let Some(weight) = self.place(&node).filter(|_| claim.liveness == Liveness::Dead) {
+            self.freeze.died(now, node.clone(), weight);
         }
         if stood != Some(claim.liveness) {
             member.since = wall;

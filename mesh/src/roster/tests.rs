@@ -171,6 +171,15 @@ fn when_most_die_at_once_the_ring_stays_for_a_while_and_the_live_one_follows() {
 }
 
 #[test]
+fn whichever_life_stood_in_the_ring_its_end_counts() {
+    let mut world = World::of(&["b", "c"]);
+    world.stands("b", 2, Liveness::Dead);
+    assert_eq!(world.ring(), ["a", "c"], "one of three");
+    world.stands("c", 1, Liveness::Dead);
+    assert_eq!(world.ring(), ["a", "b", "c"]);
+}
+
+#[test]
 fn a_kept_ring_holds_nobody_who_says_that_it_is_not_ready() {
     let mut world = World::of(&["b", "c", "d", "e"]);
     for name in ["c", "d", "e"] {
