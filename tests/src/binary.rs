@@ -9,21 +9,30 @@ use std::process::Command;
 /// When there is none. The message says how to build it.
 #[must_use]
 pub fn path() -> PathBuf {
+    find().unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The binary `beatmesh`.
+///
+/// # Errors
+/// There is none: in words for people.
+pub fn find() -> Result<PathBuf, String> {
     let path = match std::env::var_os("BEATMESH_BIN") {
         Some(path) => PathBuf::from(path),
         // target/<profile>/deps/<test> or target/<profile>/<benchmark> -> target/<profile>/beatmesh
         None => {
-            let own = std::env::current_exe().expect("a process knows its own path");
+            let own = std::env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
             let dir = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
-            dir.expect("it lies in target/<profile>").join("beatmesh")
+            dir.expect("a file lies in a directory").join("beatmesh")
         }
     };
-    assert!(
-        path.is_file(),
-        "there is no {}: build it with `cargo build -p beatmesh-node`, or set BEATMESH_BIN",
-        path.display()
-    );
-    path.canonicalize().expect("it exists")
+    // Absolute: nodes run in directories of their own.
+    path.canonicalize().ok().filter(|path| path.is_file()).ok_or_else(|| {
+        let path = path.display();
+        format!(
+            "there is no {path}: build it with `cargo build --release -p beatmesh-node`, or set BEATMESH_BIN"
+        )
+    })
 }
 
 /// A command of the binary, without this machine's own settings.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use beatmesh_mesh::counters::Counters;
 use beatmesh_mesh::detector::pace::Pace;
 use beatmesh_mesh::id::{Generation, NodeId};
@@ -23,10 +23,32 @@ use beatmesh_mesh::transport::channel::Channel;
 use beatmesh_mesh::{Mesh, MeshConfig, MeshParts};
 use beatmesh_tests::loopback;
 use bytes::Bytes;
+use clap::Parser;
+use serde_json::json;
 
-const USAGE: &str = "large_mesh_bench [--nodes 50,200] [--quiet 60]
-  --nodes   sizes of the meshes
-  --quiet   seconds in which nothing happens, half of them before anything is counted";
+/// What a mesh of hundreds sends when it is quiet: nodes that are nothing but mesh, all in this process
+#[derive(Parser)]
+#[command(
+    after_help = "Nothing else should run on the machine meanwhile. Two hundred nodes need two minutes on two \
+cores, and 3 GB.
+
+Examples:
+  large_mesh_bench --nodes 20 --quiet 10
+  large_mesh_bench --nodes 50,100,200 --json"
+)]
+struct Args {
+    /// Sizes of the meshes, from 2 to 800
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "50,200")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=800))]
+    nodes: Vec<u16>,
+    /// Seconds in which nothing happens, half of them before anything is counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..))]
+    quiet: u16,
+    /// One line of JSON for each mesh
+    #[arg(long)]
+    json: bool,
+}
 
 /// As many nodes as a newcomer finds in the node table and dials at first.
 const DIALLED: usize = 48;
@@ -109,7 +131,42 @@ fn sent(nodes: &[Mesh]) -> (u64, u64) {
     all.fold((0, 0), |(bytes, datagrams), udp| (bytes + udp.bytes_out, datagrams + udp.datagrams_out))
 }
 
-async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<String> {
+/// The figures of one mesh; rates are of one node, in bytes and datagrams a second.
+struct Measured {
+    nodes: usize,
+    formed: Duration,
+    /// Where this process had loopback for itself.
+    frames: Option<f64>,
+    payload: f64,
+    datagrams: f64,
+    links: f64,
+    deaths: u64,
+}
+
+impl Measured {
+    fn print(&self, as_json: bool) {
+        let Self { nodes, formed, frames, payload, datagrams, links, deaths } = self;
+        if as_json {
+            let line = json!({
+                "nodes": nodes,
+                "all_know_all_s": formed.as_secs_f64(),
+                "frame_bytes_per_node_and_second": frames,
+                "udp_payload_bytes_per_node_and_second": payload,
+                "datagrams_per_node_and_second": datagrams,
+                "links_of_a_node": links,
+                "held_for_dead": deaths,
+            });
+            return println!("{line}");
+        }
+        let frames = frames.map_or("-".to_owned(), |frames| format!("{frames:.0} B/s"));
+        println!(
+            "| {nodes} | {:.1} s | {frames} | {payload:.0} B/s, {datagrams:.1} datagrams/s | {links:.1} | {deaths} |",
+            formed.as_secs_f64(),
+        );
+    }
+}
+
+async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<Measured> {
     let begun = Instant::now();
     let mut nodes: Vec<Mesh> = Vec::new();
     let mut progress = Progress { told: begun };
@@ -138,70 +195,51 @@ async fn measure(count: usize, quiet: Duration, is_alone: bool) -> Result<String
     tokio::time::sleep(quiet / 2).await;
     let (after, frames_after, seconds) = (sent(&nodes), loopback::bytes(), from.elapsed().as_secs_f64());
     let each = |sum: u64| sum as f64 / count as f64 / seconds;
-    let frames = frames.zip(frames_after).filter(|_| is_alone);
-    let frames = frames.map_or("-".to_owned(), |(before, after)| format!("{:.0} B/s", each(after - before)));
+    let frames = frames.zip(frames_after).filter(|_| is_alone).map(|(before, after)| each(after - before));
     let links: u64 = nodes.iter().map(|node| node.counters().links).sum();
-    let deaths: u64 = nodes.iter().map(|node| node.counters().detector.deaths).sum();
     ensure!(is_whole(&nodes), "a node has lost others although nothing happened");
-    Ok(format!(
-        "| {count} | {:.1} s | {frames} | {:.0} B/s, {:.1} datagrams/s | {:.1} | {deaths} |",
-        formed.as_secs_f64(),
-        each(after.0 - before.0),
-        each(after.1 - before.1),
-        links as f64 / count as f64,
-    ))
+    Ok(Measured {
+        nodes: count,
+        formed,
+        frames,
+        payload: each(after.0 - before.0),
+        datagrams: each(after.1 - before.1),
+        links: links as f64 / count as f64,
+        deaths: nodes.iter().map(|node| node.counters().detector.deaths).sum(),
+    })
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)).map(|(nodes, quiet)| run(&nodes, quiet)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
-        Err(error) => {
-            eprintln!("error: {error:#}\n\n{USAGE}");
-            ExitCode::from(2)
-        }
     }
 }
 
-fn parse(mut words: impl Iterator<Item = String>) -> Result<(Vec<usize>, Duration)> {
-    let (mut nodes, mut quiet) = (vec![50, 200], Duration::from_secs(60));
-    while let Some(word) = words.next() {
-        if word == "--help" || word == "-h" {
-            println!("{USAGE}");
-            std::process::exit(0);
-        }
-        let value = words.next().with_context(|| format!("{word} wants a value"))?;
-        let numbers: Vec<usize> = value
-            .split(',')
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .with_context(|| format!("{word} {value}: no number"))?;
-        match (word.as_str(), &numbers[..]) {
-            ("--nodes", sizes) if sizes.iter().all(|size| (2..=800).contains(size)) => nodes = sizes.to_vec(),
-            ("--nodes", _) => anyhow::bail!("a mesh has 2 to 800 nodes"),
-            ("--quiet", [seconds]) => quiet = Duration::from_secs(*seconds as u64),
-            _ => anyhow::bail!("{word} {value} is not known"),
-        }
-    }
-    Ok((nodes, quiet))
-}
-
-fn run(nodes: &[usize], quiet: Duration) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
     let is_alone = loopback::enter_own();
     if !is_alone {
         eprintln!("no network namespace of its own (it wants root): frames on loopback are not counted");
     }
-    println!(
-        "| nodes | all know all | sent by a quiet node, frames of loopback | the same, UDP payload | links of a node | held for dead |"
-    );
-    println!("|---|---|---|---|---|---|");
-    for count in nodes {
+    if !args.json {
+        println!(
+            "| nodes | all know all | sent by a quiet node, frames of loopback | the same, UDP payload | links of a node | held for dead |"
+        );
+        println!("|---|---|---|---|---|---|");
+    }
+    for nodes in &args.nodes {
         // A runtime for each mesh: with it all of its tasks and sockets go.
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        println!("{}", runtime.block_on(measure(*count, quiet, is_alone))?);
+        let measured = runtime.block_on(async {
+            tokio::select! {
+                measured = measure((*nodes).into(), Duration::from_secs(args.quiet.into()), is_alone) => measured,
+                _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            }
+        });
+        measured?.print(args.json);
     }
     Ok(())
 }

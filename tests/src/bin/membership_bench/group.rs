@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use beatmesh_tests::{Event, Events, Node, NodeSpec, Process, Scratch, Signal};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::Value;
 
 use crate::board::{Board, State};
@@ -24,17 +26,50 @@ const LEAVES: Duration = Duration::from_secs(30);
 pub enum System {
     Beatmesh,
     /// With one of its profiles.
-    Serf(&'static str),
+    Serf(Profile),
+}
+
+/// How fast and how sure Serf's agents want to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Local,
+    Lan,
+}
+
+impl Profile {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Lan => "lan",
+        }
+    }
+}
+
+impl std::fmt::Display for System {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl ValueEnum for System {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 impl System {
     /// All that can be measured.
-    pub const ALL: [Self; 3] = [Self::Beatmesh, Self::Serf("local"), Self::Serf("lan")];
+    pub const ALL: [Self; 3] = [Self::Beatmesh, Self::Serf(Profile::Local), Self::Serf(Profile::Lan)];
 
-    pub fn name(self) -> String {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Beatmesh => "beatmesh".to_owned(),
-            Self::Serf(profile) => format!("serf-{profile}"),
+            Self::Beatmesh => "beatmesh",
+            Self::Serf(Profile::Local) => "serf-local",
+            Self::Serf(Profile::Lan) => "serf-lan",
         }
     }
 
@@ -106,10 +141,14 @@ impl Group {
         Ok(())
     }
 
-    fn start_serf(&self, profile: &str, index: usize, mesh: SocketAddr, rpc: SocketAddr) -> Agent {
+    fn start_serf(&self, profile: Profile, index: usize, mesh: SocketAddr, rpc: SocketAddr) -> Agent {
         let mut command = Command::new("serf");
         command.arg("agent").arg(format!("-node={}", name(index)));
-        command.args([format!("-profile={profile}"), format!("-bind={mesh}"), format!("-rpc-addr={rpc}")]);
+        command.args([
+            format!("-profile={}", profile.name()),
+            format!("-bind={mesh}"),
+            format!("-rpc-addr={rpc}"),
+        ]);
         let others = self.agents.iter().enumerate().filter(|(other, _)| *other != index);
         command.args(others.filter_map(|(_, agent)| match agent {
             Agent::Serf { mesh, .. } => Some(format!("-join={mesh}")),

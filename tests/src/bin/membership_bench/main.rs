@@ -15,28 +15,62 @@ mod group;
 mod table;
 mod trials;
 
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use beatmesh_tests::loopback;
+use anyhow::{Result, bail};
+use beatmesh_tests::{binary, loopback};
+use clap::Parser;
 use serde_json::json;
 
 use group::{Group, System};
 use trials::Measured;
 
-const USAGE: &str = "membership_bench [OPTIONS]
-  --nodes 5,10        sizes of the groups
-  --trials 50         kills, and as many goodbyes
-  --stops 10          stops of each length, each watched for 15 s afterwards
-  --stopped 3,15      lengths of the stops, in seconds
-  --quiet 30          seconds in which nothing happens
-  --busy 0            seconds beside four busy loops, in which nobody may be held for dead
-  --peer-trials 12    kills and goodbyes of the other systems, which take longer
-  --peer-stops 3      their stops
-  --systems beatmesh,serf-local,serf-lan   what is measured, of what is installed
-  --json              every single time
-Nothing else should run on the machine meanwhile.";
+/// How fast real processes learn who died, left or stood still, and what that costs
+#[derive(Parser)]
+#[command(
+    after_help = "Nothing else should run on the machine meanwhile. It takes some 12 s for each trial and half \
+a minute for each stop. The program measured is the `beatmesh` beside this one, or that of BEATMESH_BIN.
+
+Examples:
+  membership_bench --nodes 5 --trials 5 --stops 1
+  membership_bench --nodes 5,10 --systems beatmesh,serf-lan --json
+  membership_bench --nodes 10 --systems beatmesh --trials 0 --stops 0 --quiet 0 --busy 600"
+)]
+struct Args {
+    /// Sizes of the groups, from 2 to 100
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "5,10")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=100))]
+    nodes: Vec<u16>,
+    /// Kills, and as many goodbyes
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    trials: usize,
+    /// Stops of each length, each watched for 15 s afterwards
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    stops: usize,
+    /// Lengths of the stops
+    #[arg(long, value_name = "SECONDS", value_delimiter = ',', default_value = "3,15")]
+    stopped: Vec<NonZeroU16>,
+    /// Seconds in which nothing happens; 0 for none
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    quiet: u16,
+    /// Seconds beside four busy loops, in which nobody may be held for dead
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    busy: u16,
+    /// Kills and goodbyes of the other systems, which take longer
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    peer_trials: usize,
+    /// Their stops
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    peer_stops: usize,
+    /// What is measured, of what is installed (`apt install serf`)
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_values_t = System::ALL)]
+    systems: Vec<System>,
+    /// Print every single time
+    #[arg(long)]
+    json: bool,
+}
 
 /// What is done to a group.
 #[derive(Clone, Copy)]
@@ -45,102 +79,43 @@ struct Plan {
     stops: usize,
 }
 
-struct Args {
-    nodes: Vec<usize>,
-    own: Plan,
-    peers: Plan,
-    stopped: Vec<Duration>,
-    quiet: Duration,
-    busy: Duration,
-    systems: Vec<System>,
-    json: bool,
-}
-
 impl Args {
-    /// `None` when somebody asks for help.
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let seconds = Duration::from_secs;
-        let mut args = Self {
-            nodes: vec![5, 10],
-            own: Plan { trials: 50, stops: 10 },
-            peers: Plan { trials: 12, stops: 3 },
-            stopped: vec![seconds(3), seconds(15)],
-            quiet: seconds(30),
-            busy: Duration::ZERO,
-            systems: System::ALL.to_vec(),
-            json: false,
-        };
-        while let Some(word) = words.next() {
-            match word.as_str() {
-                "--help" | "-h" => return Ok(None),
-                "--json" => {
-                    args.json = true;
-                    continue;
-                }
-                _ => {}
-            }
-            let value = words.next().with_context(|| format!("{word} wants a value"))?;
-            let number = || value.parse::<usize>().with_context(|| format!("{word} {value}: no number"));
-            let numbers = || {
-                let numbers = value.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>();
-                numbers.with_context(|| format!("{word} {value}: no numbers"))
-            };
-            match word.as_str() {
-                "--nodes" => args.nodes = numbers()?,
-                "--trials" => args.own.trials = number()?,
-                "--stops" => args.own.stops = number()?,
-                "--peer-trials" => args.peers.trials = number()?,
-                "--peer-stops" => args.peers.stops = number()?,
-                "--stopped" => args.stopped = numbers()?.into_iter().map(|n| seconds(n as u64)).collect(),
-                "--quiet" => args.quiet = seconds(number()? as u64),
-                "--busy" => args.busy = seconds(number()? as u64),
-                "--systems" => {
-                    let wanted: Vec<_> = value.split(',').collect();
-                    args.systems.retain(|system| wanted.contains(&system.name().as_str()));
-                }
-                _ => bail!("{word} is not known"),
-            }
-        }
-        if args.nodes.iter().any(|count| *count < 2) || args.systems.is_empty() {
-            bail!("a group has two nodes at least, and something has to be measured");
-        }
-        Ok(Some(args))
-    }
-
     fn plan(&self, system: System) -> Plan {
-        if system == System::Beatmesh { self.own } else { self.peers }
+        match system {
+            System::Beatmesh => Plan { trials: self.trials, stops: self.stops },
+            System::Serf(_) => Plan { trials: self.peer_trials, stops: self.peer_stops },
+        }
     }
 }
 
 fn main() -> ExitCode {
-    let outcome = match Args::parse(std::env::args().skip(1)) {
-        Ok(Some(args)) => measure_all(&args),
-        Ok(None) => {
-            println!("{USAGE}");
-            Ok(())
-        }
+    let args = Args::parse();
+    match measure_all(&args) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    outcome.map_or_else(
-        |error| {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+        }
+    }
 }
 
 fn measure_all(args: &Args) -> Result<()> {
+    if args.systems.contains(&System::Beatmesh) {
+        binary::find().map_err(anyhow::Error::msg)?;
+    }
     let is_alone = loopback::enter_own();
     if !is_alone {
         eprintln!("no network namespace of its own (it wants root): frames on loopback are not counted");
     }
     // Processes die with the thread that started them, so all are started on this one.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(run(args, is_alone))
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = run(args, is_alone) => outcome,
+            // What was started ends with the future that is dropped, and its directory goes.
+            _ = tokio::signal::ctrl_c() => bail!("interrupted; nothing is left running"),
+        }
+    })
 }
 
 async fn run(args: &Args, is_alone: bool) -> Result<()> {
@@ -151,19 +126,22 @@ async fn run(args: &Args, is_alone: bool) -> Result<()> {
             None => eprintln!("{} is not installed: left out", system.name()),
         }
     }
+    if systems.is_empty() {
+        bail!("nothing of what was asked for is installed");
+    }
     let mut documents = Vec::new();
-    for nodes in &args.nodes {
+    for nodes in args.nodes.iter().map(|nodes| usize::from(*nodes)) {
         let mut columns = Vec::new();
         for (system, version) in &systems {
             eprintln!("{} nodes of {} ({version})", nodes, system.name());
-            let measured = measure(*system, *nodes, args, is_alone).await?;
-            let mut document = table::json(*nodes, &system.name(), &measured);
+            let measured = measure(*system, nodes, args, is_alone).await?;
+            let mut document = table::json(nodes, system.name(), &measured);
             document["version"] = json!(version);
             documents.push(document);
             columns.push((system.name(), measured));
         }
         if !args.json {
-            println!("{}", table::markdown(*nodes, &columns));
+            println!("{}", table::markdown(nodes, &columns));
         }
     }
     if args.json {
@@ -178,18 +156,17 @@ async fn run(args: &Args, is_alone: bool) -> Result<()> {
 async fn measure(system: System, nodes: usize, args: &Args, is_alone: bool) -> Result<Measured> {
     let mut group = Group::start(system, nodes).await?;
     let mut measured = Measured::default();
-    if !args.quiet.is_zero() {
-        measured.quiet = Some(trials::be_quiet(&group, args.quiet, is_alone).await?);
+    let seconds = |count: u16| Duration::from_secs(count.into());
+    if args.quiet > 0 {
+        measured.quiet = Some(trials::be_quiet(&group, seconds(args.quiet), is_alone).await?);
     }
     let Plan { trials, stops } = args.plan(system);
     trials::kill_and_leave(&mut group, trials, &mut measured).await?;
-    for lasting in &args.stopped {
-        measured
-            .stops
-            .push(trials::stop_and_wake(&group, stops, *lasting, &mut measured.false_deaths).await?);
+    for lasting in args.stopped.iter().map(|count| seconds(count.get())) {
+        measured.stops.push(trials::stop_and_wake(&group, stops, lasting, &mut measured.false_deaths).await?);
     }
-    if !args.busy.is_zero() {
-        measured.busy = Some(trials::be_busy(&group, args.busy).await?);
+    if args.busy > 0 {
+        measured.busy = Some(trials::be_busy(&group, seconds(args.busy)).await?);
     }
     Ok(measured)
 }

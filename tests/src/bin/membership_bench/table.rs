@@ -11,7 +11,7 @@ use crate::trials::{Busy, Measured, Quiet, Stops};
 type Row = (String, Box<dyn Fn(&Measured) -> String>);
 
 /// A Markdown table of all systems with so many nodes.
-pub fn markdown(nodes: usize, systems: &[(String, Measured)]) -> String {
+pub fn markdown(nodes: usize, systems: &[(&str, Measured)]) -> String {
     let mut text = format!("| {nodes} nodes |");
     for (name, _) in systems {
         text += &format!(" {name} |");
@@ -44,9 +44,12 @@ fn rows(lengths: &[Duration]) -> Vec<Row> {
         let seconds = lasting.as_secs();
         rows.push((format!("stopped for {seconds} s, then all alive to all"), of(|s| times(&s.wakings))));
         let missed = format!("stops of {seconds} s in which it was held for dead");
-        rows.push((missed, of(|s| format!("{} of {}", s.missed, s.wakings.len()))));
+        rows.push((missed, of(|s| of_stops(s, |s| format!("{} of {}", s.missed, s.wakings.len())))));
         let killed = format!("members that those who woke after {seconds} s held for dead");
-        rows.push((killed, of(|s| format!("{} in {} stops", s.dead_to_the_woken, s.wakings.len()))));
+        rows.push((
+            killed,
+            of(|s| of_stops(s, |s| format!("{} in {} stops", s.dead_to_the_woken, s.wakings.len()))),
+        ));
     }
     rows.extend([
         row("verdicts against members that ran all the time", |m| m.false_deaths.to_string()),
@@ -73,7 +76,14 @@ fn busy(busy: &Busy) -> String {
     format!("{} in {} s{probes}", busy.deaths, busy.lasting.as_secs())
 }
 
+fn of_stops(stops: &Stops, figure: fn(&Stops) -> String) -> String {
+    if stops.wakings.is_empty() { "-".to_owned() } else { figure(stops) }
+}
+
 fn times(micros: &[i64]) -> String {
+    if micros.is_empty() {
+        return "-".to_owned();
+    }
     let [p50, p99, max] = [50.0, 99.0, 100.0].map(|percent| milliseconds(percentile(micros, percent)));
     format!("p50 {p50}, p99 {p99}, max {max} ms (n = {})", micros.len())
 }
