@@ -1,9 +1,9 @@
 //! The guard of a node that is cut off alone: while nobody answers it, it keeps the ring of before for a while.
 //!
 //! The mass-death guard (`freeze.rs`) counts deaths, and such a node finds them too slowly for that: in bad
-//! health it probes one member in 1.1 s, so of two hundred half are dead to it after two minutes (measured), and
-//! its keys would move a hundred times. That nobody answers it knows within two seconds (some ten with the preset
-//! `wan`), before the first verdict.
+//! health it probes one member in 1.6 s, so of two hundred half are dead to it after minutes, and its keys would
+//! move a hundred times. That nobody answers it knows within three seconds (some ten with the preset `wan`), before
+//! the first verdict.
 //!
 //! Pure. Beside the roster, not in it: deaths are the members' affair, this is about the node itself.
 

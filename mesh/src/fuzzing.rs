@@ -21,15 +21,13 @@ mod tests {
     use super::*;
     use crate::detector::pace::Pace;
     use crate::detector::{Detector, Input, Myself, Parts};
-    use crate::env::UnixMs;
     use crate::id::Generation;
 
     #[test]
     fn a_detector_tells_how_much_it_holds() {
         let (now, addr) = (Instant::now(), "127.0.0.1:1".parse().unwrap());
         let me = Myself { node: "me".parse().unwrap(), generation: Generation(1), addr };
-        let mut detector =
-            Detector::new(now, UnixMs(0), me, Pace::LAN, Parts::default(), StdRng::seed_from_u64(1));
+        let mut detector = Detector::new(now, me, Pace::LAN, Parts::default(), StdRng::seed_from_u64(1));
         let before = timers(&detector);
         let met = Input::Met { node: "n".parse().unwrap(), generation: Generation(1), addr };
         detector.step(now, met, &mut Vec::new());

@@ -89,7 +89,7 @@ impl Keeper {
                         .await
                         .into_iter()
                         .for_each(|event| self.on_link_event(event));
-                    self.detect(Input::TimePassed);
+                    self.detect(Input::TimePassed { wall: self.env.clock.wall() });
                     self.note(RosterEvent::TimePassed);
                     self.mind_solitude();
                     if let Some(addr) = self.lost.due(self.env.clock.now()) {

@@ -309,8 +309,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
     };
     let now = env.clock.now();
     let detector = Myself { node: myself.id.clone(), generation: myself.generation, addr: advertise };
-    let detector =
-        Detector::new(now, env.clock.wall(), detector, config.pace, config.parts.detector, env.entropy.rng());
+    let detector = Detector::new(now, detector, config.pace, config.parts.detector, env.entropy.rng());
     let roster = Roster::new(now, myself, config.parts.mass_death_guard, config.pace.at_once);
     let (publish, view) = watch::channel(Arc::new(roster.view()));
     let (commands, commanded) = mpsc::channel(16);

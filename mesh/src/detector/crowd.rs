@@ -24,6 +24,11 @@ impl Crowd {
         self.order.retain(|known| known != node);
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Up to `count` different ones by chance, of those that `fits` accepts.
     pub(super) fn sample(
         &self,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::message::Packet;
+use crate::env::UnixMs;
 use crate::id::{Generation, NodeId};
 use crate::member::Claim;
 
@@ -97,7 +98,10 @@ pub enum Input {
         value: u64,
     },
     /// [`super::Detector::next_wake`] has come.
-    TimePassed,
+    TimePassed {
+        /// By it all nodes take turns in step.
+        wall: UnixMs,
+    },
 }
 
 /// What to do.

@@ -20,6 +20,9 @@ pub fn excess(detector: &Detector) -> Option<String> {
     if inside != detector.inside {
         return Some(format!("{inside} members are in, {} were counted", detector.inside));
     }
+    if detector.crowd.len() != inside {
+        return Some(format!("{inside} members are in, {} are asked for help", detector.crowd.len()));
+    }
     let over = counts.into_iter().find(|(_, count, most)| count > most);
     over.map(|(what, count, most)| format!("{count} {what}, {most} at most"))
 }

@@ -91,6 +91,7 @@ pub struct Detector {
     inside: usize,
     crowd: Crowd,
     turns: Turns,
+    own_turns: u64,
     probes: BTreeMap<u32, Probe>,
     relays: BTreeMap<u32, Relay>,
     next_seq: u32,
@@ -108,12 +109,13 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A node that knows nobody yet. By `wall` all nodes take turns in step.
+    /// A node that knows nobody yet.
     #[must_use]
-    pub fn new(now: Instant, wall: UnixMs, me: Myself, pace: Pace, parts: Parts, mut dice: StdRng) -> Self {
+    pub fn new(now: Instant, me: Myself, pace: Pace, parts: Parts, mut dice: StdRng) -> Self {
         let mut timers = Timers::default();
-        let turns = Turns::new(now, wall, pace.period, pace.period.mul_f64(dice.random()));
-        timers.set(turns.begins(turns.number(now) + 1), Timer::Period);
+        timers.set(now + pace.period.mul_f64(dice.random()), Timer::Period);
+        // Spread over half of a period: spread over all of it, two turns of a member could be two periods apart.
+        let turns = Turns::new(pace.period, pace.period.mul_f64(dice.random_range(0.0..0.5)));
         Self {
             me,
             incarnation: Incarnation(0),
@@ -125,6 +127,7 @@ impl Detector {
             inside: 0,
             crowd: Crowd::default(),
             turns,
+            own_turns: 0,
             probes: BTreeMap::new(),
             relays: BTreeMap::new(),
             health: LocalHealth::default(),
@@ -175,7 +178,7 @@ impl Detector {
             }
             Input::SaidGoodbye { node, generation } => self.on_goodbye(now, node, generation, outputs),
             Input::Spread { topic, value } => drop(self.take_topic(topic, value)),
-            Input::TimePassed => self.on_time_passed(now, outputs),
+            Input::TimePassed { wall } => self.on_time_passed(now, wall, outputs),
         }
         if self.rumours.is_pressing() && !self.flushing {
             self.flushing = true;
@@ -190,7 +193,7 @@ impl Detector {
         }
     }
 
-    fn on_time_passed(&mut self, now: Instant, outputs: &mut Vec<Output>) {
+    fn on_time_passed(&mut self, now: Instant, wall: UnixMs, outputs: &mut Vec<Output>) {
         let late = now.saturating_duration_since(self.next_wake());
         while let Some(timer) = self.timers.pop(now) {
             match timer {
@@ -198,9 +201,9 @@ impl Detector {
                     if late >= self.pace.ping_timeout / 2 && self.parts.lateness {
                         self.health.worse(LATENESS);
                     }
-                    let turn = self.turns.number(now);
-                    let next = turn + u64::from(self.health.factor());
-                    self.timers.set(self.turns.begins(next), Timer::Period);
+                    let slowness = self.health.factor();
+                    self.timers.set(now + self.turns.until(wall, slowness), Timer::Period);
+                    let turn = if slowness == 1 { self.turns.number(wall) } else { self.own_turn() };
                     self.probe_in_turn(now, turn, outputs);
                 }
                 Timer::Dead => {
@@ -210,7 +213,7 @@ impl Detector {
                 }
                 Timer::Unanswered(seq) => self.on_unanswered(now, seq, outputs),
                 Timer::Failed(seq) => self.on_failed(now, seq, outputs),
-                Timer::Relay(seq) => self.on_relay_unanswered(seq, outputs),
+                Timer::Relay(seq) => self.on_relay_unanswered(now, seq, outputs),
                 Timer::Suspicion { node, generation, incarnation } => {
                     self.on_suspicion_over(now, &node, (generation, incarnation), outputs);
                 }
@@ -220,6 +223,12 @@ impl Detector {
                 }
             }
         }
+    }
+
+    /// Who leaves out turns of the others counts its own, or there would be some whose turn it never meets.
+    fn own_turn(&mut self) -> u64 {
+        self.own_turns += 1;
+        self.own_turns
     }
 
     /// A timer that is much too late: this process was stopped, or got no time to run. What it holds against

@@ -8,14 +8,17 @@ use super::suspicion::ALONE;
 /// The numbers of one kind of network. All nodes of a mesh use the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// One member is probed in each, and each member by one other: a dead one is found within a period.
+    /// One member is probed in each, and each member by one other: within one and a half, mostly within one,
+    /// somebody asks a member that has died.
     pub period: Duration,
     /// The least that an answer to a ping is waited for. Far above a round trip: what it must outlast is a
     /// busy scheduler.
     pub ping_timeout: Duration,
-    /// How long the answer through others is waited for, after that. They need a timeout of their own to find
-    /// out that the member is silent, and the way back.
+    /// How long the answer through others is waited for, after that.
     pub indirect_timeout: Duration,
+    /// Who was asked to help says after this that the member is silent for it, too. What is left of the asker's
+    /// patience is for the ways there and back, on a busy machine; an answer that comes later is passed on yet.
+    pub nack_after: Duration,
     /// The least time that a suspect has to refute, in a mesh of up to ten; it grows with the logarithm of the
     /// members, as the way of a rumour does.
     pub suspicion: Duration,
@@ -40,6 +43,7 @@ impl Pace {
         period: Duration::from_millis(320),
         ping_timeout: Duration::from_millis(80),
         indirect_timeout: Duration::from_millis(100),
+        nack_after: Duration::from_millis(50),
         suspicion: Duration::from_millis(400),
         gather: Duration::from_millis(5),
         probe_dead_every: Duration::from_secs(1),
@@ -48,12 +52,13 @@ impl Pace {
         at_once: Duration::from_secs(10),
     };
 
-    /// Far apart, over lines that stall now and then: four times slower, and slower to judge. Guess: a
+    /// Far apart, over lines that stall now and then: three to eight times slower. Guess: a
     /// quarter of a second there and back, and a stall of two seconds, must kill nobody.
     pub const WAN: Self = Self {
         period: Duration::from_millis(800),
         ping_timeout: Duration::from_millis(400),
         indirect_timeout: Duration::from_millis(1_000),
+        nack_after: Duration::from_millis(400),
         suspicion: Duration::from_millis(2_500),
         gather: Duration::from_millis(20),
         probe_dead_every: Duration::from_secs(2),
@@ -62,10 +67,9 @@ impl Pace {
         at_once: Duration::from_secs(40),
     };
 
-    /// Whether the numbers fit together: an answer through others comes before the probe is given up, and a
-    /// paused node keeps silent for longer than a probe takes.
+    /// Whether the numbers fit together: a word of others comes before the probe is given up, and a paused node keeps silent for longer than a probe takes.
     const fn is_sound(&self) -> bool {
-        self.indirect_timeout.as_millis() > self.ping_timeout.as_millis()
+        self.indirect_timeout.as_millis() >= 2 * self.nack_after.as_millis()
             && self.no_verdicts_for.as_millis()
                 > self.ping_timeout.as_millis() + self.indirect_timeout.as_millis()
             && self.stopped_after.as_millis() > self.period.as_millis()
@@ -82,8 +86,8 @@ pub(super) const LATENESS: u32 = 2;
 /// Members that are asked to ping somebody who does not answer (SWIM, section 4.1: k).
 pub(super) const RELAYS: usize = 3;
 
-/// Probes in a row without any answer after which a node is cut off itself: three members were asked twice, and up
-/// to nine for help. It comes to that in two seconds, and to no verdict before.
+/// Probes in a row without any answer after which a node is cut off itself: three members, or the same
+/// one again, were asked twice, and up to nine for help. It comes to that within three seconds, and to no verdict before.
 pub(super) const CUT_OFF: u32 = 3;
 
 /// Members that news goes to at once. Three reach a thousand in seven hops.

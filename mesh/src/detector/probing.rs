@@ -40,6 +40,8 @@ pub(super) struct Relay {
     target: NodeId,
     asker: NodeId,
     their_seq: u32,
+    /// The asker was told that the target is silent. An answer that comes yet is passed on.
+    refused: bool,
 }
 
 impl Detector {
@@ -156,14 +158,19 @@ impl Detector {
         }
         let seq = self.next_seq();
         self.write(&target, Body::Ping { seq }, outputs);
-        self.relays.insert(seq, Relay { target, asker: asker.clone(), their_seq });
-        self.timers.set(now + self.pace.ping_timeout, Timer::Relay(seq));
+        self.relays.insert(seq, Relay { target, asker: asker.clone(), their_seq, refused: false });
+        self.timers.set(now + self.pace.nack_after, Timer::Relay(seq));
     }
 
-    pub(super) fn on_relay_unanswered(&mut self, seq: u32, outputs: &mut Vec<Output>) {
-        if let Some(relay) = self.relays.remove(&seq) {
-            self.write(&relay.asker, Body::Nack { seq: relay.their_seq }, outputs);
-        }
+    pub(super) fn on_relay_unanswered(&mut self, now: Instant, seq: u32, outputs: &mut Vec<Output>) {
+        let Some(relay) = self.relays.get_mut(&seq).filter(|relay| !relay.refused) else {
+            self.relays.remove(&seq);
+            return;
+        };
+        relay.refused = true;
+        let (asker, seq_of_asker) = (relay.asker.clone(), relay.their_seq);
+        self.timers.set(now + self.pace.indirect_timeout, Timer::Relay(seq));
+        self.write(&asker, Body::Nack { seq: seq_of_asker }, outputs);
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, from: &NodeId, seq: u32, outputs: &mut Vec<Output>) {

@@ -35,6 +35,27 @@ fn a_quiet_mesh_stays_as_it_is() {
 }
 
 #[test]
+fn each_is_probed_by_one_other_in_each_period() {
+    let mut town = Town::of(7);
+    town.run(2_000);
+    town.said.clear();
+    town.run(PERIODS * u32::try_from(Pace::LAN.period.as_millis()).unwrap());
+    let mut gaps = Vec::new();
+    for member in 0..7 {
+        let is_ping = |body: &Body| matches!(body, Body::Ping { .. });
+        let asked = town.said.iter().filter(|(_, _, to, body)| *to == member && is_ping(body));
+        let asked: Vec<_> = asked.map(|(at, ..)| *at).collect();
+        assert!((PERIODS - 1..=PERIODS + 1).contains(&u32::try_from(asked.len()).unwrap()), "{asked:?}");
+        gaps.extend(asked.windows(2).map(|pair| pair[1] - pair[0]));
+    }
+    let longest = gaps.into_iter().max().unwrap();
+    assert!(longest < 2 * Pace::LAN.period, "nobody asked for {longest:?}");
+}
+
+/// A few rounds among seven.
+const PERIODS: u32 = 40;
+
+#[test]
 fn what_happens_is_counted() {
     let sum = |town: &Town, number: fn(Tally) -> u64| -> u64 {
         town.nodes.iter().flatten().map(|node| number(node.tally())).sum()
@@ -43,7 +64,7 @@ fn what_happens_is_counted() {
     let quiet = town.nodes[0].as_ref().unwrap().tally();
     assert!((3..=4).contains(&quiet.probes), "one in each period of a second: {quiet:?}");
     assert_eq!(quiet, Tally { probes: quiet.probes, ..Tally::default() });
-    // Two rounds: the first began before the town did.
+    // A round may begin and end in the middle of a second.
     town.run(1_000);
     assert_eq!(town.nodes[0].as_ref().unwrap().round_trips().count(), 4);
 
@@ -264,11 +285,36 @@ fn news_of_the_product_reaches_everybody_and_only_the_highest_counts() {
 }
 
 #[test]
+fn who_helps_says_soon_that_nobody_answers_and_passes_on_what_comes_late() {
+    let mut town = Town::of(3);
+    town.stopped[2] = true;
+    town.said.clear();
+    let (generation, body) = (Generation(1), Body::PingReq { seq: 77, target: name(2) });
+    let packet = Packet { incarnation: Incarnation(0), body, rumours: Vec::new() };
+    town.tell(1, Input::Received { from: name(0), generation, packet });
+    let said =
+        |town: &Town, body: Body| town.said.iter().any(|said| (said.1, said.2, &said.3) == (1, 0, &body));
+    let nack_after = u32::try_from(Pace::LAN.nack_after.as_millis()).unwrap();
+    town.run(nack_after - 1);
+    assert!(!said(&town, Body::Nack { seq: 77 }));
+    town.run(2);
+    assert!(said(&town, Body::Nack { seq: 77 }));
+    town.stopped[2] = false;
+    town.run(5);
+    assert!(said(&town, Body::Ack { seq: 77 }));
+    assert_eq!(town.nodes[1].as_ref().unwrap().relays.len(), 0);
+}
+
+#[test]
 fn the_dead_are_forgotten_in_the_end_whoever_joins_meanwhile() {
     let mut town = Town::of(4);
     town.nodes[2] = None;
     let half = u32::try_from(REMEMBERED.as_millis()).unwrap() / 2;
     town.run(half);
+    // Who was stopped looks for the dead as before.
+    town.stopped[0] = true;
+    town.run(3_000);
+    town.stopped[0] = false;
     // It learns of everybody, also of the dead, when the others are about to forget them.
     town.nodes[3] = Some(detector(town.now, 3, 2, Parts::default()));
     for other in [0, 1] {
@@ -297,7 +343,7 @@ fn whoever_gets_too_little_time_doubts_itself_before_others() {
         worst = worst.max(slowness(&town));
     }
     assert!(worst > 2, "it waits only {worst} times as long");
-    town.run(3_000);
+    town.run(10_000);
     assert_eq!((slowness(&town), town.deaths()), (1, Vec::new()));
 }
 

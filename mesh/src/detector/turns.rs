@@ -6,48 +6,50 @@
 //! in the order of ids, as many as everybody else. So each member is probed by one other in each period, and each goes
 //! through all others in a round; the order of the places is drawn anew for each round, and is the same everywhere.
 //!
-//! Clocks that differ, and views that differ, cost regularity and nothing else: each node still goes through all others.
+//! Clocks that differ, and views that differ, cost regularity and nothing else: each node still goes through all others,
+//! and within a period or two it has its next turn, whatever its clock does.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::env::UnixMs;
 
-/// The turns of one node.
+/// The turns of one node. All in milliseconds, since 1970 where they are times.
 #[derive(Debug)]
 pub(super) struct Turns {
-    begun: Instant,
-    /// What the wall clock showed then. It counts on by the monotonic clock: setting the wall clock changes nothing.
-    wall: Duration,
-    period: Duration,
+    period: u64,
     /// How long after the beginning of a period this node has its turn, or all would speak at the same moments.
-    phase: Duration,
+    phase: u64,
 }
 
 impl Turns {
-    pub(super) fn new(now: Instant, wall: UnixMs, period: Duration, phase: Duration) -> Self {
-        let wall = Duration::from_millis(u64::try_from(wall.0).unwrap_or(0));
-        Self { begun: now, wall, period, phase }
+    /// `phase` is at most one period.
+    pub(super) fn new(period: Duration, phase: Duration) -> Self {
+        Self { period: millis(period).max(1), phase: millis(phase) }
     }
 
-    /// The number of the turn that began last.
-    pub(super) fn number(&self, now: Instant) -> u64 {
-        let since = self.wall + now.saturating_duration_since(self.begun);
-        nanos(since.saturating_sub(self.phase)) / nanos(self.period)
+    /// The number of the turn that begins at about this time: the wall clock shows whole milliseconds, and a timer may
+    /// come before the one it waits for.
+    pub(super) fn number(&self, wall: UnixMs) -> u64 {
+        (since_1970(wall) + self.period / 2).saturating_sub(self.phase) / self.period
     }
 
-    /// When a turn begins.
-    pub(super) fn begins(&self, number: u64) -> Instant {
-        let at = Duration::from_nanos(number.saturating_mul(nanos(self.period))) + self.phase;
-        self.begun + at.saturating_sub(self.wall)
+    /// How long it is until the turn begins that is `ahead` after [`Turns::number`]'s: from half a period less than
+    /// that many to half a period more.
+    pub(super) fn until(&self, wall: UnixMs, ahead: u32) -> Duration {
+        let begins = (self.number(wall) + u64::from(ahead)) * self.period + self.phase;
+        Duration::from_millis(begins.saturating_sub(since_1970(wall)))
     }
 }
 
-/// Sixty-four bits of them last for 584 years.
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+/// A clock that shows nonsense gives turns like any other: below 2^62, so that no sum runs over.
+fn since_1970(wall: UnixMs) -> u64 {
+    u64::try_from(wall.0).unwrap_or(0).min(1 << 62)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How many places after itself everybody looks in this turn, of `members` at least two: from 1 to `members - 1`, each
@@ -69,7 +71,6 @@ fn gcd(one: u64, other: u64) -> u64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -77,22 +78,35 @@ mod tests {
 
     use super::*;
 
+    const PERIOD: Duration = Duration::from_millis(320);
+
     #[test]
-    fn turns_have_the_same_numbers_at_the_same_time_and_begin_when_their_number_changes() {
-        let (now, period) = (Instant::now(), Duration::from_millis(220));
-        let at = |wall: i64, phase: u64| Turns::new(now, UnixMs(wall), period, Duration::from_millis(phase));
-        let (early, late) = (at(1_000_000_000_000, 0), at(1_000_000_050_000, 0));
-        let later = now + Duration::from_secs(60);
-        assert_eq!(early.number(later), late.number(later - Duration::from_secs(50)));
-        let turns = at(1_000_000_000_000, 70);
-        let number = turns.number(now);
-        for step in 1..1_000 {
-            let begins = turns.begins(number + step);
-            assert_eq!(turns.number(begins), number + step);
-            assert_eq!(turns.number(begins - Duration::from_nanos(1)), number + step - 1);
+    fn turns_have_the_same_numbers_at_the_same_time_and_begin_one_period_after_the_other() {
+        let turns = |phase| Turns::new(PERIOD, Duration::from_millis(phase));
+        let at = UnixMs(1_000_000_000_000);
+        for (early, late) in [(0, 70), (0, 320)] {
+            assert_eq!(turns(early).number(at), turns(late).number(at.plus(Duration::from_millis(late))));
         }
-        assert_eq!(turns.begins(0), now, "what is past begins at once");
-        assert_eq!(at(-5, 0).number(now), 0, "a clock before 1970");
+        let turns = turns(70);
+        let mut wall = at;
+        for step in 0..1_000_i64 {
+            let number = turns.number(wall);
+            let wait = turns.until(wall, 1);
+            assert!((PERIOD / 2..=PERIOD * 3 / 2).contains(&wait), "{wait:?}");
+            // Timers come late, and a millisecond early.
+            wall = UnixMs(wall.plus(wait).0 + step % 150 - 1);
+            assert_eq!(turns.number(wall), number + 1);
+        }
+    }
+
+    #[test]
+    fn whatever_the_clock_shows_the_next_turn_comes() {
+        for wall in [i64::MIN, -5, 0, 1 << 62, i64::MAX] {
+            for phase in [0, 320] {
+                let wait = Turns::new(PERIOD, Duration::from_millis(phase)).until(UnixMs(wall), 4);
+                assert!((PERIOD * 7 / 2..=PERIOD * 5).contains(&wait), "{wait:?} at {wall}");
+            }
+        }
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use crate::env::Env;
 
 /// A link that nobody used for so long is closed. Links have no keep-alive, which would cost each node a packet
 /// per peer and period: the detector finds deaths ([`crate::detector`]), and what is said into silence is
-/// noticed by [`super::silence`]. In the largest mesh a member's turn to be probed comes every three minutes, with the
+/// noticed by [`super::silence`]. In the largest mesh a member's turn to be probed comes every six minutes, with the
 /// preset `wan` every eleven: were links closed before, each probe there would cost a handshake, which is fifty times
 /// as much.
 const IDLE: Duration = Duration::from_secs(600);

@@ -31,6 +31,7 @@ const CROWD: usize = 4_092;
 struct World {
     detector: Detector,
     now: Instant,
+    wall: UnixMs,
     outputs: Vec<Output>,
 }
 
@@ -50,12 +51,13 @@ impl World {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.step(Input::TimePassed);
+        self.wall = self.wall.plus(time);
+        self.step(Input::TimePassed { wall: self.wall });
         assert!(self.detector.next_wake() > self.now, "it would wake again at once, for ever");
     }
 
     fn event(&mut self, choices: &mut Choices<'_>) {
-        match choices.byte() % 11 {
+        match choices.byte() % 12 {
             0 => self.pass(Duration::from_millis(u64::from(choices.byte()) * 4)),
             1 => {
                 let until = self.detector.next_wake().saturating_duration_since(self.now);
@@ -87,6 +89,7 @@ impl World {
                     self.step(Input::Received { from, generation, packet });
                 }
             }
+            8 => self.wall = UnixMs(choices.number().cast_signed()),
             _ => {
                 let (from, generation) = (name(choices), generation(choices));
                 let packet = packet(choices);
@@ -180,8 +183,8 @@ fuzz_target!(init: seeds(golden()), |data: &[u8]| {
     };
     let first = choices.byte();
     let dice = StdRng::seed_from_u64(u64::from(first));
-    let detector = Detector::new(now, UnixMs(0), me, Pace::LAN, Parts::default(), dice);
-    let mut world = World { detector, now, outputs: Vec::new() };
+    let detector = Detector::new(now, me, Pace::LAN, Parts::default(), dice);
+    let mut world = World { detector, now, wall: UnixMs(0), outputs: Vec::new() };
     if first == CROWDED {
         world.crowd();
     }

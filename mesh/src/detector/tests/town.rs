@@ -6,8 +6,8 @@ use rand::SeedableRng;
 use super::super::*;
 use crate::id::Generation;
 
-/// What everybody's wall clock shows at the start.
-const WALL: UnixMs = UnixMs(1_000_000_000_000);
+/// What everybody's wall clock shows at the start: somewhere within a round, however many they are.
+const WALL: UnixMs = UnixMs(1_000_000_012_345);
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -27,6 +27,8 @@ pub(super) struct Town {
     /// One direction each.
     pub(super) cuts: Vec<(usize, usize)>,
     pub(super) post: Vec<Post>,
+    /// All that was sent: when, by whom, to whom.
+    pub(super) said: Vec<(Instant, usize, usize, Body)>,
     /// Every change that a node told of, with its time.
     pub(super) changes: Vec<(Duration, usize, Standing)>,
     pub(super) news: Vec<(usize, u16, u64)>,
@@ -42,7 +44,7 @@ pub(super) fn addr(index: usize) -> SocketAddr {
 
 pub(super) fn detector(now: Instant, index: usize, generation: u64, parts: Parts) -> Detector {
     let me = Myself { node: name(index), generation: Generation(generation), addr: addr(index) };
-    Detector::new(now, WALL, me, Pace::LAN, parts, StdRng::seed_from_u64(index as u64 + generation))
+    Detector::new(now, me, Pace::LAN, parts, StdRng::seed_from_u64(index as u64 + generation))
 }
 
 impl Town {
@@ -55,8 +57,8 @@ impl Town {
         let now = Instant::now();
         let nodes = (0..count).map(|index| Some(detector(now, index, 1, parts))).collect();
         let (stopped, cuts, post) = (vec![false; count], Vec::new(), Vec::new());
-        let (changes, news) = (Vec::new(), Vec::new());
-        let mut town = Self { began: now, now, nodes, stopped, cuts, post, changes, news };
+        let (said, changes, news) = (Vec::new(), Vec::new(), Vec::new());
+        let mut town = Self { began: now, now, nodes, stopped, cuts, post, said, changes, news };
         for one in 0..count {
             for other in (0..count).filter(|other| *other != one) {
                 town.meet(one, other, 1);
@@ -65,6 +67,11 @@ impl Town {
         town.run(1_000);
         town.changes.clear();
         town
+    }
+
+    /// What everybody's wall clock shows.
+    fn wall(&self) -> UnixMs {
+        WALL.plus(self.now - self.began)
     }
 
     pub(super) fn meet(&mut self, one: usize, other: usize, generation: u64) {
@@ -80,6 +87,7 @@ impl Town {
             match output {
                 Output::Send { to, packet, .. } => {
                     let to = to.as_str()[1..].parse().unwrap();
+                    self.said.push((self.now, index, to, packet.body.clone()));
                     self.post.push(Post { at: self.now + MS, from: index, to, packet });
                 }
                 Output::Changed(standing) => self.changes.push((self.now - self.began, index, standing)),
@@ -125,7 +133,7 @@ impl Town {
             for index in 0..self.nodes.len() {
                 let wakes = self.nodes[index].as_ref().is_some_and(|node| node.next_wake() <= self.now);
                 if wakes && !self.stopped[index] {
-                    self.tell(index, Input::TimePassed);
+                    self.tell(index, Input::TimePassed { wall: self.wall() });
                 }
             }
         }

@@ -60,6 +60,8 @@ struct Resident {
     armed: Duration,
     stopped: bool,
     waiting: VecDeque<Post>,
+    /// How far its wall clock is ahead.
+    clock: Duration,
 }
 
 /// Some detectors, and what is between them.
@@ -97,7 +99,8 @@ impl Town {
             let id: NodeId = format!("node-{index:04}").parse().expect("letters and digits");
             let waiting = VecDeque::new();
             let (life, armed) = (1, Duration::MAX);
-            town.nodes.push(Resident { id, life, detector: None, armed, stopped: false, waiting });
+            let clock = Duration::ZERO;
+            town.nodes.push(Resident { id, life, detector: None, armed, stopped: false, waiting, clock });
         }
         (0..count).for_each(|node| town.start(node));
         town.introduce_all();
@@ -124,11 +127,15 @@ impl Town {
         let (id, generation) = (this.id.clone(), Generation(this.life));
         let me = Myself { node: id, generation, addr: addr(node) };
         let dice = StdRng::seed_from_u64(self.dice.random());
-        let apart = Duration::from_millis(self.dice.random_range(0..=self.setting.clocks_ms));
-        let (now, wall) = (self.began + self.heap.now(), WALL.plus(self.heap.now()).plus(apart));
-        this.detector = Some(Detector::new(now, wall, me, self.setting.pace, self.setting.parts, dice));
+        this.clock = Duration::from_millis(self.dice.random_range(0..=self.setting.clocks_ms));
+        let now = self.began + self.heap.now();
+        this.detector = Some(Detector::new(now, me, self.setting.pace, self.setting.parts, dice));
         this.armed = Duration::MAX;
         self.arm(node);
+    }
+
+    fn wall(&self, node: usize) -> UnixMs {
+        WALL.plus(self.heap.now()).plus(self.nodes[node].clock)
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -207,7 +214,7 @@ impl Town {
     pub(super) fn resume(&mut self, node: usize, timers_first: bool) {
         self.nodes[node].stopped = false;
         if timers_first {
-            self.step(node, Input::TimePassed);
+            self.step(node, Input::TimePassed { wall: self.wall(node) });
         }
         for post in std::mem::take(&mut self.nodes[node].waiting) {
             self.deliver(post);
@@ -256,7 +263,7 @@ impl Town {
             Happening::Wakes { node, at } => {
                 if self.nodes[node].armed == at {
                     self.nodes[node].armed = Duration::MAX;
-                    self.step(node, Input::TimePassed);
+                    self.step(node, Input::TimePassed { wall: self.wall(node) });
                 }
             }
             Happening::Arrives(post) => {

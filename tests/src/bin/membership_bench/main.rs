@@ -30,7 +30,7 @@ use trials::Measured;
 /// How fast real processes learn who died, left or stood still, and what that costs
 #[derive(Parser)]
 #[command(
-    after_help = "Nothing else should run on the machine meanwhile. It takes some 12 s for each trial and half \
+    after_help = "Nothing else should run on the machine meanwhile. It takes some 4 s for each trial and half \
 a minute for each stop. The program measured is the `beatmesh` beside this one, or that of BEATMESH_BIN.
 
 Examples:
