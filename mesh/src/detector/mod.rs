@@ -1,7 +1,7 @@
 //! Who answers: SWIM (Das, Gupta and Motivala 2002) with Lifeguard (Dadgar, Phillips and Currey 2018).
 //!
 //! Pure: inputs and the time go in, outputs come out; the driver sends, dials and calls again at
-//! [`Detector::next_wake`]. Each node probes one member in each period ([`turns`]), directly, then through others; who
+//! [`Detector::next_wake`]. Each node probes one member in each period (`turns.rs`), directly, then through others; who
 //! answers nobody becomes a suspect, is told so, and counts as dead unless it refutes with a higher
 //! incarnation in time. The cost of a node does not grow with the mesh.
 //!

@@ -50,6 +50,26 @@ fn without_any_source_the_defaults_stand() {
 }
 
 #[test]
+fn the_reference_has_all_settings_and_its_values_are_the_defaults() {
+    let page = include_str!("../../../docs/settings.md");
+    let example = page.split("```").nth(1).and_then(|block| block.strip_prefix("toml\n")).unwrap();
+    let file = File::new("reference", example);
+    let loaded = load(Sources { file: Some(&file.0), ..Sources::default() }, &machine()).unwrap();
+    assert_eq!(loaded, from_environment(&[]).unwrap());
+
+    let mut section = "";
+    let mut described = Vec::new();
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((name, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            described.push(format!("{section}.{name}"));
+        }
+    }
+    assert_eq!(described, keys::KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_made_up_name_is_stable_and_differs_by_machine_and_directory() {
     let name = |machine: &Machine, dir: &str| machine.node_name(Path::new(dir));
     assert_eq!(name(&machine(), "a"), name(&machine(), "a"));
