@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +19,7 @@ use crate::id::{Generation, NodeId, ProcessId};
 use crate::late;
 use crate::lost::Lost;
 use crate::member::{Claim, Facts, Liveness, Member};
-use crate::roster::{Roster, RosterAction, RosterEvent, View, Word};
+use crate::roster::{LARGEST_LEAD, Roster, RosterAction, RosterEvent, View, Word};
 use crate::transport::{LinkEvent, Transport};
 use crate::wire::dialect::Dialect;
 use crate::wire::message::Hello;
@@ -28,10 +27,6 @@ use crate::wire::message::Hello;
 /// Up to so many members all have links to all: the first call to each finds one. In larger meshes links come
 /// up when they are used.
 pub const ALL_LINKED: usize = 64;
-
-/// A generation is at least the wall clock of its start in milliseconds. More ahead of this node's clock is
-/// not believed from hearsay; the member's own hello still counts.
-const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
 
 /// Changes that come in one rush are published together: a view costs this node, and everybody who follows views, as
 /// much as it has members. They wait for so many steps at most, so that a rush without an end hides nothing.

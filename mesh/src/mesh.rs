@@ -61,8 +61,10 @@ pub struct MeshParts {
     pub detector: Parts,
     /// When more than half of the ring looks dead at once, or nobody answers, the ring is kept for a while.
     pub mass_death_guard: bool,
-    /// Whoever is of another mesh or has another store is refused, wherever its address stood.
+    /// Whoever is of another mesh is refused, wherever its address stood.
     pub seed_identity: bool,
+    /// And whoever has another store: two stores would fire everything twice.
+    pub store_identity: bool,
     /// What members say of themselves is kept also when this node does not know what it means.
     pub later_facts: bool,
     /// Of two processes of one id and generation only one is let in.
@@ -78,6 +80,7 @@ impl Default for MeshParts {
             detector,
             mass_death_guard: true,
             seed_identity: true,
+            store_identity: true,
             later_facts: true,
             twin_refused: true,
             dialect,
@@ -276,6 +279,7 @@ async fn start(env: &Env, config: MeshConfig, inbox: Arc<dyn Inbox>) -> Result<M
         process,
         version: config.parts.dialect.version(),
         same_mesh: config.parts.seed_identity,
+        same_store: config.parts.store_identity,
         one_process: config.parts.twin_refused,
     };
     let (events_in, events) = mpsc::channel(EVENTS);

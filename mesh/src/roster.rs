@@ -98,9 +98,22 @@ struct Stated {
     at: Instant,
 }
 
+/// A generation is at least the wall clock of its start in milliseconds. More ahead of this node's clock is
+/// not believed from hearsay; the member's own hello still counts.
+pub(crate) const LARGEST_LEAD: Duration = Duration::from_secs(24 * 3_600);
+
 /// Facts change every two seconds at most, and some changes come at once: further on than this, and one for each
 /// second, they are made up.
 const LONGEST_LEAP: u64 = 1_000;
+
+/// As far as the facts of a life may have come that said nothing to this node itself: it began with its generation, in
+/// milliseconds since 1970, by a clock that may be as much ahead as one that is believed at all. No closer: what was
+/// heard before may be as old as a cut was long.
+fn highest_since(generation: Generation, wall: UnixMs) -> u64 {
+    let began = UnixMs(i64::try_from(generation.0).unwrap_or(i64::MAX));
+    let seconds = wall.plus(LARGEST_LEAD).millis_since(began) / 1_000;
+    u64::try_from(seconds).unwrap_or(0).saturating_add(LONGEST_LEAP)
+}
 
 impl Stated {
     /// As far as its facts may have come since.
@@ -180,14 +193,14 @@ impl Roster {
             }
             RosterEvent::Greeted { node, generation, process, facts } => {
                 let is_known = self.on_greeting(&node, generation, process);
-                self.take_facts(now, &node, generation, facts, Word::Own) || is_known
+                self.take_facts(now, wall, &node, generation, facts, Word::Own) || is_known
             }
             RosterEvent::FactsStated { node, generation, facts, word } => {
-                self.take_facts(now, &node, generation, facts, word)
+                self.take_facts(now, wall, &node, generation, facts, word)
             }
             RosterEvent::OwnFacts(facts) => {
                 let (me, generation) = (self.me.clone(), self.members[&self.me].generation);
-                self.take_facts(now, &me, generation, facts, Word::Own)
+                self.take_facts(now, wall, &me, generation, facts, Word::Own)
             }
             RosterEvent::TimePassed => false,
         };
@@ -273,6 +286,7 @@ impl Roster {
     fn take_facts(
         &mut self,
         now: Instant,
+        wall: UnixMs,
         node: &NodeId,
         generation: Generation,
         facts: Facts,
@@ -286,8 +300,8 @@ impl Roster {
             Word::Own => stated.is_none_or(|stated| facts.version > stated.version),
             Word::Hearsay if *node == self.me => false,
             Word::Hearsay => {
-                facts.version > known.facts.version
-                    && stated.is_none_or(|stated| facts.version <= stated.highest_by(now))
+                let highest = stated.map_or(highest_since(generation, wall), |stated| stated.highest_by(now));
+                facts.version > known.facts.version && facts.version <= highest
             }
         };
         if !is_newer {

@@ -34,6 +34,7 @@ use crate::queue::task::TaskId;
 use crate::queue::{Claimant, TaskQueue, suspect_from};
 use crate::roles;
 use crate::router::Router;
+use crate::router::rings::OtherRings;
 use crate::store::CatalogueStore;
 use crate::sweeper::sweep;
 use crate::worker::Worker;
@@ -165,6 +166,7 @@ impl Node {
         });
         let (waiters, bell) = (Arc::new(Waiters::default()), Arc::new(Notify::new()));
         let remote_calls = TaskTracker::new();
+        let rings = Arc::new(OtherRings::new(env.clock.clone()));
         let inbox = Arc::new(NodeInbox {
             spawner: env.spawner.clone(),
             worker: worker.clone(),
@@ -172,10 +174,12 @@ impl Node {
             waiters: waiters.clone(),
             bell: bell.clone(),
             catalogue: catalogue.clone(),
+            rings: rings.clone(),
             calls: remote_calls.clone(),
         });
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, &parts, secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
+        rings.compare_with(mesh.clone());
         // A node that does not know what there is to run must not be given anything to run.
         let reading = parts.stopping.run_until_cancelled(async {
             while let Err(error) = catalogue.refresh().await {
@@ -221,7 +225,7 @@ impl Node {
             bell,
             bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             streams: events::places(settings.limits.connections as usize),
-            metrics: Metrics::new(node.mesh.clone()),
+            metrics: Metrics::new(node.mesh.clone(), rings),
             longest_wait: settings.limits.wait.0,
             api_keys,
             ready: node.ready.clone(),

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalogue::cache::CatalogueCache;
 use crate::gateway::waiters::Waiters;
 use crate::notice::{Notice, topic};
+use crate::router::rings::OtherRings;
 use crate::router::serve::serve_call;
 use crate::router::wire::{CALL_SERVICE, No, kind};
 use crate::worker::Worker;
@@ -32,17 +33,21 @@ pub struct NodeInbox {
     pub bell: Arc<Notify>,
     /// Told of edits.
     pub catalogue: Arc<CatalogueCache>,
+    /// Compares the rings by which others route.
+    pub rings: Arc<OtherRings>,
     /// Counts the calls of other nodes that run here: a node that leaves waits for them.
     pub calls: TaskTracker,
 }
 
 impl Inbox for NodeInbox {
-    fn on_channel(&self, _from: NodeId, service: u16, header: Bytes, channel: Channel) {
+    fn on_channel(&self, from: NodeId, service: u16, header: Bytes, channel: Channel) {
         let worker = self.worker.clone().filter(|_| service == CALL_SERVICE);
-        let input_limit = self.input_limit;
+        let (input_limit, rings) = (self.input_limit, self.rings.clone());
         let serving = async move {
             match worker {
-                Some(worker) => serve_call(worker, header, input_limit, channel).await,
+                Some(worker) => {
+                    serve_call(worker, header, input_limit, channel, |ring| rings.note(&from, ring)).await
+                }
                 None => refuse(channel).await,
             }
         };

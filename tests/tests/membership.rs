@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::figures::{from_env, summary};
+use beatmesh_tests::side_file::{builtin, shell};
 use beatmesh_tests::watch::deaths_but;
 use beatmesh_tests::{Node, NodeSpec, Scratch, Signal, TestMesh, Watch, until, until_some};
 
@@ -106,6 +107,38 @@ async fn a_node_that_stood_still_for_60_s_buries_nobody_and_is_held_for_alive_ag
         return println!("skipped: it takes more than a minute; BEATMESH_LONG=1 runs it");
     }
     one_stands_still(Duration::from_secs(60)).await;
+}
+
+/// The mesh has a thread of its own: neither functions nor clients keep it from answering.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn busy_functions_and_clients_starve_nobody() {
+    const BUSY: Duration = Duration::from_secs(20);
+    let mut mesh = TestMesh::start(3).await;
+    let watches = mesh.watch().await;
+    mesh.client(0).deploy("echo", &builtin("echo")).await;
+    mesh.client(0).deploy("busy", &shell("timeout 5 sh -c 'while :; do :; done'; echo done")).await;
+    let until = Instant::now() + BUSY;
+    let mut load = tokio::task::JoinSet::new();
+    for (index, function) in
+        [(0, "busy"), (1, "busy"), (2, "busy"), (0, "busy"), (0, "echo"), (1, "echo"), (2, "echo")]
+    {
+        let client = mesh.client(index);
+        load.spawn(async move {
+            let mut calls = 0;
+            while Instant::now() < until {
+                let answer = client.post(&format!("/v1/functions/{function}/call"), "x".repeat(10_000)).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                calls += 1;
+            }
+            (function, calls)
+        });
+    }
+    for (function, calls) in load.join_all().await {
+        println!("{calls} calls of {function}");
+    }
+    assert_eq!(deaths_but(&watches, &[]), [""; 0]);
+    mesh.until_formed().await;
+    mesh.assert_well().await;
 }
 
 /// The hardest moment for a pause: the time that another has to refute runs out meanwhile. Without the guard

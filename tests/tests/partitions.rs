@@ -2,20 +2,26 @@
 //! through the file system, so this is the split in which both sides still reach the database.
 //!
 //! Skipped with a printed reason where namespaces cannot be made (they want root). `BEATMESH_LONG=1` isolates
-//! for a minute instead of ten seconds.
+//! for five minutes instead of ten seconds, and lets cuts that must not matter last for one.
 
 use std::time::{Duration, Instant};
 
 use beatmesh_tests::figures::from_env;
 use beatmesh_tests::watch::deaths_but;
-use beatmesh_tests::{Network, SideFile, TestMesh, Watch, http, until};
+use beatmesh_tests::{Network, Node, SideFile, TestMesh, Watch, database, http, until};
 use reqwest::Method;
 
 /// Within this a side has noticed that the other is gone, and after a heal all are one mesh.
 const NOTICED: Duration = Duration::from_secs(15);
 
 /// How long a cut that must not matter lasts.
-const CUT: Duration = Duration::from_secs(20);
+fn cut_for() -> Duration {
+    Duration::from_secs(if is_long() { 60 } else { 20 })
+}
+
+fn is_long() -> bool {
+    from_env("BEATMESH_LONG", 0) > 0
+}
 
 /// Sights of suspects that a busy machine may cause in that time. Measured: none, and 80 when nobody is asked to
 /// ping for others.
@@ -68,17 +74,18 @@ async fn one_mesh_again(mesh: &mut TestMesh, network: &Network, fault: &str) {
     mesh.assert_well().await;
 }
 
-/// A cut between the first two of three, for a while: it must not matter.
+/// A cut between the first two of five, for a while: it must not matter.
 async fn kills_nobody(what: &str, cut: impl Fn(&Network), met: [bool; 2]) {
-    let Some(network) = network(3) else { return };
+    let Some(network) = network(5) else { return };
     let mut mesh = TestMesh::start_in(&network).await;
     let watches = mesh.watch().await;
+    let lasting = cut_for();
     cut(&network);
-    tokio::time::sleep(CUT).await;
+    tokio::time::sleep(lasting).await;
     assert_eq!([0, 1].map(|node| network.dropped(node) > 0), met, "the cut is one");
     let suspicions = suspicions(&watches);
-    println!("{what} for {CUT:?}: {suspicions} sights of suspects");
-    assert!(suspicions <= FEW, "they are asked for through the third");
+    println!("{what} for {lasting:?}: {suspicions} sights of suspects");
+    assert!(suspicions <= FEW, "they are asked for through the others");
     assert_eq!(deaths_but(&watches, &[]), [""; 0]);
     assert!(watches.iter().all(|watch| watch.rings().is_empty()), "{watches:#?}");
     network.heal();
@@ -87,14 +94,14 @@ async fn kills_nobody(what: &str, cut: impl Fn(&Network), met: [bool; 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_do_not_hear_each_other_are_alive_to_all_while_a_third_hears_both() {
-    kills_nobody("two of three cut off from each other", |network| network.cut(0, 1), [true, true]).await;
+async fn two_that_do_not_hear_each_other_are_alive_to_all_while_others_hear_both() {
+    kills_nobody("two of five cut off from each other", |network| network.cut(0, 1), [true, true]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_is_deaf_in_one_direction_kills_nobody() {
     let cut = |network: &Network| network.cut_one_way(0, 1);
-    kills_nobody("one of three not heard by another", cut, [false, true]).await;
+    kills_nobody("one of five not heard by another", cut, [false, true]).await;
 }
 
 /// On and off at another pace than the detector's, so that each of its phases is met.
@@ -103,8 +110,8 @@ async fn a_line_that_comes_and_goes_kills_nobody() {
     let Some(network) = network(3) else { return };
     let mut mesh = TestMesh::start_in(&network).await;
     let watches = mesh.watch().await;
-    let (begun, mut flaps) = (Instant::now(), 0);
-    while begun.elapsed() < CUT {
+    let (begun, mut flaps, lasting) = (Instant::now(), 0, cut_for());
+    while begun.elapsed() < lasting {
         network.cut(0, 1);
         tokio::time::sleep(Duration::from_millis(730)).await;
         network.heal();
@@ -113,7 +120,7 @@ async fn a_line_that_comes_and_goes_kills_nobody() {
     }
     assert!([0, 1].iter().all(|node| network.dropped(*node) > 0), "the cuts were some");
     println!(
-        "a line that came and went {flaps} times in {CUT:?}: {} sights of suspects",
+        "a line that came and went {flaps} times in {lasting:?}: {} sights of suspects",
         suspicions(&watches)
     );
     assert_eq!(deaths_but(&watches, &[]), [""; 0]);
@@ -172,6 +179,19 @@ async fn two_halves_are_one_mesh_again_when_the_split_heals() {
     for index in 2..5 {
         holds_for_dead(&mesh, index, &few).await;
     }
+    // More than half look dead to the two: they keep their ring, and only the Beat follows who answers.
+    for (index, node) in mesh.nodes.iter().enumerate() {
+        let view = node.view().await;
+        let members = view["ring"]["members"].as_array().map_or(0, Vec::len);
+        let is_few = index < 2;
+        assert_eq!(
+            (&view["ring"]["frozen"], members),
+            (&is_few.into(), if is_few { 5 } else { 3 }),
+            "{view:#}"
+        );
+        let own: &[&str] = if is_few { &few } else { &many };
+        assert!(own.contains(&view["beat"].as_str().unwrap_or_default()), "{view:#}");
+    }
     one_mesh_again(&mut mesh, &network, "split into two and three").await;
     assert_eq!(deaths_but(&watches[..2], &many), [""; 0], "nobody of one's own side is dead");
     assert_eq!(deaths_but(&watches[2..], &few), [""; 0], "nobody of one's own side is dead");
@@ -181,18 +201,47 @@ async fn two_halves_are_one_mesh_again_when_the_split_heals() {
 async fn all_who_were_alone_are_one_mesh_again() {
     let Some(network) = network(5) else { return };
     let mut mesh = TestMesh::start_in(&network).await;
-    let alone = Duration::from_secs(if from_env("BEATMESH_LONG", 0) > 0 { 60 } else { 10 });
+    let alone = Duration::from_secs(if is_long() { 300 } else { 10 });
     let cut = Instant::now();
-    for index in 0..4 {
-        let others: Vec<usize> = (index + 1..5).collect();
-        network.split(&[index], &others);
-    }
-    let names: Vec<String> = mesh.nodes.iter().map(|node| node.name().to_owned()).collect();
-    for index in 0..5 {
-        let others: Vec<&str> =
-            names.iter().map(String::as_str).filter(|name| *name != names[index]).collect();
-        holds_for_dead(&mesh, index, &others).await;
-    }
+    isolate_all(&mesh, &network).await;
     tokio::time::sleep_until((cut + alone).into()).await;
     one_mesh_again(&mut mesh, &network, &format!("all alone for {alone:?}")).await;
+}
+
+/// Nobody hears anybody, and all have noticed.
+async fn isolate_all(mesh: &TestMesh, network: &Network) {
+    let count = mesh.nodes.len();
+    for index in 0..count - 1 {
+        let others: Vec<usize> = (index + 1..count).collect();
+        network.split(&[index], &others);
+    }
+    for index in 0..count {
+        let others = mesh.nodes.iter().map(Node::name).filter(|name| *name != mesh.nodes[index].name());
+        holds_for_dead(mesh, index, &others.collect::<Vec<_>>()).await;
+    }
+}
+
+/// Who was a member is remembered: the node table is not needed to find it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_were_alone_find_each_other_without_the_database() {
+    let Some(network) = network(3) else { return };
+    let mut mesh = TestMesh::start_in(&network).await;
+    let (home, aside) = (mesh.dir.path().to_owned(), mesh.dir.join("aside"));
+    database::put(&home, &aside);
+    isolate_all(&mesh, &network).await;
+    let healed = Instant::now();
+    network.heal();
+    let inside = async || {
+        let mut inside = Vec::new();
+        for node in &mesh.nodes {
+            let members = node.view().await["members"].as_array().cloned().unwrap_or_default();
+            inside.push(members.iter().filter(|member| member["liveness"] == "alive").count());
+        }
+        inside
+    };
+    until("they are one mesh", NOTICED, inside, |inside| inside.iter().all(|count| *count == 3)).await;
+    println!("one mesh {} ms after the heal, without the database", healed.elapsed().as_millis());
+    database::put(&aside, &home);
+    mesh.until_formed().await;
+    mesh.assert_well().await;
 }

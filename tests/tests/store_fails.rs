@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beatmesh_tests::process::run;
 use beatmesh_tests::side_file::builtin;
-use beatmesh_tests::{Client, NodeSpec, Scratch, TestMesh, ledger, until};
+use beatmesh_tests::{Client, NodeSpec, Scratch, TestMesh, database, ledger, until};
 use serde_json::json;
 
 /// A schedule that is due every second; answers from when on.
@@ -158,25 +158,15 @@ async fn a_full_disk_is_503_and_calls_go_on_and_all_is_well_when_there_is_room()
     drop(disk);
 }
 
-/// The database file and what SQLite keeps beside it.
-fn move_database(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for name in ["mesh.db", "mesh.db-wal", "mesh.db-shm"] {
-        if from.join(name).exists() {
-            std::fs::rename(from.join(name), to.join(name)).unwrap();
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_file_that_is_taken_away_is_503_and_calls_go_on_and_all_is_well_when_it_is_back() {
     let mut mesh = TestMesh::start(2).await;
     let since = tick(&mesh).await;
     let (home, aside) = (mesh.dir.path().to_owned(), mesh.dir.join("aside"));
-    move_database(&home, &aside);
+    database::put(&home, &aside);
     assert_read_only(&mesh.client(0)).await;
     assert_read_only(&mesh.client(1)).await;
     assert!(!home.join("mesh.db").exists(), "nobody makes an empty one in its place");
-    move_database(&aside, &home);
+    database::put(&aside, &home);
     assert_recovered(&mut mesh, since).await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use beatmesh_tests::{Node, NodeSpec, Scratch, TestMesh, until_some};
+use beatmesh_tests::{Node, NodeSpec, Scratch, TestMesh, processes, until_some};
 
 /// Long enough for a lone node to dial its seed several times (every 2 s).
 const INSIST: Duration = Duration::from_secs(7);
@@ -77,13 +77,17 @@ async fn a_node_with_another_store_is_refused() {
     assert!(reasons.iter().any(|reason| reason.contains("store")), "it says why: {reasons:#?}");
 }
 
-/// Whatever else may speak UDP there: nobody is admitted, nobody falls over.
+/// The largest that UDP carries over IPv4.
+const LARGEST: usize = 65_507;
+
+/// Whatever else may speak UDP there: nobody is admitted, nobody falls over, nothing is kept of it.
 #[tokio::test]
 async fn random_datagrams_do_no_harm() {
     let mut mesh = TestMesh::start(2).await;
+    let before: Vec<u64> = mesh.nodes.iter().filter_map(|node| processes::resident(node.pid())).collect();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut dice = 88_172_645_463_325_252_u64;
-    for _ in 0..5_000 {
+    for number in 0..5_000 {
         let mut packet = Vec::new();
         for _ in 0..=(dice % 180) {
             dice ^= dice << 13;
@@ -95,9 +99,17 @@ async fn random_datagrams_do_no_harm() {
         if dice.is_multiple_of(2) {
             packet[..5].copy_from_slice(&[0xc3, 0, 0, 0, 1]);
         }
+        if number % 5 == 0 {
+            packet.resize(LARGEST - number % 3, 0xa5);
+        }
         for node in &mesh.nodes {
             let _ = socket.send_to(&packet, node.mesh_addr());
         }
+    }
+    for (node, before) in mesh.nodes.iter().zip(before) {
+        let now = processes::resident(node.pid()).expect("it runs");
+        println!("{}: {} KiB before, {} KiB after", node.name(), before / 1_024, now / 1_024);
+        assert!(now < before + (32 << 20), "5,000 datagrams of nobody are kept");
     }
     mesh.until_formed().await;
     mesh.assert_well().await;

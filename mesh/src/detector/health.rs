@@ -22,6 +22,11 @@ impl LocalHealth {
         self.0 = self.0.saturating_sub(1);
     }
 
+    /// 0 is well.
+    pub(super) fn score(self) -> u32 {
+        self.0
+    }
+
     /// Timeouts are so many times longer.
     pub(super) fn factor(self) -> u32 {
         self.0 + 1

@@ -19,12 +19,14 @@ pub struct Tally {
     pub refutations: u64,
     /// How often this process did not run for a while.
     pub stops: u64,
+    /// How badly this node does at the moment, from 0 for well to 4: so much more than once it waits for everything.
+    pub health: u32,
 }
 
 impl Detector {
     /// What it has counted since it began.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally
+        Tally { health: self.health.score(), ..self.tally }
     }
 }

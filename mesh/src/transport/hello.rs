@@ -61,8 +61,10 @@ pub(crate) struct Demands {
     pub(crate) process: ProcessId,
     /// The version of its frames.
     pub(crate) version: u8,
-    /// Whether it must be of the same mesh and store; not so only in tests.
+    /// Whether it must be of the same mesh; not so only in tests.
     pub(crate) same_mesh: bool,
+    /// Whether it must have the same store; not so only in tests.
+    pub(crate) same_store: bool,
     /// Whether of two processes of one life only one is let in; not so only in tests.
     pub(crate) one_process: bool,
 }
@@ -78,7 +80,7 @@ impl Demands {
             let myself = hello.process == self.process;
             return Err(if myself { Refusal::Myself } else { Refusal::SameIdentity(self.process) });
         }
-        if self.same_mesh && hello.store != self.store {
+        if self.same_store && hello.store != self.store {
             return Err(Refusal::OtherStore(self.store.clone()));
         }
         let reachable = !hello.advertise.ip().is_unspecified() && hello.advertise.port() != 0;

@@ -34,8 +34,16 @@ pub(super) fn process(
     let (generation, process) = (Generation(1), ProcessId(process));
     let identity = Identity { node: node.clone(), generation, process, advertise };
     let (mesh, store) = ("m".parse().unwrap(), "s".to_owned());
-    let demands =
-        Demands { mesh, store, node, process, version: VERSION, same_mesh: true, one_process: true };
+    let demands = Demands {
+        mesh,
+        store,
+        node,
+        process,
+        version: VERSION,
+        same_mesh: true,
+        same_store: true,
+        one_process: true,
+    };
     let ((events, told), (gossip, _)) = (mpsc::channel(waiting), mpsc::channel(1));
     let deliveries = Deliveries { events, gossip, inbox: Arc::new(Nobody) };
     let transport =

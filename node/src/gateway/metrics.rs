@@ -20,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Gateway;
 use super::changes::beat_of;
+use crate::router::rings::OtherRings;
 
 /// Prometheus asks for it by this name; older readers take it for the text format 0.0.4 with comments.
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,10 +34,10 @@ pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
 pub struct Metrics(Registry);
 
 impl Metrics {
-    /// Those of the mesh.
+    /// Those of the mesh, and of the rings by which other nodes route.
     #[must_use]
-    pub fn new(mesh: Arc<Mesh>) -> Self {
-        Self::of(Membership(mesh))
+    pub fn new(mesh: Arc<Mesh>, rings: Arc<OtherRings>) -> Self {
+        Self::of(Membership { mesh, rings })
     }
 
     fn of(collector: impl Collector) -> Self {
@@ -53,7 +54,10 @@ impl Metrics {
 }
 
 /// Looks at the mesh when it is asked.
-struct Membership(Arc<Mesh>);
+struct Membership {
+    mesh: Arc<Mesh>,
+    rings: Arc<OtherRings>,
+}
 
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +67,8 @@ impl fmt::Debug for Membership {
 
 impl Collector for Membership {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        Figures::of(&self.0.view(), self.0.counters()).encode(encoder)
+        let (view, counters) = (self.mesh.view(), self.mesh.counters());
+        Figures::of(&view, counters, self.rings.calls()).encode(encoder)
     }
 }
 
@@ -77,10 +82,11 @@ struct Figures {
     is_beat: bool,
     incarnation: i64,
     counters: Counters,
+    calls_by_other_rings: u64,
 }
 
 impl Figures {
-    fn of(view: &View, counters: Counters) -> Self {
+    fn of(view: &View, counters: Counters, calls_by_other_rings: u64) -> Self {
         let members = [Liveness::Alive, Liveness::Suspect, Liveness::Dead, Liveness::Left].map(|liveness| {
             let such = view.members.values().filter(|member| member.liveness == liveness);
             (liveness.as_str(), such.count() as i64)
@@ -92,6 +98,7 @@ impl Figures {
             is_beat: beat_of(view).as_ref() == Some(&view.me),
             incarnation: i64::try_from(view.myself().incarnation.0).unwrap_or(i64::MAX),
             counters,
+            calls_by_other_rings,
         }
     }
 }
@@ -125,6 +132,16 @@ impl Collector for Figures {
         lines.counter("deaths", "Suspects whose time was up at this node", detector.deaths)?;
         lines.counter("refutations", "Accusations that this node contradicted", detector.refutations)?;
         lines.counter("stops", "Times that this process did not run for a while", detector.stops)?;
+        lines.gauge(
+            "local_health",
+            "0 when this node does well; up to 4 the more it doubts itself before others",
+            i64::from(detector.health),
+        )?;
+        lines.counter(
+            "calls_by_another_ring",
+            "Calls of members that route by another ring than this node's",
+            self.calls_by_other_rings,
+        )?;
         for (name, which, round_trip) in [
             ("round_trip_median", "in the middle", round_trips.get(round_trips.len() / 2)),
             ("round_trip_max", "farthest away", round_trips.last()),
@@ -230,6 +247,7 @@ mod tests {
                 deaths: 1,
                 refutations: 3,
                 stops: 1,
+                health: 2,
             },
             round_trips: [1, 2, 30].map(Duration::from_millis).to_vec(),
             outbox_drops: 5,
@@ -237,7 +255,7 @@ mod tests {
             links: 2,
             udp: Traffic { bytes_in: 1_000, bytes_out: 2_000, datagrams_in: 10, datagrams_out: 20 },
         };
-        insta::assert_snapshot!(Metrics::of(Figures::of(&view, counters)).text(), @r##"
+        insta::assert_snapshot!(Metrics::of(Figures::of(&view, counters, 6)).text(), @r##"
         # HELP beatmesh_members Members that this node knows, itself included
         # TYPE beatmesh_members gauge
         beatmesh_members{liveness="alive"} 1
@@ -277,6 +295,12 @@ mod tests {
         # HELP beatmesh_stops Times that this process did not run for a while
         # TYPE beatmesh_stops counter
         beatmesh_stops_total 1
+        # HELP beatmesh_local_health 0 when this node does well; up to 4 the more it doubts itself before others
+        # TYPE beatmesh_local_health gauge
+        beatmesh_local_health 2
+        # HELP beatmesh_calls_by_another_ring Calls of members that route by another ring than this node's
+        # TYPE beatmesh_calls_by_another_ring counter
+        beatmesh_calls_by_another_ring_total 6
         # HELP beatmesh_round_trip_median_seconds Round-trip time to the member in the middle
         # TYPE beatmesh_round_trip_median_seconds gauge
         # UNIT beatmesh_round_trip_median_seconds seconds
@@ -316,7 +340,7 @@ mod tests {
     #[test]
     fn a_node_that_is_alone_has_no_round_trips() {
         let text =
-            Metrics::of(Figures::of(&view(&[member("a", Liveness::Alive)]), Counters::default())).text();
+            Metrics::of(Figures::of(&view(&[member("a", Liveness::Alive)]), Counters::default(), 0)).text();
         assert!(
             !text.contains("round_trip") && text.contains("beatmesh_members{liveness=\"alive\"} 1\n"),
             "{text}"

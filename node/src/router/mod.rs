@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod remote;
+pub mod rings;
 pub mod serve;
 mod under_way;
 pub mod wire;

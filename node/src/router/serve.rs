@@ -28,9 +28,18 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_PATIENCE_MS: u64 = 60_000;
 
 /// Takes one call, runs it, sends the answer. Every way out before GO has run nothing.
-pub async fn serve_call(worker: Arc<Worker>, header: Bytes, input_limit: u64, channel: Channel) {
+/// `routed_by` is told the fingerprint of the router's ring.
+pub async fn serve_call(
+    worker: Arc<Worker>,
+    header: Bytes,
+    input_limit: u64,
+    channel: Channel,
+    routed_by: impl FnOnce(u64),
+) {
     let Channel { mut writer, mut reader } = channel;
-    match serve(&worker, &header, input_limit, &mut writer, &mut reader).await {
+    let header = from_payload(kind::ACCEPTED, &header).map_err(|_| No::Malformed);
+    let header = header.inspect(|header: &CallHeader| routed_by(header.ring_fingerprint));
+    match serve(&worker, header, input_limit, &mut writer, &mut reader).await {
         // A node that stops closes its links as soon as the last call is over: over means arrived.
         Ok(()) => drop(tokio::time::timeout(ARRIVES_WITHIN, writer.stopped()).await),
         // The router has gone, or its node has: nobody is left to tell.
@@ -40,7 +49,7 @@ pub async fn serve_call(worker: Arc<Worker>, header: Bytes, input_limit: u64, ch
 
 async fn serve(
     worker: &Worker,
-    header: &[u8],
+    header: Result<CallHeader, No>,
     input_limit: u64,
     writer: &mut ChannelWriter,
     reader: &mut ChannelReader,
@@ -75,11 +84,11 @@ async fn serve(
 
 async fn admit(
     worker: &Worker,
-    header: &[u8],
+    header: Result<CallHeader, No>,
     input_limit: u64,
     writer: &mut ChannelWriter,
 ) -> Result<(CallHeader, Admitted), No> {
-    let header: CallHeader = from_payload(kind::ACCEPTED, header).map_err(|_| No::Malformed)?;
+    let header = header?;
     let function = header.function.parse().map_err(|_| No::Malformed)?;
     if header.input_length > input_limit {
         return Err(No::TooLarge);

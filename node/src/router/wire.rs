@@ -46,7 +46,7 @@ pub struct CallHeader {
     pub function: String,
     /// The catalogue that the router knows: the worker must not run anything older.
     pub catalogue_revision: u64,
-    /// The ring by which the router chose. Nobody compares it yet; it travels so that a later version can.
+    /// The ring by which the router chose ([`super::rings`]).
     pub ring_fingerprint: u64,
     /// The input's media type.
     pub content_type: String,

@@ -11,6 +11,7 @@ mod cloned_identity;
 mod crash_loop;
 mod disk_and_clock_go_back;
 mod everybody_isolated;
+mod isolated_without_the_store;
 mod joins_and_leaves;
 mod lossy_network;
 mod majority_without_store;
@@ -129,7 +130,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 34] = [
+pub const ALL: [Scenario; 35] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -144,6 +145,7 @@ pub const ALL: [Scenario; 34] = [
     lossy_network::SCENARIO,
     messages_late_and_twice::SCENARIO,
     everybody_isolated::SCENARIO,
+    isolated_without_the_store::SCENARIO,
     clocks_jump::SCENARIO,
     disk_and_clock_go_back::SCENARIO,
     worker_paused_past_its_lease::SCENARIO,

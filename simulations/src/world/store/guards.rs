@@ -36,6 +36,8 @@ impl Guards {
             },
             mass_death_guard: self.has(Guard::MassDeathGuard),
             seed_identity: self.has(Guard::SeedIdentity),
+            // Another mesh has another store as well, so without its name alone nothing would be missed.
+            store_identity: self.has(Guard::StoreIdentity) && self.has(Guard::SeedIdentity),
             later_facts: self.has(Guard::LaterFactsKept),
             twin_refused: self.has(Guard::TwinRefused),
             ..MeshParts::default()
@@ -83,6 +85,8 @@ pub enum Guard {
     MassDeathGuard,
     /// Whoever is of another mesh, or has another store, is refused, wherever its address stood.
     SeedIdentity,
+    /// A node that has another store is refused: each would fire everything.
+    StoreIdentity,
     /// What a node of a later version says of itself is kept, whatever it means.
     LaterFactsKept,
     /// Of two processes of one node and generation one is refused.
@@ -91,7 +95,7 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -106,6 +110,7 @@ impl Guard {
         Self::Refutation,
         Self::MassDeathGuard,
         Self::SeedIdentity,
+        Self::StoreIdentity,
         Self::LaterFactsKept,
         Self::TwinRefused,
     ];
@@ -128,6 +133,7 @@ impl Guard {
             Self::Refutation => "refutation",
             Self::MassDeathGuard => "mass_death_guard",
             Self::SeedIdentity => "seed_identity",
+            Self::StoreIdentity => "store_identity",
             Self::LaterFactsKept => "later_facts_kept",
             Self::TwinRefused => "twin_refused",
         }
@@ -155,6 +161,7 @@ impl Guard {
             Self::Refutation => "without: whoever is suspected does not answer that",
             Self::MassDeathGuard => "without: the ring follows however many seem to die at once",
             Self::SeedIdentity => "without: whoever answers at an address of the node table is a member",
+            Self::StoreIdentity => "without: a node with a store of its own is a member",
             Self::LaterFactsKept => {
                 "without: of other nodes only such facts are kept as a node states itself"
             }
