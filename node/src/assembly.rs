@@ -179,7 +179,7 @@ impl Node {
         });
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, &parts, secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
-        rings.compare_with(mesh.clone());
+        rings.compare_with(&mesh);
         // A node that does not know what there is to run must not be given anything to run.
         let reading = parts.stopping.run_until_cancelled(async {
             while let Err(error) = catalogue.refresh().await {

@@ -4,7 +4,7 @@
 //! the two views agree.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use beatmesh_mesh::Mesh;
@@ -23,8 +23,9 @@ const MOST: usize = 1_024;
 /// Compares this node's ring with those of the nodes that call it.
 pub struct OtherRings {
     clock: Arc<dyn Clock>,
-    /// Filled when the node has joined; calls may come a moment earlier.
-    mesh: OnceLock<Arc<Mesh>>,
+    /// Filled when the node has joined; calls may come a moment earlier. Weak: the mesh holds the inbox, which holds
+    /// this, and would never end.
+    mesh: OnceLock<Weak<Mesh>>,
     differing: Mutex<Differing>,
 }
 
@@ -36,14 +37,14 @@ impl OtherRings {
     }
 
     /// From now on they are compared with the ring of this mesh.
-    pub fn compare_with(&self, mesh: Arc<Mesh>) {
+    pub fn compare_with(&self, mesh: &Arc<Mesh>) {
         // The node joins one mesh, once.
-        let _ = self.mesh.set(mesh);
+        let _ = self.mesh.set(Arc::downgrade(mesh));
     }
 
     /// A call came that was routed by the ring with this fingerprint.
     pub fn note(&self, from: &NodeId, fingerprint: u64) {
-        let Some(mesh) = self.mesh.get() else { return };
+        let Some(mesh) = self.mesh.get().and_then(Weak::upgrade) else { return };
         let same = mesh.view().ring.fingerprint() == fingerprint;
         if let Some(lasting) = self.differing.lock().note(self.clock.now(), from, same) {
             tracing::warn!(peer = %from, ?lasting, "this member routes calls by another ring than this node's: compare `beatmesh members` of both");
