@@ -91,6 +91,7 @@ pub struct Detector {
     inside: usize,
     crowd: Crowd,
     turns: Turns,
+    /// Turns that it took while it left out some of the others'.
     own_turns: u64,
     probes: BTreeMap<u32, Probe>,
     relays: BTreeMap<u32, Relay>,
@@ -102,7 +103,9 @@ pub struct Detector {
     topics: BTreeMap<u16, u64>,
     timers: Timers,
     tally: Tally,
+    /// A timer is set to tell news.
     flushing: bool,
+    /// A timer is set to look for somebody who is gone.
     looking: bool,
     /// No verdicts before.
     judges_from: Instant,
