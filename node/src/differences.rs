@@ -8,6 +8,7 @@ use beatmesh_mesh::Mesh;
 use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::member::Facts;
 
+use crate::config::differing_settings;
 use crate::roles::facts;
 
 /// Warns once of each member that differs, and again when it differs in another way.
@@ -21,9 +22,8 @@ pub async fn watch(mesh: Arc<Mesh>) {
             if told.is_news(&member.id, mine, &member.facts) {
                 tracing::warn!(
                     member = %member.id,
-                    config = member.facts.get(facts::DIGEST),
-                    own_config = mine.get(facts::DIGEST),
-                    "a member runs with other settings of [mesh], [queue] or [beat]; make them equal on all nodes"
+                    settings = named(mine, &member.facts),
+                    "a member runs with other settings; make them equal on all nodes"
                 );
             }
         }
@@ -55,6 +55,12 @@ impl Told {
 fn differing<'f>(mine: &Facts, theirs: &'f Facts) -> Option<&'f str> {
     let same = |name| mine.get(name) == theirs.get(name);
     theirs.get(facts::DIGEST).filter(|_| same(facts::VERSION) && !same(facts::DIGEST))
+}
+
+/// Which settings differ, as text.
+fn named(mine: &Facts, theirs: &Facts) -> String {
+    let digest = |facts: &Facts| facts.get(facts::DIGEST).unwrap_or_default().to_owned();
+    differing_settings(&digest(mine), &digest(theirs)).join(", ")
 }
 
 #[cfg(test)]

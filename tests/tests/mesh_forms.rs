@@ -70,6 +70,7 @@ async fn a_member_with_other_shared_settings_is_shown_and_warned_of_once() {
     let said = beatmesh_tests::process::run(members, b"", Duration::from_secs(10));
     let marked: Vec<_> = said.stdout.lines().filter(|line| line.contains("other settings")).collect();
     assert!(marked.len() == 1 && marked[0].starts_with("node-3"), "{said:?}");
+    assert!(marked[0].ends_with("other settings: queue.lease"), "{said:?}");
     // Further changes of the view are no news.
     mesh.nodes[1].kill();
     mesh.until_ring(&["node-1", "node-3"]).await;

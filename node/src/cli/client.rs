@@ -1,5 +1,6 @@
-//! The client of a node's HTTP API. Any node will do: of several URLs the next is tried when one does
-//! not connect. A request that did connect is never sent again, because it may have been done.
+//! The client of a node's HTTP API. Any node will do: of several URLs the next is tried when one does not connect,
+//! or connects and says nothing (the kernel takes connections for a process that is stopped). A request that did
+//! connect is never sent again, because it may have been done.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::config::redact;
 
 /// A node on the same machine or network answers a connection within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Of several nodes, one that does not say within this time that it lives is passed over. A node says so within a
+/// millisecond, on a machine that is far too busy within some tenths of a second.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// For everything that does not wait for a function: longer than a node's own limits.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -114,6 +119,12 @@ impl Client {
     pub(super) async fn send(&self, request: Request) -> Result<Response, Failure> {
         let mut refused = Vec::new();
         for url in &self.urls {
+            if self.urls.len() > 1
+                && let Err(error) = self.sign_of_life(url).await
+            {
+                refused.push(format!("{url} ({error})"));
+                continue;
+            }
             let mut target = url.clone();
             target.set_path(&request.path);
             if !request.query.is_empty() {
@@ -150,6 +161,20 @@ impl Client {
             "no node answers at {}; is one running? `beatmesh dev` starts some, --url or BEATMESH_URL names another",
             refused.join(" nor at ")
         )))
+    }
+
+    /// Asks whether the node runs at all, before it is given something that cannot be given to another one after.
+    async fn sign_of_life(&self, url: &Url) -> Result<(), String> {
+        let mut target = url.clone();
+        target.set_path("/livez");
+        match self.http.get(target).timeout(SIGN_OF_LIFE).send().await {
+            Err(error) if error.is_timeout() && !error.is_connect() => {
+                Err("it takes connections and does not answer".to_owned())
+            }
+            Err(error) => Err(cause(&error)),
+            // Whatever it is, it answers; what it says to the request itself is for the user to see.
+            Ok(_) => Ok(()),
+        }
     }
 
     fn headers(&self, request: &Request) -> Result<HeaderMap, Failure> {
@@ -295,15 +320,17 @@ mod tests {
             ],
             key: None,
         };
-        let (answer, ()) = tokio::join!(
-            client.get("members", "/v1/mesh"),
-            answer_one(&listener, "200 OK", "{\"mesh\":\"m\"}")
-        );
+        let lives_and_answers = async |status: &str, body: &str| {
+            answer_one(&listener, "200 OK", "").await;
+            answer_one(&listener, status, body).await;
+        };
+        let (answer, ()) =
+            tokio::join!(client.get("members", "/v1/mesh"), lives_and_answers("200 OK", "{\"mesh\":\"m\"}"));
         assert_eq!(answer.unwrap()["mesh"], "m");
 
         let problem = "{\"type\":\"not_found\",\"detail\":\"there is none\"}";
         let (answer, ()) =
-            tokio::join!(client.get("members", "/v1/mesh"), answer_one(&listener, "404 Not Found", problem));
+            tokio::join!(client.get("members", "/v1/mesh"), lives_and_answers("404 Not Found", problem));
         assert!(
             matches!(answer, Err(Failure::Problem { problem, .. }) if problem["detail"] == "there is none")
         );
@@ -313,5 +340,22 @@ mod tests {
             panic!("nobody is there")
         };
         assert!(message.contains(&gone.to_string()) && message.contains(" nor at "), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_takes_connections_and_says_nothing_is_passed_over() {
+        let (frozen, living) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let url =
+            |listener: &TcpListener| node_url(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let urls = vec![url(&frozen), url(&living)];
+        let client = Client { http: http_client().unwrap(), urls, key: None };
+        let (answer, ()) = tokio::join!(client.get("members", "/v1/mesh"), async {
+            answer_one(&living, "200 OK", "").await;
+            answer_one(&living, "200 OK", "{\"mesh\":\"m\"}").await;
+        });
+        assert_eq!(answer.unwrap()["mesh"], "m");
     }
 }

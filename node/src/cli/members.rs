@@ -13,6 +13,7 @@ use super::output::{Output, list_of, text_of};
 use super::sse::{Event, Reader};
 use super::table::Table;
 use super::when;
+use crate::config::differing_settings;
 
 /// A node says something every 15 s, if only that it lives. Three such words may be late.
 const SILENT: Duration = Duration::from_secs(45);
@@ -118,12 +119,11 @@ fn members_text(mesh: &Value, now: Timestamp) -> String {
     for member in members {
         let id = text_of(member, "id");
         let marks = [
-            ("Beat", id == beat),
-            ("answers here", id == own),
-            ("other settings", runs_with_other_settings(member, me)),
+            (id == beat).then(|| "Beat".to_owned()),
+            (id == own).then(|| "answers here".to_owned()),
+            other_settings(member, me),
         ];
-        let marks: Vec<&str> =
-            marks.into_iter().filter(|(_, applies)| *applies).map(|(mark, _)| mark).collect();
+        let marks: Vec<_> = marks.into_iter().flatten().collect();
         table.row([
             id,
             standing(member),
@@ -146,14 +146,15 @@ fn members_text(mesh: &Value, now: Timestamp) -> String {
     )
 }
 
-/// Whether the member's digest of the settings that must be equal is another one. Another version digests
-/// other settings; a dead member runs with none.
-fn runs_with_other_settings(member: &Value, me: &Value) -> bool {
+/// In which of the settings that must be equal the member differs. Another version digests other settings; a
+/// dead member runs with none.
+fn other_settings(member: &Value, me: &Value) -> Option<String> {
     let known = |value: &Value| value.get("config").and_then(Value::as_str).map(str::to_owned);
-    known(member).is_some()
-        && known(member) != known(me)
+    let (theirs, mine) = (known(member)?, known(me)?);
+    let differs = theirs != mine
         && text_of(member, "version") == text_of(me, "version")
-        && text_of(member, "liveness") == "alive"
+        && text_of(member, "liveness") == "alive";
+    differs.then(|| format!("other settings: {}", differing_settings(&mine, &theirs).join(" ")))
 }
 
 #[cfg(test)]

@@ -1,28 +1,53 @@
-//! One short text for the settings that must be equal on every node, so that a node that differs is
-//! seen before it does harm.
+//! A short text for the settings that must be equal on every node, so that a node that differs is seen before
+//! it does harm, and in what.
 
 use sha2::{Digest, Sha256};
 
 use super::settings::Settings;
 
-/// 16 hexadecimal digits; equal on two nodes of one version exactly when these settings are: the mesh's name and pace,
-/// the queue's durability, leases and retention, the Beat's. Whichever node sweeps the store does so for all,
-/// and whichever claims a task keeps it for its own lease.
+/// The name of a setting, and its value as text.
+type Shared = (&'static str, fn(&Settings) -> String);
+
+/// The settings that must be equal: the mesh's name and pace, the queue's durability, leases and retention, the
+/// Beat's. Whichever node sweeps the store does so for all, and whichever claims a task keeps it for its own lease.
+///
+/// Nodes of one version compare the values in this order.
+const SHARED: [Shared; 8] = [
+    ("mesh.name", |s| s.mesh.name.to_string()),
+    ("mesh.pace", |s| s.mesh.pace.as_str().to_owned()),
+    ("queue.durability", |s| s.queue.durability.as_str().to_owned()),
+    ("queue.lease", |s| s.queue.lease.to_string()),
+    ("queue.max_lost_leases", |s| s.queue.max_lost_leases.to_string()),
+    ("queue.keep_tasks", |s| s.queue.keep_tasks.to_string()),
+    ("queue.keep_ticks", |s| s.queue.keep_ticks.to_string()),
+    ("beat.standby_delay", |s| s.beat.standby_delay.to_string()),
+];
+
+/// Hexadecimal digits of one setting: two values pass for equal once in sixteen million.
+const DIGITS: usize = 6;
+
+/// Six hexadecimal digits for each of the settings that must be equal on nodes of one version.
 #[must_use]
 pub fn digest(settings: &Settings) -> String {
-    // The texts are part of what nodes of different versions compare: add lines, never change one.
-    let lines = [
-        format!("mesh.name={}", settings.mesh.name),
-        format!("queue.durability={}", settings.queue.durability.as_str()),
-        format!("queue.max_lost_leases={}", settings.queue.max_lost_leases),
-        format!("beat.standby_delay={}", settings.beat.standby_delay),
-        format!("queue.lease={}", settings.queue.lease),
-        format!("queue.keep_tasks={}", settings.queue.keep_tasks),
-        format!("queue.keep_ticks={}", settings.queue.keep_ticks),
-        format!("mesh.pace={}", settings.mesh.pace.as_str()),
-    ];
-    let hash = Sha256::digest(lines.join("\n").as_bytes());
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    SHARED.iter().map(|(name, value)| digits(name, &value(settings))).collect()
+}
+
+fn digits(name: &str, value: &str) -> String {
+    let hash = Sha256::digest(format!("{name}={value}"));
+    hash[..DIGITS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The names of the settings in which two digests differ; empty when they are equal, or not digests of this
+/// version.
+#[must_use]
+pub fn differing(mine: &str, theirs: &str) -> Vec<&'static str> {
+    let is_digest = |text: &str| text.len() == SHARED.len() * DIGITS && text.is_ascii();
+    if !is_digest(mine) || !is_digest(theirs) {
+        return Vec::new();
+    }
+    let parts = mine.as_bytes().chunks(DIGITS).zip(theirs.as_bytes().chunks(DIGITS));
+    let named = SHARED.iter().zip(parts);
+    named.filter(|(_, (mine, theirs))| mine != theirs).map(|((name, _), _)| *name).collect()
 }
 
 #[cfg(test)]
@@ -42,20 +67,32 @@ mod tests {
         own.listen.http.set_port(1);
         assert_eq!(digest(&own), digest(&settings()));
 
-        let changes: [fn(&mut Settings); 7] = [
-            |s| s.mesh.name = "other".parse().unwrap(),
-            |s| s.mesh.pace = PaceName::Wan,
-            |s| s.queue.lease = "20s".parse().unwrap(),
-            |s| s.queue.max_lost_leases = 6,
-            |s| s.queue.keep_tasks = "2d".parse().unwrap(),
-            |s| s.queue.keep_ticks = "2d".parse().unwrap(),
-            |s| s.beat.standby_delay = "2s".parse().unwrap(),
+        let changes: [(_, fn(&mut Settings)); 7] = [
+            ("mesh.name", |s| s.mesh.name = "other".parse().unwrap()),
+            ("mesh.pace", |s| s.mesh.pace = PaceName::Wan),
+            ("queue.lease", |s| s.queue.lease = "20s".parse().unwrap()),
+            ("queue.max_lost_leases", |s| s.queue.max_lost_leases = 6),
+            ("queue.keep_tasks", |s| s.queue.keep_tasks = "2d".parse().unwrap()),
+            ("queue.keep_ticks", |s| s.queue.keep_ticks = "2d".parse().unwrap()),
+            ("beat.standby_delay", |s| s.beat.standby_delay = "2s".parse().unwrap()),
         ];
-        let mut seen = std::collections::BTreeSet::from([digest(&settings())]);
-        for change in changes {
+        let first = digest(&settings());
+        let mut all = settings();
+        for (name, change) in changes {
             let mut changed = settings();
             change(&mut changed);
-            assert!(seen.insert(digest(&changed)), "{changed:?}");
+            change(&mut all);
+            assert_eq!(differing(&first, &digest(&changed)), [name]);
+        }
+        assert_eq!(differing(&first, &digest(&all)).len(), changes.len());
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_is_no_digest_of_this_version() {
+        let first = digest(&settings());
+        assert!(differing(&first, &first).is_empty());
+        for odd in ["", "a1b2", &"\u{e4}".repeat(24), &first[..42]] {
+            assert!(differing(&first, odd).is_empty() && differing(odd, &first).is_empty(), "{odd}");
         }
     }
 }

@@ -24,7 +24,7 @@ mod value;
 mod words;
 
 pub use api_keys::ApiKeys;
-pub use digest::digest;
+pub use digest::{differing as differing_settings, digest};
 pub use error::{ConfigError, Problem};
 pub use load::{CLIENT_VARIABLES, Machine, Sources, load};
 pub(crate) use nearest::nearest;

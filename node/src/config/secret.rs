@@ -24,6 +24,14 @@ const LEAST_BYTES: usize = 16;
 /// What a fresh secret holds: 256 bits.
 const FRESH_BYTES: usize = 32;
 
+/// A fresh secret's characters after the prefix.
+const FRESH_CHARS: usize = 43;
+
+/// Part of a secret is still a secret, of another mesh: told here, or two nodes refuse each other without a reason
+/// that anybody sees.
+const CUT: &str =
+    "is not whole: what begins with bm1_ has 43 characters after that; copy it from another node once more";
+
 /// Fewer distinct byte values than this were not drawn at random (32 random bytes have about 30, 16
 /// have about 15).
 const LEAST_DISTINCT: usize = 8;
@@ -45,6 +53,9 @@ impl MeshSecret {
         let body = text.strip_prefix(PREFIX).unwrap_or(text);
         if body.is_empty() {
             return Err("is empty");
+        }
+        if text.starts_with(PREFIX) && body.len() != FRESH_CHARS {
+            return Err(CUT);
         }
         let bytes = decode(body).ok_or("holds no secret: neither base64 nor hexadecimal")?;
         if bytes.len() < LEAST_BYTES {
@@ -88,7 +99,7 @@ pub enum SecretError {
         error: std::io::Error,
     },
     /// The content is no secret.
-    #[error("security.secret_file: {path} {reason}; make one with `beatmesh secret new`")]
+    #[error("security.secret_file: {path} {reason}{}", if *reason == CUT { "" } else { "; make one with `beatmesh secret new`" })]
     Unfit {
         /// The file.
         path: PathBuf,
@@ -228,17 +239,16 @@ mod tests {
 
     #[test]
     fn hexadecimal_and_base64_are_taken_and_weak_ones_refused() {
-        for good in [
-            "000102030405060708090a0b0c0d0e0f",
-            "AAECAwQFBgcICQoLDA0ODw==",
-            "AAECAwQFBgcICQoLDA0ODw",
-            "bm1_AAECAwQFBgcICQoLDA0ODw\n",
-        ] {
+        for good in
+            ["000102030405060708090a0b0c0d0e0f", "AAECAwQFBgcICQoLDA0ODw==", "AAECAwQFBgcICQoLDA0ODw\n"]
+        {
             assert_eq!(MeshSecret::parse(good).unwrap().expose(), (0..16).collect::<Vec<u8>>(), "{good}");
         }
         for (bad, part) in [
             ("", "empty"),
             ("bm1_", "empty"),
+            ("bm1_AAECAwQFBgcICQoLDA0ODw", "not whole"),
+            ("bm1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8A", "not whole"),
             ("correct horse battery staple", "neither"),
             ("000102030405060708090a0b0c0d0e", "128 bits"),
             ("00000000000000000000000000000000", "random"),
