@@ -41,7 +41,7 @@ impl<T> Heap<T> {
 
     /// Nothing happens until then.
     pub(super) fn wait_until(&mut self, end: Duration) {
-        debug_assert!(self.heap.peek().is_none_or(|next| next.0.at.0 >= end));
+        assert!(self.heap.peek().is_none_or(|next| next.0.at.0 >= end));
         self.now = self.now.max(end);
     }
 

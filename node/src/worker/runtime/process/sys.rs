@@ -71,7 +71,7 @@ pub(super) fn group_exists(group: pid_t) -> bool {
 #[expect(unsafe_code, reason = "std can signal only a child it holds, never a group")]
 fn signal(target: pid_t, number: c_int) -> bool {
     // 0, 1 and -1 would reach this node's own group, init, or every process of the user.
-    debug_assert!(target.unsigned_abs() > 1, "no process and no group of ours has the id {target}");
+    assert!(target.unsigned_abs() > 1, "no process and no group of ours has the id {target}");
     // SAFETY: kill touches no memory of this process.
     unsafe { libc::kill(target, number) == 0 }
 }
