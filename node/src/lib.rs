@@ -25,3 +25,13 @@ pub mod store;
 pub mod sweeper;
 pub mod units;
 pub mod worker;
+
+#[cfg(test)]
+mod tests {
+    /// The profile in `Cargo.toml` names each of our crates for it: a wrong name there would turn nothing red.
+    #[test]
+    fn a_sum_that_overflows_is_noticed_in_the_build_that_is_tested() {
+        let most = std::hint::black_box(u8::MAX);
+        assert!(std::panic::catch_unwind(|| most + std::hint::black_box(1)).is_err());
+    }
+}

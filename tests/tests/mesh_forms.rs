@@ -65,6 +65,8 @@ async fn a_member_with_other_shared_settings_is_shown_and_warned_of_once() {
         let warned = async || mesh.nodes[index].events("a member runs with other settings").len();
         until("it warns", Duration::from_secs(5), warned, |count| *count == warnings).await;
     }
+    let warning = &mesh.nodes[0].events("a member runs with other settings")[0];
+    assert_eq!(warning["settings"], "queue.lease", "{warning}");
     let mut members = beatmesh_tests::binary::command();
     members.args(["members", "--url", mesh.client(0).base()]);
     let said = beatmesh_tests::process::run(members, b"", Duration::from_secs(10));

@@ -32,7 +32,7 @@ pub(super) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Client options")]
 pub(super) struct ClientOptions {
-    /// The node to talk to; of several, separated by commas, the first that can be reached.
+    /// The node to talk to; of several, separated by commas, the first that answers.
     #[arg(
         long,
         global = true,
@@ -137,7 +137,7 @@ mod tests {
 
         Client options:
               --url <URL>            The node to talk to; of several, separated by commas, the first that
-                                     can be reached [env: BEATMESH_URL] [default: http://127.0.0.1:8080]
+                                     answers [env: BEATMESH_URL] [default: http://127.0.0.1:8080]
               --api-key-file <FILE>  A file that holds the API key; or set BEATMESH_API_KEY [env:
                                      BEATMESH_API_KEY_FILE]
               --json                 Print JSON; errors are problem objects on stderr

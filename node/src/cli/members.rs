@@ -154,7 +154,11 @@ fn other_settings(member: &Value, me: &Value) -> Option<String> {
     let differs = theirs != mine
         && text_of(member, "version") == text_of(me, "version")
         && text_of(member, "liveness") == "alive";
-    differs.then(|| format!("other settings: {}", differing_settings(&mine, &theirs).join(" ")))
+    differs.then(|| match differing_settings(&mine, &theirs) {
+        // This program is of another version than the nodes, and knows other settings.
+        names if names.is_empty() => "other settings".to_owned(),
+        names => format!("other settings: {}", names.join(" ")),
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +183,22 @@ mod tests {
         node-2  suspect (by node-1,node-3)  server,beat  127.0.0.1:8080  127.0.0.1:7946  -     0.1.0    -     3m 20s ago  Beat
         ");
         assert!(members_text(&json!({}), now).contains("0 members"), "an odd answer is no panic");
+    }
+
+    #[test]
+    fn other_settings_are_named_when_they_are_known() {
+        let member = |config: &str, version: &str, liveness: &str| json!({"config": config, "version": version, "liveness": liveness});
+        let (mine, theirs) = ("0".repeat(48), format!("{}{}", "0".repeat(18), "1".repeat(30)));
+        let me = member(&mine, "1", "alive");
+        let said = other_settings(&member(&theirs, "1", "alive"), &me);
+        let names = "queue.lease queue.max_lost_leases queue.keep_tasks queue.keep_ticks beat.standby_delay";
+        assert_eq!(said.unwrap(), format!("other settings: {names}"));
+        assert_eq!(other_settings(&member("a1b2", "1", "alive"), &me).unwrap(), "other settings");
+        for unlike in
+            [member(&mine, "1", "alive"), member(&theirs, "2", "alive"), member(&theirs, "1", "dead")]
+        {
+            assert_eq!(other_settings(&unlike, &me), None, "{unlike}");
+        }
     }
 
     #[test]

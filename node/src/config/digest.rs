@@ -53,7 +53,7 @@ pub fn differing(mine: &str, theirs: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::PaceName;
+    use crate::config::{Durability, PaceName};
 
     fn settings() -> Settings {
         Settings::new("a".parse().expect("a label"), "data".into())
@@ -67,9 +67,10 @@ mod tests {
         own.listen.http.set_port(1);
         assert_eq!(digest(&own), digest(&settings()));
 
-        let changes: [(_, fn(&mut Settings)); 7] = [
+        let changes: [(_, fn(&mut Settings)); SHARED.len()] = [
             ("mesh.name", |s| s.mesh.name = "other".parse().unwrap()),
             ("mesh.pace", |s| s.mesh.pace = PaceName::Wan),
+            ("queue.durability", |s| s.queue.durability = Durability::Replicated),
             ("queue.lease", |s| s.queue.lease = "20s".parse().unwrap()),
             ("queue.max_lost_leases", |s| s.queue.max_lost_leases = 6),
             ("queue.keep_tasks", |s| s.queue.keep_tasks = "2d".parse().unwrap()),
