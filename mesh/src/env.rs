@@ -124,7 +124,7 @@ pub trait Listener: Send + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// The network: one UDP socket for QUIC, TCP for HTTP, names for seeds.
+/// The network: one UDP socket for QUIC, TCP for HTTP and for stores, names for seeds.
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
     /// Binds the socket that carries all traffic inside the mesh.
@@ -135,6 +135,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// Listens for HTTP.
     async fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listener>>;
+
+    /// A stream to a server, a store for example. It waits as long as the operating system does: bound it.
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteStream>>;
 
     /// Addresses behind `host:port`; a literal address resolves to itself without a lookup.
     async fn resolve(&self, host_port: &str) -> io::Result<Vec<SocketAddr>>;

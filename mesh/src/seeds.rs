@@ -44,4 +44,7 @@ pub trait SeedList: Send + Sync + 'static {
 
     /// Removes this node's row, unless a later generation wrote it.
     async fn withdraw(&self, node: &NodeId, generation: Generation) -> Result<(), SeedError>;
+
+    /// Forgets rows of nodes that were not seen for a day: they are no hints any more.
+    async fn prune(&self) -> Result<(), SeedError>;
 }

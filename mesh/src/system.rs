@@ -85,6 +85,13 @@ impl Network for SystemNetwork {
         Ok(Box::new(SystemListener(tokio::net::TcpListener::bind(addr).await?)))
     }
 
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        let stream = tokio::net::TcpStream::connect(addr).await?;
+        // Commands are small, and each waits for its answer.
+        let _ = stream.set_nodelay(true);
+        Ok(Box::new(stream))
+    }
+
     async fn resolve(&self, host_port: &str) -> io::Result<Vec<SocketAddr>> {
         if let Ok(addr) = host_port.parse() {
             return Ok(vec![addr]);

@@ -36,7 +36,7 @@ use crate::roles;
 use crate::router::Router;
 use crate::router::rings::OtherRings;
 use crate::store::CatalogueStore;
-use crate::sweeper::sweep;
+use crate::sweeper::{SweeperParts, sweep};
 use crate::worker::Worker;
 use crate::worker::runtime::Functions;
 use crate::worker::supervisor::Supervisor;
@@ -272,14 +272,15 @@ impl Node {
         };
         spawn("discovery", until_stop(Box::pin(discovery.run(self.stop_driving.clone()))));
         spawn("differences", until_stop(Box::pin(differences::watch(self.mesh.clone()))));
-        let sweeping = sweep(
-            self.env.clone(),
-            self.mesh.clone(),
-            parts.queue.clone(),
-            bell.clone(),
-            settings.queue.max_lost_leases,
-        );
-        spawn("sweeper", until_stop(Box::pin(sweeping)));
+        let sweeping = SweeperParts {
+            env: self.env.clone(),
+            mesh: self.mesh.clone(),
+            queue: parts.queue.clone(),
+            seeds: parts.seeds.clone(),
+            bell: bell.clone(),
+            most_lost: settings.queue.max_lost_leases,
+        };
+        spawn("sweeper", until_stop(Box::pin(sweep(sweeping))));
         if settings.node.roles.has(Role::Beat) {
             let beat = BeatParts {
                 env: self.env.clone(),

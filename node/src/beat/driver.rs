@@ -10,6 +10,7 @@ use std::time::Duration;
 use beatmesh_mesh::env::{Env, OnExit, UnixMs};
 use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::{Mesh, View};
+use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{
     Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Standing,
 };
+use super::repair::{self, Missing};
 use super::timetable::Timetables;
 use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::Catalogue;
@@ -36,6 +38,10 @@ const CALIBRATE_EVERY: Duration = Duration::from_secs(5);
 
 /// A store that has not answered by then gets "unknown" in its place: the plan reads the cursor again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+
+/// Fences on their way to the store at the same time: after it has lost everything there is one for each
+/// schedule.
+const REPAIRS_AT_ONCE: usize = 16;
 
 /// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
 /// slept. A loaded machine may look the same; then one needless read is the price. A shorter stop goes unnoticed: then
@@ -83,6 +89,8 @@ pub struct BeatParts {
 enum Answer {
     Read(ReadId, Result<Vec<ScheduleState>, StoreError>),
     Commit(CommitId, TickCommit, Result<TickOutcome, StoreError>),
+    /// Fences that the store did not have were written, or could not be.
+    Repaired,
     /// The store's clock, and when it was asked and answered.
     Clock(Result<UnixMs, StoreError>, Instant, Instant),
 }
@@ -99,6 +107,7 @@ pub async fn drive(parts: BeatParts) {
         dice,
         store_time: None,
         asking_clock: false,
+        repairing: false,
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
@@ -132,6 +141,8 @@ struct Driver {
     store_time: Option<StoreTime>,
     /// A reading of the store's clock is under way.
     asking_clock: bool,
+    /// Fences that the store did not have are being written.
+    repairing: bool,
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
@@ -214,6 +225,32 @@ impl Driver {
         });
     }
 
+    /// Puts right where the queue's store is behind the catalogue. The plan reads again by itself while the two
+    /// do not agree.
+    fn repair(&mut self, states: &[ScheduleState]) {
+        let missing = repair::missing(&self.parts.catalogue.current(), states);
+        if missing.is_empty() || std::mem::replace(&mut self.repairing, true) {
+            return;
+        }
+        tracing::warn!(schedules = missing.len(), first = %missing[0].schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
+        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
+        self.spawn(async move {
+            let writing = missing.into_iter().map(|Missing { schedule, revision, after }| {
+                let queue = queue.clone();
+                async move { within(queue.fence(&schedule, revision, after.as_ref())).await }
+            });
+            let mut written = stream::iter(writing).buffer_unordered(REPAIRS_AT_ONCE);
+            while let Some(fence) = written.next().await {
+                if let Err(error) = fence {
+                    tracing::warn!(%error, "a schedule's standing cannot be written; trying again later");
+                    break;
+                }
+            }
+            drop(written);
+            let _ = answers.send(Answer::Repaired).await;
+        });
+    }
+
     fn ask_clock(&mut self) {
         self.ask_clock_after(Duration::ZERO);
     }
@@ -241,8 +278,9 @@ impl Driver {
         let dice = self.dice.random_range(0.0..=1.0);
         match answer {
             Answer::Read(id, result) => {
-                if let Err(error) = &result {
-                    tracing::warn!(%error, "the schedules' states cannot be read");
+                match &result {
+                    Ok(states) => self.repair(states),
+                    Err(error) => tracing::warn!(%error, "the schedules' states cannot be read"),
                 }
                 self.take(Event::ReadEnded { id, result, dice });
             }
@@ -250,6 +288,7 @@ impl Driver {
                 self.note_outcome(&commit, &result);
                 self.take(Event::CommitEnded { id, result, dice });
             }
+            Answer::Repaired => self.repairing = false,
             Answer::Clock(reading, asked, answered) => {
                 self.asking_clock = false;
                 self.on_clock(reading, asked, answered);

@@ -2,14 +2,14 @@
 //! what becomes of due times that had passed and that nobody had decided yet.
 //!
 //! Every due time ends as fired or as skipped with a reason, so those that an edit takes away are skipped in
-//! the edit's own transaction. Pure, and the same for every store: the store reads, asks, and writes.
+//! the step that writes its fence. Pure, and the same for every store: the store reads, asks, and writes.
 
 use beatmesh_mesh::env::UnixMs;
 
 use super::timetable::Timetable;
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::ScheduleName;
-use crate::catalogue::schedule::Schedule;
+use crate::catalogue::schedule::Times;
 use crate::queue::tick::{ScheduleState, SkipReason, TickDecision, Verdict};
 
 /// What an edit leaves in the queue's store.
@@ -22,14 +22,14 @@ pub struct Fence {
 }
 
 /// An edit of one schedule, as the store finds and leaves it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Edit<'a> {
     /// Its name.
     pub schedule: &'a ScheduleName,
     /// The edit's own revision.
     pub revision: u64,
-    /// What was there.
-    pub before: Option<&'a ScheduleEntry>,
+    /// The times that ran until this edit; `None` when there was no schedule, or it was paused.
+    pub before: Option<Times>,
     /// What is there now; `None` when it was deleted.
     pub after: Option<&'a ScheduleEntry>,
 }
@@ -63,16 +63,15 @@ impl Edit<'_> {
 
     /// The due times that are owed no longer, and why. During a pause none are.
     fn ending(&self) -> Option<(Timetable, SkipReason)> {
-        let before = self.before.filter(|before| before.enabled)?;
+        let before = self.before.as_ref()?;
         let reason = match self.after {
             None => SkipReason::Deleted,
             Some(after) if !after.enabled => SkipReason::Paused,
-            Some(after) if !after.definition.same_times(&before.definition) => SkipReason::Edited,
+            Some(after) if after.definition.times() != *before => SkipReason::Edited,
             // They stay owed, and fire under the new revision.
             Some(_) => return None,
         };
-        let Schedule { cron, timezone, .. } = &*before.definition;
-        match Timetable::parse(cron, timezone) {
+        match Timetable::parse(&before.cron, &before.timezone) {
             Ok(timetable) => Some((timetable, reason)),
             Err(error) => {
                 let schedule = self.schedule.as_str();

@@ -57,4 +57,5 @@ pub mod driver;
 pub mod fence;
 pub mod pending;
 pub mod plan;
+pub mod repair;
 pub mod timetable;

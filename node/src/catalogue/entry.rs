@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::function::Function;
 use super::name::{FunctionName, ScheduleName};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Times};
 
 /// A function and which edit of it this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,14 @@ pub struct ScheduleEntry {
     pub enabled: bool,
     /// When it is due, and what it runs.
     pub definition: Arc<Schedule>,
+}
+
+impl ScheduleEntry {
+    /// The times at which it is due; `None` while it is paused, for then it owes nothing.
+    #[must_use]
+    pub fn owes(&self) -> Option<Times> {
+        self.enabled.then(|| self.definition.times())
+    }
 }
 
 /// Everything that users have defined, at one moment.

@@ -88,11 +88,26 @@ impl Schedule {
         Ok(())
     }
 
+    /// What its due times follow from.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        Times { cron: self.cron.clone(), timezone: self.timezone.clone() }
+    }
+
     /// Whether `other` is due at the same times, so that the cursor may stay where it is.
     #[must_use]
     pub fn same_times(&self, other: &Self) -> bool {
-        self.cron == other.cron && self.timezone == other.timezone
+        self.times() == other.times()
     }
+}
+
+/// What due times follow from: two schedules with equal ones are due at the same instants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// As of [`Schedule::cron`].
+    pub cron: String,
+    /// As of [`Schedule::timezone`].
+    pub timezone: String,
 }
 
 fn utc() -> String {

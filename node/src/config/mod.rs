@@ -16,6 +16,7 @@ mod keys;
 mod load;
 mod nearest;
 pub mod redact;
+mod redis_url;
 pub mod secret;
 mod settings;
 mod source;
@@ -29,6 +30,7 @@ pub use error::{ConfigError, Problem};
 pub use load::{CLIENT_VARIABLES, Machine, Sources, load};
 pub(crate) use nearest::nearest;
 pub use redact::redact;
+pub use redis_url::{RedisKind, RedisUrl};
 pub use secret::MeshSecret;
 pub use settings::{
     BeatSettings, LimitSettings, ListenSettings, LogSettings, MeshSettings, NodeSettings, QueueSettings,

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod redis;
 pub mod task;
 pub mod tick;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
 
+use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
@@ -215,6 +217,21 @@ pub trait TaskQueue: Send + Sync + 'static {
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;
+
+    /// Makes this revision of a schedule the only one whose ticks may commit, and writes down which due times
+    /// that gives up; `after` is what the schedule is from now on, `None` when it was deleted. A schedule
+    /// that stands at this revision or a later one stays as it is: the call may be repeated, and a late one
+    /// does no harm. A schedule without a standing begins at the present; one that is deleted without a
+    /// standing gets none.
+    ///
+    /// A store that holds the catalogue as well does this within the edit itself; for others it is the second
+    /// half of an edit, without which the edit is not acknowledged.
+    async fn fence(
+        &self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&ScheduleEntry>,
+    ) -> Result<(), StoreError>;
 
     /// Decides due times: the one step on which "never twice" rests. A commit that fails
     /// [`TickCommit::check`] is refused.

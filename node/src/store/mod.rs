@@ -1,5 +1,6 @@
 //! The common database: definitions of functions and schedules, and the node table.
 
+pub mod fenced;
 pub mod sql;
 
 use async_trait::async_trait;
@@ -73,8 +74,8 @@ pub trait CatalogueStore: Send + Sync + 'static {
         expected: Option<u64>,
     ) -> Result<(ScheduleEntry, bool), EditError>;
 
-    /// Deletes a schedule; its ledger stays.
-    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<(), EditError>;
+    /// Deletes a schedule; its ledger stays. Answers the deletion's revision.
+    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<u64, EditError>;
 
     /// Pauses or resumes a schedule. Due times during a pause are owed to nobody.
     async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError>;

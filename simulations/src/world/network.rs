@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use rand::rngs::StdRng;
-use turmoil::net::{TcpListener, UdpSocket};
+use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
 use super::gate::{Gate, GatedRuntime};
 use super::weather::Weather;
@@ -72,6 +72,10 @@ impl Network for SimNetwork {
 
     async fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listener>> {
         Ok(Box::new(SimListener(TcpListener::bind(addr).await?)))
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<Box<dyn ByteStream>> {
+        Ok(Box::new(TcpStream::connect(addr).await?))
     }
 
     async fn resolve(&self, host_port: &str) -> io::Result<Vec<SocketAddr>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::given::{commit, deciding, fire, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Node, Subject};
+use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::tick::{ScheduleState, TickOutcome};
@@ -180,4 +181,52 @@ pub async fn a_schedule_made_anew_never_fires_an_old_due_time(subject: &dyn Subj
     }
     let dues: Vec<_> = nodes[0].ledger(&first.name).await.into_iter().map(|line| line.due).collect();
     assert!(dues.len() == 3 && dues.is_sorted(), "the ledger outlives the schedule: {dues:?}");
+}
+
+/// The second half of an edit, where catalogue and queue are two stores: it may come late, twice, or not at
+/// all, and then somebody repeats it.
+pub async fn a_fence_may_be_repeated_and_a_late_one_changes_nothing(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let first = nodes[0].schedule("s").await;
+    let put = nodes[0].catalogue.put_schedule(&first.name, &on_leap_days_with(1), None).await;
+    let second = put.expect("edited").0;
+    subject.pass(Duration::from_millis(20)).await;
+    let state = nodes[1].standing(&first.name).await;
+    for (entry, revision) in [(&first, first.revision), (&second, second.revision)] {
+        nodes[2].queue.fence(&entry.name, revision, Some(entry)).await.expect("answered");
+        nodes[2].queue.fence(&entry.name, revision, None).await.expect("answered");
+        assert_eq!(nodes[1].standing(&first.name).await, state, "it stands there, or further on");
+    }
+    let outcome = nodes[2].queue.commit_tick(commit(&state)).await;
+    assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
+
+    // What an edit that nobody has heard of leaves: the same times, so what is owed stays owed.
+    let moved = nodes[1].standing(&first.name).await;
+    let third = ScheduleEntry { revision: second.revision + 1, ..second };
+    nodes[0].queue.fence(&third.name, third.revision, Some(&third)).await.expect("written");
+    let expected = ScheduleState { revision: third.revision, ..moved.clone() };
+    assert_eq!(nodes[1].standing(&first.name).await, expected);
+    let outcome = nodes[2].queue.commit_tick(commit(&moved)).await;
+    assert_eq!(outcome, Ok(TickOutcome::Moved(Some(expected.clone()))), "the old revision");
+    nodes[0].queue.fence(&third.name, third.revision + 1, None).await.expect("written");
+    let outcome = nodes[2].queue.commit_tick(commit(&expected)).await;
+    assert!(matches!(outcome, Ok(TickOutcome::Moved(_))), "deleted: {outcome:?}");
+    assert!(!nodes[1].standing(&first.name).await.enabled);
+}
+
+/// After a store has lost everything: history is not fired again, and what is gone for good stays gone.
+pub async fn a_fence_without_a_standing_begins_at_the_present(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let known = nodes[0].schedule("known").await;
+    let lost = ScheduleEntry { name: "lost".parse().expect("a name"), ..known };
+    let never: ScheduleName = "never".parse().expect("a name");
+    let before = nodes[0].queue.now().await.expect("read");
+    nodes[0].queue.fence(&lost.name, lost.revision, Some(&lost)).await.expect("written");
+    nodes[0].queue.fence(&never, lost.revision, None).await.expect("answered");
+    let after = nodes[0].queue.now().await.expect("read");
+    let state = nodes[1].standing(&lost.name).await;
+    assert!(state.enabled && state.revision == lost.revision);
+    assert!(before <= state.cursor && state.cursor <= after, "the store's present");
+    let states = nodes[2].queue.schedule_states().await.expect("read");
+    assert!(states.iter().all(|state| state.schedule != never), "nothing is kept of what never was");
 }

@@ -90,6 +90,8 @@ macro_rules! for_each_story {
             fences::an_edit_of_the_times_starts_at_the_present,
             fences::a_pause_stops_ticks_and_owes_none_afterwards,
             fences::a_schedule_made_anew_never_fires_an_old_due_time,
+            fences::a_fence_may_be_repeated_and_a_late_one_changes_nothing,
+            fences::a_fence_without_a_standing_begins_at_the_present,
             given_up::what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pause,
             given_up::what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times,
             given_up::what_is_overdue_at_an_edit_that_keeps_the_times_stays_owed,

@@ -1,7 +1,8 @@
 //! Definitions of functions and schedules.
 //!
-//! The queue lives in the same database here, so an edit of a schedule, the fence that its ticks are
-//! checked against, and the ledger's line of what the edit gives up change in one transaction.
+//! When the queue lives in the same database, an edit of a schedule, the fence that its ticks are checked
+//! against, and the ledger's line of what the edit gives up change in one transaction. Else the fence is the
+//! second half of an edit, in the queue's store ([`crate::store::fenced`]).
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use sqlx::any::AnyRow;
 
 use super::guards::Guard;
 use super::ticks::{self, Line};
-use super::{SqlStore, Tx, big, error, json, number, open, parsed};
+use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed};
 use crate::beat::fence::{Edit, Fence};
 use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
 use crate::catalogue::function::Function;
@@ -114,6 +115,7 @@ impl CatalogueStore for SqlStore {
         expected: Option<u64>,
     ) -> Result<(ScheduleEntry, bool), EditError> {
         let (name, definition) = (name.clone(), Arc::new(definition.clone()));
+        let fences = self.fences;
         let edited = self.writer.run(move |tx| {
             let (name, definition) = (name.clone(), definition.clone());
             Box::pin(async move {
@@ -136,15 +138,15 @@ impl CatalogueStore for SqlStore {
                 let times_revision = same_times.map_or(revision, |entry| entry.times_revision);
                 let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
                 let entry = ScheduleEntry { name, revision, times_revision, enabled, definition };
-                write_schedule(tx, known.as_ref(), &entry).await?;
+                write_schedule(tx, fences, known.as_ref(), &entry).await?;
                 Ok(Ok((entry, true)))
             })
         });
         edited.await?
     }
 
-    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<(), EditError> {
-        let name = name.clone();
+    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<u64, EditError> {
+        let (name, fences) = (name.clone(), self.fences);
         let deleted = self.writer.run(move |tx| {
             let name = name.clone();
             Box::pin(async move {
@@ -159,15 +161,18 @@ impl CatalogueStore for SqlStore {
                     .bind(name.as_str())
                     .execute(&mut *tx.connection)
                     .await?;
-                fence(tx, Edit { schedule: &name, revision, before: Some(&known), after: None }).await?;
-                Ok(Ok(()))
+                if fences == Fences::Here {
+                    let before = known.owes();
+                    fence(tx, Edit { schedule: &name, revision, before, after: None }).await?;
+                }
+                Ok(Ok(revision))
             })
         });
         deleted.await?
     }
 
     async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
-        let name = name.clone();
+        let (name, fences) = (name.clone(), self.fences);
         let edited = self.writer.run(move |tx| {
             let name = name.clone();
             Box::pin(async move {
@@ -180,7 +185,7 @@ impl CatalogueStore for SqlStore {
                 let revision = next_revision(tx).await?;
                 let times_revision = if enabled { revision } else { known.times_revision };
                 let entry = ScheduleEntry { revision, times_revision, enabled, ..known.clone() };
-                write_schedule(tx, Some(&known), &entry).await?;
+                write_schedule(tx, fences, Some(&known), &entry).await?;
                 Ok(Ok(entry))
             })
         });
@@ -219,6 +224,7 @@ async fn write_function(
 
 async fn write_schedule(
     tx: &mut Tx<'_>,
+    fences: Fences,
     before: Option<&ScheduleEntry>,
     entry: &ScheduleEntry,
 ) -> sqlx::Result<()> {
@@ -236,7 +242,36 @@ async fn write_schedule(
     .bind(to_json(&*entry.definition))
     .execute(&mut *tx.connection)
     .await?;
+    if fences == Fences::Elsewhere {
+        return Ok(());
+    }
+    let before = before.and_then(ScheduleEntry::owes);
     fence(tx, Edit { schedule: &entry.name, revision: entry.revision, before, after: Some(entry) }).await
+}
+
+impl SqlStore {
+    /// A fence without its edit: the standing was lost, or the queue was elsewhere until now.
+    pub(super) async fn write_fence(
+        &self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&ScheduleEntry>,
+    ) -> Result<(), StoreError> {
+        let (schedule, after) = (schedule.clone(), after.cloned());
+        let fenced = self.writer.run(move |tx| {
+            let (schedule, after) = (schedule.clone(), after.clone());
+            Box::pin(async move {
+                let standing = ticks::standing(tx, &schedule).await?;
+                let known = standing.map(|standing| standing.revision);
+                if known.map_or(after.is_none(), |known| known >= revision) {
+                    return Ok(());
+                }
+                // Which times ran until now is not known here; edits say it, which carry their fence with them.
+                fence(tx, Edit { schedule: &schedule, revision, before: None, after: after.as_ref() }).await
+            })
+        });
+        fenced.await
+    }
 }
 
 /// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.

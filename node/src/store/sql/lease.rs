@@ -9,7 +9,8 @@ use beatmesh_mesh::env::UnixMs;
 use super::claim::claim;
 use super::guards::Guard;
 use super::tasks::{self, AT_ONCE, phase};
-use super::{SqlStore, Tx, nodes, number, parsed, ticks};
+use super::{SqlStore, Tx, number, parsed, ticks};
+use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::ScheduleName;
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
@@ -87,7 +88,6 @@ impl TaskQueue for SqlStore {
             Box::pin(async move {
                 let mut swept = return_lost(tx, most_lost).await?;
                 swept.expired = tasks::expire(tx).await?;
-                nodes::prune(tx).await?;
                 Ok(swept)
             })
         });
@@ -118,6 +118,15 @@ impl TaskQueue for SqlStore {
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.read_schedule_states().await
+    }
+
+    async fn fence(
+        &self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&ScheduleEntry>,
+    ) -> Result<(), StoreError> {
+        self.write_fence(schedule, revision, after).await
     }
 
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {

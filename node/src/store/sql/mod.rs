@@ -47,6 +47,16 @@ pub struct Retention {
     pub ticks: Duration,
 }
 
+/// Where the fences of schedules are, that is, the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fences {
+    /// In this database: an edit changes them within its own transaction.
+    Here,
+    /// In another store. Fences here would grow stale, and fire what has long been fired when the queue
+    /// comes back one day.
+    Elsewhere,
+}
+
 /// One SQL database.
 pub struct SqlStore {
     id: String,
@@ -56,6 +66,7 @@ pub struct SqlStore {
     /// The queue after which the next claim from all queues begins.
     turn: Arc<Mutex<String>>,
     retention: Retention,
+    fences: Fences,
 }
 
 impl SqlStore {
@@ -76,7 +87,13 @@ impl SqlStore {
         let opened = open::open(env, url).await?;
         let (id, home, readers) = (opened.store_id.clone(), opened.home.clone(), opened.readers.clone());
         let writer = Writer::start(env, opened, guards);
-        Ok(Self { id, home, readers, writer, turn: Arc::default(), retention })
+        Ok(Self { id, home, readers, writer, turn: Arc::default(), retention, fences: Fences::Here })
+    }
+
+    /// The same database for the catalogue and the node table only: the queue is elsewhere.
+    #[must_use]
+    pub fn without_queue(self) -> Self {
+        Self { fences: Fences::Elsewhere, ..self }
     }
 
     /// Waits for the last changes and closes all connections.

@@ -75,6 +75,11 @@ impl SeedList for SqlStore {
         });
         withdrawn.await.map_err(seed_error)
     }
+
+    async fn prune(&self) -> Result<(), SeedError> {
+        let pruned = self.writer.run(move |tx| Box::pin(prune(tx)));
+        pruned.await.map_err(seed_error)
+    }
 }
 
 fn seed(row: &AnyRow) -> sqlx::Result<Seed> {
@@ -98,7 +103,7 @@ const STALE: Duration = Duration::from_secs(24 * 3_600);
 const AHEAD: Duration = Duration::from_secs(60);
 
 /// Forgets rows of nodes that were not seen for a day, and those from the future.
-pub(super) async fn prune(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+async fn prune(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     sqlx::query("DELETE FROM nodes WHERE last_seen < ? OR last_seen > ?")
         .bind(tx.now.minus(STALE).0)
         .bind(tx.now.plus(AHEAD).0)

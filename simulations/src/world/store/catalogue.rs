@@ -90,14 +90,14 @@ impl StoreState {
         &mut self,
         name: &ScheduleName,
         expected: Option<u64>,
-    ) -> Result<(), EditError> {
+    ) -> Result<u64, EditError> {
         let known = self.catalogue.schedules.get(name).cloned();
         let known = known.ok_or_else(|| not_found("schedule", name.as_str()))?;
         check_revision(Some(known.revision), expected)?;
         let revision = self.next_revision();
         self.catalogue.schedules.remove(name);
-        self.fence(Edit { schedule: name, revision, before: Some(&known), after: None });
-        Ok(())
+        self.fence(Edit { schedule: name, revision, before: known.owes(), after: None });
+        Ok(revision)
     }
 
     pub(super) fn enable_schedule(
@@ -119,8 +119,22 @@ impl StoreState {
 
     fn write_schedule(&mut self, before: Option<&ScheduleEntry>, entry: ScheduleEntry) {
         let (schedule, revision) = (&entry.name, entry.revision);
+        let before = before.and_then(ScheduleEntry::owes);
         self.fence(Edit { schedule, revision, before, after: Some(&entry) });
         self.catalogue.schedules.insert(entry.name.clone(), entry);
+    }
+
+    /// A fence without its edit.
+    pub(super) fn fence_again(
+        &mut self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&ScheduleEntry>,
+    ) {
+        let known = self.schedules.get(schedule).map(|standing| standing.revision);
+        if known.map_or(after.is_some(), |known| known < revision) {
+            self.fence(Edit { schedule, revision, before: None, after });
+        }
     }
 
     /// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.

@@ -165,6 +165,16 @@ impl TaskQueue for StoreClient {
         self.read(|state| state.all_schedules().cloned().collect()).await
     }
 
+    async fn fence(
+        &self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&ScheduleEntry>,
+    ) -> Result<(), StoreError> {
+        let (schedule, after) = (schedule.clone(), after.cloned());
+        self.change(move |state| state.fence_again(&schedule, revision, after.as_ref())).await
+    }
+
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
         commit.check()?;
         self.change(move |state| state.commit_tick(&commit)).await
@@ -221,7 +231,7 @@ impl CatalogueStore for StoreClient {
         self.change(move |state| state.put_schedule(name, definition, expected)).await?
     }
 
-    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<(), EditError> {
+    async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<u64, EditError> {
         let name = name.clone();
         self.change(move |state| state.delete_schedule(&name, expected)).await?
     }
@@ -251,6 +261,11 @@ impl SeedList for StoreClient {
     async fn withdraw(&self, node: &NodeId, generation: Generation) -> Result<(), SeedError> {
         let node = node.clone();
         self.change(move |state| state.withdraw(&node, generation)).await.map_err(seed_error)
+    }
+
+    async fn prune(&self) -> Result<(), SeedError> {
+        // No simulated run lasts a day.
+        Ok(())
     }
 }
 

@@ -118,6 +118,14 @@ impl TaskQueue for Wayward {
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.inner.schedule_states().await
     }
+    async fn fence(
+        &self,
+        schedule: &ScheduleName,
+        revision: u64,
+        after: Option<&crate::catalogue::entry::ScheduleEntry>,
+    ) -> Result<(), StoreError> {
+        self.inner.fence(schedule, revision, after).await
+    }
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
         self.inner.commit_tick(commit).await
     }
@@ -167,7 +175,7 @@ impl CatalogueStore for Wayward {
     ) -> Result<(crate::catalogue::entry::ScheduleEntry, bool), EditError> {
         unreachable!("workers do not edit")
     }
-    async fn delete_schedule(&self, _: &ScheduleName, _: Option<u64>) -> Result<(), EditError> {
+    async fn delete_schedule(&self, _: &ScheduleName, _: Option<u64>) -> Result<u64, EditError> {
         unreachable!("workers do not edit")
     }
     async fn enable_schedule(

@@ -1,0 +1,171 @@
+-- Stands before every script. All keys of a mesh begin with KEYS[1], which holds the hash tag of Redis Cluster:
+-- they live in one slot, so that a script may touch any of them. What each key holds is said in `keys.rs`.
+--
+-- A script is one atomic step, but Redis takes nothing back when one fails in the middle. So whatever may be
+-- somebody else's value (a task's hash) is read with `pcall` before anything is written.
+local P = KEYS[1]
+local call = redis.call
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Of a task's `def`: queue, function, urgency, length of the input in bytes.
+local function parts(def)
+  return string.match(def, '^(%S+) (%S+) (%x%x%x%x) (%d+) ')
+end
+
+-- Where a ready task stands: the key of its queue and function, and a member whose order is the order of claims:
+-- urgency, waiting since, id. Tasks that have lost leases stand apart and say at the end how many.
+local function place(queue, fn, urgency, since, id, lost)
+  local member = urgency .. string.format('%011x', math.min(since, 0xfffffffffff)) .. id
+  if lost > 0 then
+    return P .. 'again:' .. queue .. ':' .. fn, member .. string.format('%04x', math.min(lost, 0xffff))
+  end
+  return P .. 'ready:' .. queue .. ':' .. fn, member
+end
+
+-- Makes a task claimable.
+local function push(id, def, since, lost)
+  local queue, fn, urgency = parts(def)
+  local key, member = place(queue, fn, urgency, since, id, lost)
+  call('ZADD', key, 0, member)
+  call('ZADD', P .. 'ready', 0, queue .. ' ' .. fn)
+end
+
+-- Takes a task that nobody has begun out of where it waits.
+local function pull(id, state, def, since, lost)
+  if state == 'ready' then
+    local queue, fn, urgency = parts(def)
+    local key, member = place(queue, fn, urgency, since, id, lost)
+    call('ZREM', key, member)
+  else
+    call('ZREM', P .. 'wait', id)
+  end
+  call('ZREM', P .. 'expiry', id)
+end
+
+-- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
+local function finish(id, state, schedule)
+  call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now)
+  call('ZADD', P .. 'ended:' .. state, now, id)
+  if schedule then
+    call('SREM', P .. 'waits:' .. schedule, id)
+    call('SREM', P .. 'runs:' .. schedule, id)
+  end
+end
+
+-- A new task; one of this id that is there already stays as it is.
+local function add(id, def, delay, expires, schedule, input)
+  local key = P .. 'task:' .. id
+  if call('HSETNX', key, 'def', def) == 0 then
+    return
+  end
+  local since = now + delay
+  local fields = { 'state', delay > 0 and 'scheduled' or 'ready', 'created', now, 'ready', since }
+  if expires >= 0 then
+    fields[#fields + 1] = 'expires'
+    fields[#fields + 1] = now + expires
+    call('ZADD', P .. 'expiry', now + expires, id)
+  end
+  if schedule ~= '' then
+    fields[#fields + 1] = 'schedule'
+    fields[#fields + 1] = schedule
+    call('SADD', P .. 'waits:' .. schedule, id)
+  end
+  if input ~= '' then
+    fields[#fields + 1] = 'input'
+    fields[#fields + 1] = input
+  end
+  call('HSET', key, unpack(fields))
+  call('ZADD', P .. 'all', now, id)
+  if delay > 0 then
+    call('ZADD', P .. 'wait', since, id)
+  else
+    push(id, def, since, 0)
+  end
+end
+
+-- What is no task of ours, or has lost what makes it one: out of everybody's way, and counted.
+local function set_aside(id)
+  call('ZADD', P .. 'aside', now, id)
+end
+
+-- Makes tasks ready whose time has come, a bounded number at a time.
+local function promote()
+  local due = call('ZRANGEBYSCORE', P .. 'wait', '-inf', now, 'LIMIT', 0, 1000)
+  for _, id in ipairs(due) do
+    local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost')
+    if task.err or not task[1] or not parts(task[1]) then
+      set_aside(id)
+    else
+      call('HSET', P .. 'task:' .. id, 'state', 'ready')
+      push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
+    end
+  end
+  if #due > 0 then
+    call('ZREM', P .. 'wait', unpack(due))
+  end
+end
+
+-- The queues and functions that may hold ready tasks: of the queues named, or of all, at most `most` pairs. When
+-- there are more, the next look goes on behind `turn`: nobody's names keep others from their turn.
+local function pairs_of(queues, turn, most)
+  local found = {}
+  if #queues > 0 then
+    for _, queue in ipairs(queues) do
+      for _, pair in ipairs(call('ZRANGEBYLEX', P .. 'ready', '[' .. queue .. ' ', '(' .. queue .. '!', 'LIMIT', 0, most)) do
+        found[#found + 1] = pair
+      end
+    end
+    return found, ''
+  end
+  found = call('ZRANGEBYLEX', P .. 'ready', turn == '' and '-' or '(' .. turn, '+', 'LIMIT', 0, most)
+  if #found == most then
+    return found, found[most]
+  end
+  if turn ~= '' then
+    local rest = call('ZRANGEBYLEX', P .. 'ready', '-', '[' .. turn, 'LIMIT', 0, most - #found)
+    for _, pair in ipairs(rest) do
+      found[#found + 1] = pair
+    end
+    if #found == most then
+      return found, found[most]
+    end
+  end
+  return found, ''
+end
+
+-- Whoever claims, as ARGV says it from `at` on: whether it takes a suspect, from how many lost leases on one is,
+-- the queues, and of which functions it takes how many at most. Answers where ARGV goes on.
+local function claimant(at)
+  local who = { takes_suspect = ARGV[at] == '1', suspect_from = tonumber(ARGV[at + 1]), queues = {}, room = {} }
+  at = at + 2
+  for _ = 1, tonumber(ARGV[at]) do
+    at = at + 1
+    who.queues[#who.queues + 1] = ARGV[at]
+  end
+  at = at + 1
+  for _ = 1, tonumber(ARGV[at]) do
+    who.room[ARGV[at + 1]] = tonumber(ARGV[at + 2])
+    at = at + 2
+  end
+  return who, at + 1
+end
+
+-- Ready tasks of one key in the order of claims, read piece by piece.
+local function source(key, fn)
+  return { key = key, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {} }
+end
+
+local PIECE = 16
+
+local function head(from)
+  local member = from.items[from.pos]
+  if member or from.done then
+    return member
+  end
+  from.items = call('ZRANGE', from.key, from.offset, from.offset + PIECE - 1)
+  from.offset = from.offset + #from.items
+  from.pos = 1
+  from.done = #from.items < PIECE
+  return from.items[1]
+end

@@ -1,0 +1,64 @@
+-- How long until a claimant may claim something, in ms; -1 when nothing waits for it.
+-- ARGV: the claimant.
+local who = claimant(1)
+
+-- Tasks looked at under each pair of queue and function, and of those whose time has not come.
+local MOST_LOOKED_AT = 256
+
+promote()
+
+local function takes(lost)
+  return who.takes_suspect or lost < who.suspect_from
+end
+
+-- Whether a key holds a task that can be claimed now.
+local function holds(from, is_again)
+  for _ = 1, MOST_LOOKED_AT do
+    local member = head(from)
+    if not member then
+      return false
+    end
+    from.pos = from.pos + 1
+    if not is_again or takes(tonumber(string.sub(member, 52), 16)) then
+      local expires = redis.pcall('HGET', P .. 'task:' .. string.sub(member, 16, 51), 'expires')
+      if type(expires) ~= 'string' or tonumber(expires) > now then
+        return true
+      end
+    end
+  end
+  -- Nobody knows; a claim will find out.
+  return true
+end
+
+local found = pairs_of(who.queues, '', 4096)
+for _, pair in ipairs(found) do
+  local queue, fn = string.match(pair, '^(%S+) (%S+)$')
+  if who.room[fn] ~= 0 then
+    local key = queue .. ':' .. fn
+    if holds(source(P .. 'ready:' .. key, fn), false) or holds(source(P .. 'again:' .. key, fn), true) then
+      return 0
+    end
+  end
+end
+
+local wanted = {}
+for _, queue in ipairs(who.queues) do
+  wanted[queue] = true
+end
+local waiting = call('ZRANGE', P .. 'wait', 0, MOST_LOOKED_AT - 1, 'WITHSCORES')
+for at = 1, #waiting, 2 do
+  local due = tonumber(waiting[at + 1])
+  local task = redis.pcall('HMGET', P .. 'task:' .. waiting[at], 'def', 'lost', 'expires')
+  if not task.err and task[1] then
+    local queue, fn = parts(task[1])
+    local expires = tonumber(task[3])
+    if (#who.queues == 0 or wanted[queue]) and who.room[fn] ~= 0 and takes(tonumber(task[2]) or 0)
+      and (not expires or (expires > due and expires > now)) then
+      return math.max(0, due - now)
+    end
+  end
+end
+if #waiting == 2 * MOST_LOOKED_AT then
+  return math.max(0, tonumber(waiting[#waiting]) - now)
+end
+return -1

@@ -1,0 +1,104 @@
+//! What people look at: the clock, one task, many tasks.
+
+use beatmesh_mesh::env::UnixMs;
+use redis::{Pipeline, Value};
+
+use super::RedisQueue;
+use super::codec::{self, FIELDS, list, number, text};
+use super::error::odd;
+use crate::queue::task::{TaskId, TaskRecord, TaskState};
+use crate::queue::{MOST_LISTED, StoreError, TaskFilter};
+
+/// Tasks read in one round trip.
+const PIECE: usize = 500;
+
+/// Tasks that one listing looks at: a filter that few pass must not read everything. What is beyond is not listed.
+const MOST_LOOKED_AT: usize = 50_000;
+
+impl RedisQueue {
+    pub(super) async fn read_clock(&self) -> Result<UnixMs, StoreError> {
+        let answer = self.quick.read(&redis::cmd("TIME")).await?;
+        let parts: Option<Vec<_>> = list(&answer).and_then(|parts| parts.iter().map(number).collect());
+        match parts.as_deref() {
+            Some([seconds, micros]) => Ok(UnixMs(seconds * 1_000 + micros / 1_000)),
+            _ => Err(odd("TIME")),
+        }
+    }
+
+    pub(super) async fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.of_one("task", id)).arg(&FIELDS);
+        let answer = self.quick.read(&command).await?;
+        let fields = list(&answer).ok_or_else(|| odd("HMGET"))?;
+        if fields.first() == Some(&Value::Nil) {
+            return Ok(None);
+        }
+        let unreadable = || StoreError::Refused(format!("what is kept of task {id} cannot be read"));
+        codec::record(id, fields).map(Some).ok_or_else(unreadable)
+    }
+
+    /// Newest first. Where one index holds all tasks of the state that is asked for, it is read instead of all tasks;
+    /// when it is too long for that, its latest entries count.
+    pub(super) async fn list_tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
+        use TaskState::{Cancelled, Dead, Done, Expired, Failed, Leased, Ready, Retry, Scheduled};
+        let limit = filter.limit.clamp(1, MOST_LISTED) as usize;
+        let (index, is_by_age) = match filter.state {
+            None | Some(Ready) => ("all".to_owned(), true),
+            Some(Leased) => ("leases".to_owned(), false),
+            Some(Scheduled | Retry) => ("wait".to_owned(), false),
+            Some(state @ (Done | Failed | Dead | Cancelled | Expired)) => {
+                (format!("ended:{}", state.as_str()), false)
+            }
+        };
+        let key = self.keys.named(&index);
+        let mut found = Vec::new();
+        for from in (0..MOST_LOOKED_AT).step_by(PIECE) {
+            let mut range = redis::cmd("ZREVRANGE");
+            range.arg(&key).arg(from).arg(from + PIECE - 1);
+            let answer = self.quick.read(&range).await?;
+            let ids: Vec<TaskId> = list(&answer)
+                .ok_or_else(|| odd("ZREVRANGE"))?
+                .iter()
+                .filter_map(|id| text(id)?.parse().ok())
+                .collect();
+            let is_last = ids.len() < PIECE;
+            found.extend(self.read_many(&ids).await?.into_iter().filter(|task| passes(filter, task)));
+            if is_last || (is_by_age && found.len() >= limit) {
+                break;
+            }
+        }
+        found.sort_by_key(|task| std::cmp::Reverse((task.created_at, task.id)));
+        // A task may have moved to another piece while the pieces were read.
+        found.dedup_by_key(|task| task.id);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Without their outputs.
+    async fn read_many(&self, ids: &[TaskId]) -> Result<Vec<TaskRecord>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut commands = Pipeline::with_capacity(ids.len());
+        for id in ids {
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.keys.of_one("task", id)).arg(&FIELDS[..FIELDS.len() - 1]);
+            commands.add_command(command);
+        }
+        let answers = self.quick.read_all(&commands).await?;
+        let records = ids.iter().zip(&answers).filter_map(|(id, fields)| codec::record(*id, list(fields)?));
+        Ok(records.collect())
+    }
+}
+
+fn passes(filter: &TaskFilter, task: &TaskRecord) -> bool {
+    use crate::queue::task::Origin;
+    let schedule = match &task.origin {
+        Origin::Schedule { schedule, .. } | Origin::Trigger { schedule } => Some(schedule),
+        Origin::Api | Origin::Call => None,
+    };
+    filter.state.is_none_or(|state| task.state == state)
+        && filter.function.as_ref().is_none_or(|function| task.function == *function)
+        && filter.queue.as_ref().is_none_or(|queue| task.queue == *queue)
+        && filter.schedule.as_ref().is_none_or(|wanted| schedule == Some(wanted))
+}
