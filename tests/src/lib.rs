@@ -40,6 +40,7 @@ pub mod replay;
 pub mod scratch;
 pub mod servers;
 pub mod side_file;
+pub mod stories;
 pub mod stranger;
 pub mod target;
 pub mod wait;

@@ -116,10 +116,12 @@ pub(super) fn record(id: TaskId, fields: &[Value]) -> Option<TaskRecord> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) state: ScheduleState,
-    pub(super) times: Option<Times>,
+    /// The times at which it is due; `None` while it is paused or deleted.
+    pub(super) owes: Option<Times>,
 }
 
-/// A value of the hash `schedules`: `REVISION ENABLED CURSOR ZONE CRON`.
+/// A value of the hash `schedules`: `REVISION ENABLED CURSOR ZONE CRON`. Enabled is 0 or 1, or 2 while an edit holds
+/// the schedule still.
 pub(super) fn standing(state: &ScheduleState, times: Option<&Times>) -> String {
     let times = times.map(|times| format!("{} {}", times.timezone, times.cron)).unwrap_or_default();
     format!("{} {} {} {times}", state.revision, u8::from(state.enabled), state.cursor.0)
@@ -129,11 +131,13 @@ pub(super) fn standing(state: &ScheduleState, times: Option<&Times>) -> String {
 pub(super) fn read_standing(schedule: ScheduleName, text: &[u8]) -> Option<Standing> {
     let mut words = std::str::from_utf8(text).ok()?.splitn(5, ' ');
     let revision = words.next()?.parse().ok()?;
-    let enabled = words.next()? == "1";
+    let enabled = words.next()?;
     let cursor = UnixMs(words.next()?.parse().ok()?);
     let times = words.next().zip(words.next());
-    let times = times.map(|(timezone, cron)| Times { cron: cron.to_owned(), timezone: timezone.to_owned() });
-    Some(Standing { state: ScheduleState { schedule, revision, enabled, cursor }, times })
+    let owes = times
+        .filter(|_| enabled != "0")
+        .map(|(timezone, cron)| Times { cron: cron.to_owned(), timezone: timezone.to_owned() });
+    Some(Standing { state: ScheduleState { schedule, revision, enabled: enabled == "1", cursor }, owes })
 }
 
 /// A line of the ledger: `DUE FROM COUNT REVISION SKIPPED TASK COMMITTED NODE`, with `-` for what there is not.
@@ -230,13 +234,20 @@ mod tests {
         let state =
             ScheduleState { schedule: schedule.clone(), revision: 7, enabled: true, cursor: UnixMs(-3) };
         let times = Times { cron: "0 */2 * * *".to_owned(), timezone: "Europe/Berlin".to_owned() };
-        for times in [None, Some(times)] {
-            let text = standing(&state, times.as_ref());
+        for owes in [None, Some(times.clone())] {
+            let text = standing(&state, owes.as_ref());
             assert_eq!(
                 read_standing(schedule.clone(), text.as_bytes()),
-                Some(Standing { state: state.clone(), times })
+                Some(Standing { state: state.clone(), owes })
             );
         }
+        let paused = ScheduleState { enabled: false, ..state };
+        let text = standing(&paused, Some(&times));
+        let read = |text: &str| read_standing(schedule.clone(), text.as_bytes());
+        assert_eq!(read(&text), Some(Standing { state: paused.clone(), owes: None }));
+        let held = text.replacen(" 0 ", " 2 ", 1);
+        let expected = Standing { state: paused, owes: Some(times) };
+        assert_eq!(read(&held), Some(expected), "held still by an edit");
         for (skipped, node) in [(None, "eu-1"), (Some("paused".to_owned()), "")] {
             let task = skipped.is_none().then(|| TaskId::of_key(&"f".parse().unwrap(), b"1"));
             let (due, from, committed_at) = (UnixMs(20), UnixMs(10), UnixMs(30));

@@ -41,7 +41,7 @@ pub(super) struct Connection {
 impl Connection {
     /// One command.
     pub(super) async fn ask(&mut self, command: &Cmd) -> redis::RedisResult<Value> {
-        self.commands.send_packed_command(command).await
+        self.commands.send_packed_command(command).await?.extract_error()
     }
 }
 

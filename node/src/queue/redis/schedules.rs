@@ -15,9 +15,10 @@ use crate::catalogue::schedule::Overlap;
 use crate::queue::StoreError;
 use crate::queue::tick::{EARLIEST_MS, ScheduleState, TickCommit, TickOutcome, TickRecord, Verdict};
 
-/// How often a fence is computed anew because ticks moved the schedule meanwhile. They move it once for each due
-/// time, so it comes to an end soon.
+/// How often a fence is computed anew because the schedule moved meanwhile. After a few times it is held still; then
+/// only other edits move it.
 const MOST_TRIES: usize = 64;
+const TRIES_BESIDE_TICKS: usize = 3;
 
 impl RedisQueue {
     /// What an edit gives up follows from cron texts, which scripts cannot read: so it is computed here and written
@@ -28,7 +29,13 @@ impl RedisQueue {
         revision: u64,
         after: Option<&ScheduleEntry>,
     ) -> Result<(), StoreError> {
-        for _ in 0..MOST_TRIES {
+        for tries in 0..MOST_TRIES {
+            if tries == TRIES_BESIDE_TICKS {
+                let mut args = Args::default();
+                args.add(schedule.to_string());
+                args.number(revision);
+                self.durable.run(&scripts::CLOSE, &args.slices(), false).await?;
+            }
             let answer = self.durable.run(&scripts::STANDING, &[schedule.as_str().as_bytes()], false).await?;
             let Some([now, found]) = list(&answer) else { return Err(odd("standing")) };
             let now = UnixMs(number(now).ok_or_else(|| odd("standing"))?);
@@ -38,11 +45,11 @@ impl RedisQueue {
                 None if after.is_none() => return Ok(()),
                 None => None,
             };
-            let (state, times) = standing.map(|Standing { state, times }| (state, times)).unzip();
+            let (state, before) = standing.map(|Standing { state, owes }| (state, owes)).unzip();
             if state.as_ref().is_some_and(|state| state.revision >= revision) {
                 return Ok(());
             }
-            let before = times.flatten().filter(|_| state.as_ref().is_some_and(|state| state.enabled));
+            let before = before.flatten();
             let edit = Edit { schedule, revision, before, after };
             let Fence { given_up, state: next } = edit.fence(state.as_ref(), now);
             let times = after.map(|after| after.definition.times());

@@ -8,7 +8,7 @@ local standing = call('HGET', P .. 'schedules', schedule)
 if not standing then
   return { 'moved', false }
 end
-local known, enabled, cursor, times = string.match(standing, '^(%d+) ([01]) (%-?%d+) (.*)$')
+local known, enabled, cursor, times = string.match(standing, '^(%d+) ([012]) (%-?%d+) (.*)$')
 local current = true
 if known ~= revision then current = false end --guard revision_compare
 if enabled ~= '1' then current = false end --guard enabled_check
