@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::*;
 use crate::queue::task::{NewTask, TaskId};
