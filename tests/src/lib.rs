@@ -17,6 +17,7 @@
 //! | `side_file` | what functions write down about their own executions |
 //! | `processes` | what runs on this machine and belongs to a test |
 //! | `ledger` | a schedule's ticks, checked |
+//! | `servers` | PostgreSQL, MariaDB, Redis with Sentinel and Cluster: real ones, private to a test |
 //! | `scratch`, `figures` | directories, percentiles |
 //!
 //! Rules: no port is chosen by hand, no test waits for luck, nothing is left running, also when a test
@@ -37,6 +38,7 @@ pub mod process;
 pub mod processes;
 pub mod replay;
 pub mod scratch;
+pub mod servers;
 pub mod side_file;
 pub mod stranger;
 pub mod target;

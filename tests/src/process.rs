@@ -204,7 +204,18 @@ pub struct Said {
 /// # Panics
 /// When it cannot be started or does not end.
 #[must_use]
-pub fn run(mut command: Command, input: &[u8], within: Duration) -> Said {
+pub fn run(command: Command, input: &[u8], within: Duration) -> Said {
+    try_run(command, input, within).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// The same for a command that may hang, which is killed then.
+///
+/// # Errors
+/// It has not ended in time: with what it said until then.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn try_run(mut command: Command, input: &[u8], within: Duration) -> Result<Said, String> {
     let shown = format!("{command:?}");
     let scratch = crate::Scratch::new();
     let (out, err) = (scratch.join("stdout"), scratch.join("stderr"));
@@ -217,12 +228,13 @@ pub fn run(mut command: Command, input: &[u8], within: Duration) -> Said {
     let read = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
-            return Said { code: status.code(), stdout: read(&out), stderr: read(&err) };
+            return Ok(Said { code: status.code(), stdout: read(&out), stderr: read(&err) });
         }
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{shown} has not ended within {within:?}; it said:\n{}{}", read(&out), read(&err));
+            let (out, err) = (read(&out), read(&err));
+            return Err(format!("{shown} has not ended within {within:?}; it said:\n{out}{err}"));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -1,0 +1,161 @@
+//! One Redis. By itself it forgets everything when it dies, as caches do: a test that wants more says `appendonly`.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use super::cli::{Cli, program};
+use super::daemon::{Daemon, Home};
+use super::run_as::RunAs;
+use crate::wait::until_so;
+
+/// A replica copies an almost empty Redis in milliseconds, but looks for its master once a second.
+const SYNC: Duration = Duration::from_secs(20);
+
+/// A Redis of one's own.
+#[derive(Debug)]
+pub struct Redis {
+    password: Option<String>,
+    daemon: Daemon,
+}
+
+impl Redis {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When it does not start. Its log is printed.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further settings, as in `redis.conf`: `("appendonly", "yes")`.
+    ///
+    /// # Panics
+    /// When it does not start. Its log is printed.
+    #[must_use]
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        let home = Home::new(RunAs::myself());
+        let (port, data) = (home.port.number().to_string(), home.data().display().to_string());
+        let own = [
+            ("bind", "127.0.0.1"),
+            ("port", &port),
+            ("dir", &data),
+            ("save", "\"\""),
+            // It would wait five seconds for further replicas.
+            ("repl-diskless-sync-delay", "0"),
+        ];
+        // A file, not arguments: Redis and Sentinel write into it who is whose replica.
+        let lines = own.iter().chain(settings).map(|(name, value)| format!("{name} {value}\n"));
+        let config = home.dir.file("redis.conf", lines.collect::<String>());
+
+        let password = settings.iter().rev().find(|(name, _)| *name == "requirepass");
+        let password = password.map(|(_, password)| (*password).to_owned());
+        let cli = cli(home.port.number(), password.as_deref());
+        let server = program("redis-server", "redis-server");
+        let daemon = Daemon::start("redis", server, vec![config.into()], home, cli, &["ping"]);
+        Self { password, daemon }
+    }
+
+    /// Its address, with its password if it has one.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.password {
+            None => format!("redis://{}", self.addr()),
+            Some(password) => format!("redis://:{password}@{}", self.addr()),
+        }
+    }
+
+    /// The password that it was started with.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    /// Asks `redis-cli`: elements of an answer are lines.
+    ///
+    /// # Panics
+    /// When the answer is an error.
+    pub fn cli(&self, words: &[&str]) -> String {
+        self.try_cli(words).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// The same where the answer may be an error, or missing.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn try_cli(&self, words: &[&str]) -> Result<String, String> {
+        self.ask(words)
+    }
+
+    /// Changes a setting; a restart undoes it.
+    pub fn config_set(&self, name: &str, value: &str) {
+        self.cli(&["config", "set", name, value]);
+    }
+
+    /// Removes everything.
+    pub fn flush(&self) {
+        self.cli(&["flushall"]);
+    }
+
+    /// A value of `INFO`: `info("role")`. `None` if it has none, or does not answer.
+    #[must_use]
+    pub fn info(&self, name: &str) -> Option<String> {
+        let info = self.try_cli(&["info"]).ok()?;
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned())
+    }
+
+    /// Whether it is a master in its own eyes.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        self.info("role").as_deref() == Some("master")
+    }
+
+    /// Becomes a replica of another, also after a restart, and waits until it has all that the other has.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn replica_of(&self, other: &Self) {
+        if let Some(password) = &other.password {
+            self.config_set("masterauth", password);
+        }
+        self.cli(&["replicaof", "127.0.0.1", &other.port().to_string()]);
+        self.cli(&["config", "rewrite"]);
+        self.wait_for_link();
+    }
+
+    /// Waits until it follows its master.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_for_link(&self) {
+        until_so(&format!("{} follows its master", self.addr()), SYNC, || {
+            self.info("master_link_status").as_deref() == Some("up")
+        });
+    }
+}
+
+impl Deref for Redis {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Redis {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+}
+
+/// The client of the Redis or Sentinel at a port.
+pub(crate) fn cli(port: u16, password: Option<&str>) -> Cli {
+    // With -e an answer that is an error is a failure.
+    let cli =
+        Cli::new(program("redis-cli", "redis-tools"), &["-e", "-h", "127.0.0.1", "-p", &port.to_string()]);
+    match password {
+        None => cli,
+        Some(password) => cli.env("REDISCLI_AUTH", password),
+    }
+}
