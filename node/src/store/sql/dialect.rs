@@ -86,6 +86,15 @@ impl Dialect {
         }
     }
 
+    /// The same, and from here on nobody else may change or remove that row before this transaction ends.
+    pub(super) fn or_lock(self, key: &str) -> String {
+        match self {
+            // PostgreSQL does not lock what it leaves alone, so it is told to write what stands there.
+            Self::Postgres => format!("ON CONFLICT ({key}) DO UPDATE SET {key} = EXCLUDED.{key}"),
+            Self::Sqlite | Self::MySql => self.or_leave(key),
+        }
+    }
+
     /// A text as this database takes it: PostgreSQL has no NUL in texts. Only what programs print may hold one.
     pub(super) fn text(self, text: &str) -> Cow<'_, str> {
         match self {

@@ -34,11 +34,11 @@ impl SeedList for SqlStore {
         let announced = self.writer.run(move |tx| {
             let (node, addr) = (node.clone(), addr.clone());
             Box::pin(async move {
-                // In this order: another life of the node may write its first row at the same moment, and whoever
-                // comes second waits for it here, and then sees whose is the later one.
+                // In this order: another life of the node may write its first row, or take its last one away, at
+                // the same moment. Whoever comes second waits for it here, and then sees whose is the later one.
                 let insert = format!(
                     "INSERT INTO nodes (node, generation, addr, last_seen) VALUES (?, ?, ?, ?) {}",
-                    tx.dialect.or_leave("node")
+                    tx.dialect.or_lock("node")
                 );
                 tx.dialect
                     .query(insert)

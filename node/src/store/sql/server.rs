@@ -125,11 +125,13 @@ async fn agree(dialect: Dialect, connection: &mut AnyConnection) -> sqlx::Result
         // A commit that an administrator has made weaker for others is durable here, and one that was made
         // stronger stays so.
         Dialect::Postgres => format!(
-            "SET client_min_messages = warning; SET application_name = 'beatmesh'; \
+            "SET client_min_messages = warning; \
              SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
              SET idle_in_transaction_session_timeout = {}; SET lock_timeout = {}; SET statement_timeout = {}; \
              SELECT set_config('synchronous_commit', 'on', false) \
-             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write'); \
+             SELECT set_config('application_name', 'beatmesh', false) \
+             WHERE current_setting('application_name') = ''",
             STANDS_STILL.as_millis(),
             LOCK.as_millis(),
             STATEMENT.as_millis(),

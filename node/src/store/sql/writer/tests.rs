@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::*;
 use crate::queue::task::{NewTask, TaskId};
 use crate::queue::{StoreError, TaskQueue};
 use crate::store::sql::SqlStore;
