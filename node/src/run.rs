@@ -1,4 +1,4 @@
-//! A node in production: the machine's own clock, network, threads and files, and SQLite.
+//! A node in production: the machine's own clock, network, threads and files, and an SQL database.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use beatmesh_mesh::env::Env;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 
 use crate::assembly::{Node, Parts, StartError};
-use crate::config::{ApiKeys, Settings, secret};
+use crate::config::{ApiKeys, Settings, StoreUrl, secret};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::signals::Signals;
-use crate::store::sql::{Retention, SqlStore};
+use crate::store::sql::{OpenError, Retention, SqlStore};
 use crate::worker::runtime::local::LocalFunctions;
 use crate::worker::runtime::process::{FormerLife, Mark, Orphans, ProcessRuntime};
 
@@ -102,8 +102,7 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
     let keys = keys.map_err(|error| security(&error))?;
 
     let retention = Retention { tasks: settings.queue.keep_tasks.0, ticks: settings.queue.keep_ticks.0 };
-    let url = sqlite_url(settings.seeds.database.sqlite_path());
-    let opening = ending.stopping.run_until_cancelled(SqlStore::open(env, &url, retention));
+    let opening = ending.stopping.run_until_cancelled(open_store(env, &settings.seeds.database, retention));
     let store = opening.await.ok_or(StartError::Asked)?;
     let store = Arc::new(store.map_err(|error| StartError::Store(error.to_string()))?);
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
@@ -124,6 +123,33 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
             ending.stopping.cancel();
             store.close().await;
             Err(error)
+        }
+    }
+}
+
+/// How soon a database server is tried again that did not answer, at first; each time twice as long.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
+/// The longest of these pauses: a node is there soon after its database, and a server that comes up is not stormed
+/// by those that wait for it.
+const TRY_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Opens the database. A server that does not answer is waited for, because machines that start together do so in
+/// any order; what waiting does not change ends the start.
+async fn open_store(env: &Env, database: &StoreUrl, retention: Retention) -> Result<SqlStore, OpenError> {
+    let url = match database {
+        StoreUrl::Sqlite { path } => sqlite_url(path),
+        StoreUrl::Server(server) => server.expose().to_owned(),
+    };
+    let mut pause = TRY_AGAIN;
+    loop {
+        match SqlStore::open(env, &url, retention).await {
+            Err(error @ OpenError::Unreachable { .. }) => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(TRY_AGAIN_AT_MOST);
+            }
+            outcome => return outcome,
         }
     }
 }

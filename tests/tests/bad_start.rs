@@ -131,10 +131,12 @@ fn a_secret_that_others_can_read_is_warned_of_and_never_shown() {
 async fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let dir = Scratch::new();
     assert!(NodeSpec::new(&dir, "node-1").start().stop().success());
+    sqlite(&dir, "INSERT INTO beatmesh SELECT 'kept', value FROM beatmesh WHERE name = 'schema'");
     sqlite(&dir, "UPDATE beatmesh SET value = '99' WHERE name = 'schema'");
     let said = NodeSpec::new(&dir, "node-1").fail();
     assert_refused(&said, 1, &["seeds.database", "version 99", "newer"]);
-    sqlite(&dir, "UPDATE beatmesh SET value = '1' WHERE name = 'schema'");
+    let again = "SELECT value FROM beatmesh WHERE name = 'kept'";
+    sqlite(&dir, &format!("UPDATE beatmesh SET value = ({again}) WHERE name = 'schema'"));
     let mut node = NodeSpec::new(&dir, "node-1").start();
     node.assert_well().await;
 }

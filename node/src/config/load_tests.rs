@@ -110,9 +110,9 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 #[test]
 fn the_database_follows_the_data_directory_and_the_queue_the_database() {
     let settings = from_environment(&[("BEATMESH_NODE__DATA_DIR", "/data")]).unwrap();
-    assert_eq!(settings.queue.url.sqlite_path(), Path::new("/data/mesh.db"));
+    assert_eq!(settings.queue.url.sqlite_path(), Some(Path::new("/data/mesh.db")));
     let settings = from_environment(&[("BEATMESH_SEEDS__DATABASE", "sqlite:///db/x.db")]).unwrap();
-    assert_eq!(settings.queue.url.sqlite_path(), Path::new("/db/x.db"));
+    assert_eq!(settings.queue.url.sqlite_path(), Some(Path::new("/db/x.db")));
 }
 
 #[test]

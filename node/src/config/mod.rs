@@ -37,5 +37,5 @@ pub use settings::{
     SecuritySettings, SeedSettings, Settings,
 };
 pub use source::{Flag, Origin};
-pub use store_url::StoreUrl;
+pub use store_url::{ServerUrl, StoreUrl};
 pub use words::{Durability, HostPort, Label, LabelError, LogFilter, LogFormat, PaceName, Role, Roles};

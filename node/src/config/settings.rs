@@ -74,7 +74,8 @@ pub struct ListenSettings {
 /// `[seeds]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeedSettings {
-    /// `database`: node table and catalogue. Default: the file `mesh.db` in the data directory.
+    /// `database`: node table and catalogue; SQLite, PostgreSQL, MySQL or MariaDB. Default: the SQLite file
+    /// `mesh.db` in the data directory.
     pub database: StoreUrl,
     /// `peers`: mesh addresses to dial besides those in the database. Default: none.
     pub peers: Vec<HostPort>,

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use sqlx::any::AnyRow;
 
 use super::guards::Guard;
+use super::open::REVISION;
 use super::ticks::{self, Line};
 use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed};
 use crate::beat::fence::{Edit, Fence};
@@ -20,9 +21,6 @@ use crate::catalogue::schedule::Schedule;
 use crate::queue::StoreError;
 use crate::store::{CatalogueStore, EditError};
 
-/// The counter that every edit takes its revision from.
-const REVISION: &str = "catalogue_revision";
-
 #[async_trait]
 impl CatalogueStore for SqlStore {
     fn id(&self) -> &str {
@@ -30,22 +28,19 @@ impl CatalogueStore for SqlStore {
     }
 
     async fn revision(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT value FROM beatmesh WHERE name = ?")
-            .bind(REVISION)
-            .fetch_optional(self.readers()?)
-            .await
-            .map_err(error::reading)?;
+        let query = self.dialect().query("SELECT value FROM beatmesh WHERE name = ?").bind(REVISION);
+        let row = self.read(async |readers| query.fetch_optional(readers).await).await?;
         row.map_or(Ok(0), |row| parsed(&row, "value").map_err(error::reading))
     }
 
     async fn read(&self) -> Result<Catalogue, StoreError> {
         // The revision first: an edit in between is then read again, never missed.
         let revision = CatalogueStore::revision(self).await?;
-        let functions = sqlx::query("SELECT name, revision, definition FROM functions");
-        let functions = functions.fetch_all(self.readers()?).await.map_err(error::reading)?;
-        let schedules =
-            sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules");
-        let schedules = schedules.fetch_all(self.readers()?).await.map_err(error::reading)?;
+        let functions = self.dialect().query("SELECT name, revision, definition FROM functions");
+        let functions = self.read(async |readers| functions.fetch_all(readers).await).await?;
+        let schedules = "SELECT name, revision, times_revision, enabled, definition FROM schedules";
+        let schedules = self.dialect().query(schedules);
+        let schedules = self.read(async |readers| schedules.fetch_all(readers).await).await?;
         Ok(Catalogue {
             revision,
             functions: readable(functions.iter().map(function))
@@ -67,6 +62,7 @@ impl CatalogueStore for SqlStore {
         let edited = self.writer.run(move |tx| {
             let (name, definition) = (name.clone(), definition.clone());
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let known = find_function(tx, &name).await?;
                 let current = known.as_ref().map_or(0, |entry| entry.revision);
                 if expected.is_some_and(|expected| expected != current) {
@@ -86,6 +82,7 @@ impl CatalogueStore for SqlStore {
         let deleted = self.writer.run(move |tx| {
             let name = name.clone();
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let Some(known) = find_function(tx, &name).await? else {
                     return Ok(Err(EditError::NotFound { what: "function", name: name.to_string() }));
                 };
@@ -98,10 +95,8 @@ impl CatalogueStore for SqlStore {
                     }
                 }
                 next_revision(tx).await?;
-                sqlx::query("DELETE FROM functions WHERE name = ?")
-                    .bind(name.as_str())
-                    .execute(&mut *tx.connection)
-                    .await?;
+                let delete = tx.dialect.query("DELETE FROM functions WHERE name = ?").bind(name.as_str());
+                delete.execute(&mut *tx.connection).await?;
                 Ok(Ok(()))
             })
         });
@@ -119,6 +114,7 @@ impl CatalogueStore for SqlStore {
         let edited = self.writer.run(move |tx| {
             let (name, definition) = (name.clone(), definition.clone());
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let known = find_schedule(tx, &name).await?;
                 let current = known.as_ref().map_or(0, |entry| entry.revision);
                 if expected.is_some_and(|expected| expected != current) {
@@ -150,6 +146,7 @@ impl CatalogueStore for SqlStore {
         let deleted = self.writer.run(move |tx| {
             let name = name.clone();
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let Some(known) = find_schedule(tx, &name).await? else {
                     return Ok(Err(EditError::NotFound { what: "schedule", name: name.to_string() }));
                 };
@@ -157,10 +154,8 @@ impl CatalogueStore for SqlStore {
                     return Ok(Err(EditError::Conflict { current: known.revision }));
                 }
                 let revision = next_revision(tx).await?;
-                sqlx::query("DELETE FROM schedules WHERE name = ?")
-                    .bind(name.as_str())
-                    .execute(&mut *tx.connection)
-                    .await?;
+                let delete = tx.dialect.query("DELETE FROM schedules WHERE name = ?").bind(name.as_str());
+                delete.execute(&mut *tx.connection).await?;
                 if fences == Fences::Here {
                     let before = known.owes();
                     fence(tx, Edit { schedule: &name, revision, before, after: None }).await?;
@@ -176,6 +171,7 @@ impl CatalogueStore for SqlStore {
         let edited = self.writer.run(move |tx| {
             let name = name.clone();
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let Some(known) = find_schedule(tx, &name).await? else {
                     return Ok(Err(EditError::NotFound { what: "schedule", name: name.to_string() }));
                 };
@@ -209,11 +205,10 @@ async fn write_function(
     definition: Arc<Function>,
 ) -> sqlx::Result<FunctionEntry> {
     let revision = next_revision(tx).await?;
-    sqlx::query("DELETE FROM functions WHERE name = ?")
-        .bind(name.as_str())
-        .execute(&mut *tx.connection)
-        .await?;
-    sqlx::query("INSERT INTO functions (name, revision, definition) VALUES (?, ?, ?)")
+    let delete = tx.dialect.query("DELETE FROM functions WHERE name = ?").bind(name.as_str());
+    delete.execute(&mut *tx.connection).await?;
+    tx.dialect
+        .query("INSERT INTO functions (name, revision, definition) VALUES (?, ?, ?)")
         .bind(name.as_str())
         .bind(big(revision))
         .bind(to_json(&*definition))
@@ -228,20 +223,19 @@ async fn write_schedule(
     before: Option<&ScheduleEntry>,
     entry: &ScheduleEntry,
 ) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM schedules WHERE name = ?")
+    let delete = tx.dialect.query("DELETE FROM schedules WHERE name = ?").bind(entry.name.as_str());
+    delete.execute(&mut *tx.connection).await?;
+    let insert = tx.dialect.query(
+        "INSERT INTO schedules (name, revision, times_revision, enabled, definition) VALUES (?, ?, ?, ?, ?)",
+    );
+    insert
         .bind(entry.name.as_str())
+        .bind(big(entry.revision))
+        .bind(big(entry.times_revision))
+        .bind(i64::from(entry.enabled))
+        .bind(to_json(&*entry.definition))
         .execute(&mut *tx.connection)
         .await?;
-    sqlx::query(
-        "INSERT INTO schedules (name, revision, times_revision, enabled, definition) VALUES (?, ?, ?, ?, ?)",
-    )
-    .bind(entry.name.as_str())
-    .bind(big(entry.revision))
-    .bind(big(entry.times_revision))
-    .bind(i64::from(entry.enabled))
-    .bind(to_json(&*entry.definition))
-    .execute(&mut *tx.connection)
-    .await?;
     if fences == Fences::Elsewhere {
         return Ok(());
     }
@@ -261,6 +255,7 @@ impl SqlStore {
         let fenced = self.writer.run(move |tx| {
             let (schedule, after) = (schedule.clone(), after.clone());
             Box::pin(async move {
+                one_edit_at_a_time(tx).await?;
                 let standing = ticks::standing(tx, &schedule).await?;
                 let known = standing.map(|standing| standing.revision);
                 if known.map_or(after.is_none(), |known| known >= revision) {
@@ -277,61 +272,68 @@ impl SqlStore {
 /// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.
 async fn fence(tx: &mut Tx<'_>, edit: Edit<'_>) -> sqlx::Result<()> {
     let standing = ticks::standing(tx, edit.schedule).await?;
+    let is_new = standing.is_none();
     let Fence { given_up, state } = edit.fence(standing.as_ref(), tx.now);
     if let (Some(run), Some(standing)) = (given_up, standing)
         && tx.guards.has(Guard::EditsLeaveLines)
     {
         ticks::record(tx, &Line::given_up(&standing, &run)).await?;
     }
-    sqlx::query("DELETE FROM schedule_states WHERE schedule = ?")
-        .bind(state.schedule.as_str())
-        .execute(&mut *tx.connection)
-        .await?;
-    sqlx::query("INSERT INTO schedule_states (schedule, revision, enabled, due_up_to) VALUES (?, ?, ?, ?)")
-        .bind(state.schedule.as_str())
+    // In its place, because ticks wait for this very row: of one that was deleted and made anew they would learn
+    // nothing.
+    let statement = if is_new {
+        "INSERT INTO schedule_states (revision, enabled, due_up_to, schedule) VALUES (?, ?, ?, ?)"
+    } else {
+        "UPDATE schedule_states SET revision = ?, enabled = ?, due_up_to = ? WHERE schedule = ?"
+    };
+    tx.dialect
+        .query(statement)
         .bind(big(state.revision))
         .bind(i64::from(state.enabled))
         .bind(state.cursor.0)
+        .bind(state.schedule.as_str())
         .execute(&mut *tx.connection)
         .await?;
     Ok(())
 }
 
+/// Edits look at several rows before they write, so on a server they wait for each other: by the row of the counter
+/// that all of them need, and before anything else, so that none waits with locks of its own.
+async fn one_edit_at_a_time(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    let query = format!("SELECT value FROM beatmesh WHERE name = ? {}", tx.dialect.for_update());
+    tx.dialect.query(query).bind(REVISION).fetch_optional(&mut *tx.connection).await.map(drop)
+}
+
 /// Greater than the last one, and no less than the store's clock in milliseconds: a file that was put back from
 /// a backup must not give a revision away that nodes know from before, with other definitions.
 async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
-    let last = open::value(tx.connection, REVISION).await?.unwrap_or_else(|| "0".to_owned());
+    let last = open::value(tx.connection, tx.dialect, REVISION).await?.unwrap_or_else(|| "0".to_owned());
     // Signed, as the columns are that hold it.
     let after = |last: i64| u64::try_from(last.checked_add(1)?.max(tx.now.0)).ok();
     let next = last.parse().ok().and_then(after);
     let next =
         next.ok_or_else(|| sqlx::Error::Decode(format!("after {REVISION} `{last}` there is none").into()))?;
-    open::set_value(tx.connection, REVISION, &next.to_string()).await?;
+    open::set_value(tx.connection, tx.dialect, REVISION, &next.to_string()).await?;
     Ok(next)
 }
 
 async fn find_function(tx: &mut Tx<'_>, name: &FunctionName) -> sqlx::Result<Option<FunctionEntry>> {
-    let row = sqlx::query("SELECT name, revision, definition FROM functions WHERE name = ?")
-        .bind(name.as_str())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
+    let query = tx.dialect.query("SELECT name, revision, definition FROM functions WHERE name = ?");
+    let row = query.bind(name.as_str()).fetch_optional(&mut *tx.connection).await?;
     row.as_ref().map(function).transpose()
 }
 
 async fn find_schedule(tx: &mut Tx<'_>, name: &ScheduleName) -> sqlx::Result<Option<ScheduleEntry>> {
-    let row = sqlx::query(
-        "SELECT name, revision, times_revision, enabled, definition FROM schedules WHERE name = ?",
-    )
-    .bind(name.as_str())
-    .fetch_optional(&mut *tx.connection)
-    .await?;
+    let query = tx
+        .dialect
+        .query("SELECT name, revision, times_revision, enabled, definition FROM schedules WHERE name = ?");
+    let row = query.bind(name.as_str()).fetch_optional(&mut *tx.connection).await?;
     row.as_ref().map(schedule).transpose()
 }
 
 async fn schedules(tx: &mut Tx<'_>) -> sqlx::Result<Vec<ScheduleEntry>> {
-    let rows = sqlx::query("SELECT name, revision, times_revision, enabled, definition FROM schedules")
-        .fetch_all(&mut *tx.connection)
-        .await?;
+    let query = "SELECT name, revision, times_revision, enabled, definition FROM schedules";
+    let rows = tx.dialect.query(query).fetch_all(&mut *tx.connection).await?;
     rows.iter().map(schedule).collect()
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::guards::Guard;
-use super::tasks::{marks, phase};
-use super::{CLOCK, SqlStore, Tx, error, json, number, parsed};
+use super::tasks::{LONGEST_LIST, ids, marks, phase};
+use super::{SqlStore, Tx, error, json, number, parsed};
 use crate::catalogue::name::{FunctionName, QueueName};
 use crate::queue::task::{Attempt, Claimed, TaskId};
 use crate::queue::{Claimant, StoreError, Taking};
@@ -23,9 +23,6 @@ const PROMOTED_AT_ONCE: i64 = 1_000;
 /// Queues looked at in one claim by a claimant that takes from all. When more hold ready tasks, its next
 /// claim goes on where this one ended: anybody may name queues, and none may keep the others from their turn.
 const MOST_QUEUES: usize = 256;
-
-/// Ids in one list.
-const LONGEST_LIST: usize = 128;
 
 /// Leases the best tasks of the claimant's queues to it. `turn` is the name after which it begins to look
 /// when it takes from all queues, and then the name after which the next claim begins.
@@ -72,16 +69,18 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     if tx.promoted {
         return Ok(());
     }
-    sqlx::query(
-        "UPDATE tasks SET phase = ?, state = 'ready' WHERE id IN (SELECT id FROM \
-         (SELECT id FROM tasks WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ?) AS due)",
-    )
-    .bind(phase::READY)
-    .bind(phase::WAITING)
-    .bind(tx.now.0)
-    .bind(PROMOTED_AT_ONCE)
-    .execute(&mut *tx.connection)
-    .await?;
+    let query = format!(
+        "SELECT id FROM tasks WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.skip_locked()
+    );
+    let query = tx.dialect.query(query).bind(phase::WAITING).bind(tx.now.0).bind(PROMOTED_AT_ONCE);
+    let due = ids(&query.fetch_all(&mut *tx.connection).await?)?;
+    for ids in due.chunks(LONGEST_LIST) {
+        let update =
+            format!("UPDATE tasks SET phase = ?, state = 'ready' WHERE id IN ({})", marks(ids.len()));
+        let update = tx.dialect.query(update).bind(phase::READY);
+        ids.iter().fold(update, |update, id| update.bind(id.clone())).execute(&mut *tx.connection).await?;
+    }
     tx.promoted = true;
     Ok(())
 }
@@ -92,11 +91,9 @@ async fn ready_queues(tx: &mut Tx<'_>, turn: &mut String) -> sqlx::Result<Vec<Qu
     let mut queues = Vec::new();
     let (began, mut after, mut has_wrapped) = (turn.clone(), turn.clone(), false);
     while queues.len() < MOST_QUEUES {
-        let row = sqlx::query("SELECT MIN(queue) AS next FROM tasks WHERE phase = ? AND queue > ?")
-            .bind(phase::READY)
-            .bind(after.as_str())
-            .fetch_one(&mut *tx.connection)
-            .await?;
+        let query = tx.dialect.query("SELECT MIN(queue) AS next FROM tasks WHERE phase = ? AND queue > ?");
+        let query = query.bind(phase::READY).bind(after.clone());
+        let row = query.fetch_one(&mut *tx.connection).await?;
         let next: Option<String> = row.try_get("next")?;
         match next.filter(|next| !has_wrapped || *next <= began) {
             Some(next) => {
@@ -126,7 +123,7 @@ struct Candidate {
 
 /// A queue's best tasks. One queue at a time: over several at once no index gives the order, and a long
 /// queue would be sorted for each claim. Functions that are left out are passed over within the index;
-/// suspects are few.
+/// suspects are few. On a server they are this claim's until it ends, and other claims pass them over.
 async fn ready(
     tx: &mut Tx<'_>,
     who: &Claimant,
@@ -135,13 +132,14 @@ async fn ready(
 ) -> sqlx::Result<Vec<Candidate>> {
     let left_out = filled(who.left_out().map(FunctionName::as_str));
     let query = format!(
-        "SELECT urgency, wake_at, id, function, LENGTH(input) AS input_bytes, lost_leases FROM tasks \
+        "SELECT urgency, wake_at, id, function_name, LENGTH(input) AS input_bytes, lost_leases FROM tasks \
          WHERE phase = ? AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} {} \
-         ORDER BY urgency, wake_at LIMIT ?",
+         ORDER BY urgency, wake_at LIMIT ? {}",
         not_in(&left_out),
         without_suspects(who),
+        tx.dialect.skip_locked(),
     );
-    let mut query = sqlx::query(AssertSqlSafe(query)).bind(phase::READY).bind(queue.as_str()).bind(tx.now.0);
+    let mut query = tx.dialect.query(query).bind(phase::READY).bind(queue.as_str()).bind(tx.now.0);
     for function in left_out {
         query = query.bind(function);
     }
@@ -151,7 +149,7 @@ async fn ready(
             urgency: row.try_get("urgency")?,
             since: row.try_get("wake_at")?,
             id: row.try_get("id")?,
-            function: parsed(row, "function")?,
+            function: parsed(row, "function_name")?,
             input_bytes: number(row, "input_bytes")?,
             lost_leases: number(row, "lost_leases")?,
         })
@@ -182,7 +180,7 @@ fn filled<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 fn not_in(functions: &[&str]) -> String {
     match functions.len() {
         0 => String::new(),
-        count => format!("AND function NOT IN ({})", marks(count)),
+        count => format!("AND function_name NOT IN ({})", marks(count)),
     }
 }
 
@@ -204,20 +202,17 @@ async fn lease_all(
         "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = attempt + 1, node = ?, \
          started_at = ? WHERE id IN ({marks})"
     );
-    let mut update = sqlx::query(AssertSqlSafe(update))
-        .bind(phase::LEASED)
-        .bind(until.0)
-        .bind(who.node.as_str())
-        .bind(tx.now.0);
+    let mut update =
+        tx.dialect.query(update).bind(phase::LEASED).bind(until.0).bind(who.node.as_str()).bind(tx.now.0);
     for id in &list {
         update = update.bind(*id);
     }
     update.execute(&mut *tx.connection).await?;
     let select = format!(
-        "SELECT id, attempt, failures, lost_leases, retries, function, origin, reply_to, content_type, input \
+        "SELECT id, attempt, failures, lost_leases, retries, function_name, origin, reply_to, content_type, input \
          FROM tasks WHERE id IN ({marks})"
     );
-    let mut select = sqlx::query(AssertSqlSafe(select));
+    let mut select = tx.dialect.query(select);
     for id in &list {
         select = select.bind(*id);
     }
@@ -237,7 +232,7 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
     Ok(Claimed {
         id: parsed::<TaskId>(row, "id")?,
         attempt: Attempt(number(row, "attempt")?),
-        function: parsed(row, "function")?,
+        function: parsed(row, "function_name")?,
         failures: number(row, "failures")?,
         lost_leases: number(row, "lost_leases")?,
         retries: number(row, "retries")?,
@@ -263,17 +258,18 @@ impl SqlStore {
              {wanted} AND (expires_at IS NULL OR expires_at > clock.now)) THEN clock.now \
              ELSE (SELECT wake_at FROM tasks WHERE phase = {} {wanted} AND (expires_at IS NULL \
              OR (expires_at > wake_at AND expires_at > clock.now)) ORDER BY wake_at LIMIT 1) END AS next \
-             FROM (SELECT {CLOCK} AS now) AS clock",
+             FROM (SELECT {} AS now) AS clock",
             phase::READY,
             phase::WAITING,
+            self.dialect().clock(),
         );
-        let mut query = sqlx::query(AssertSqlSafe(query));
+        let mut query = self.dialect().query(query);
         for _ in 0..2 {
             for name in who.queues.iter().map(QueueName::as_str).chain(left_out.iter().copied()) {
                 query = query.bind(name);
             }
         }
-        let row = query.fetch_one(self.readers()?).await.map_err(error::reading)?;
+        let row = self.read(async |readers| query.fetch_one(readers).await).await?;
         let now: i64 = row.try_get("now").map_err(error::reading)?;
         let next: Option<i64> = row.try_get("next").map_err(error::reading)?;
         Ok(next.map(|next| UnixMs(now).until(UnixMs(next))))

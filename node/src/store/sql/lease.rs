@@ -49,15 +49,16 @@ impl TaskQueue for SqlStore {
             Box::pin(async move {
                 let mut lost = Vec::new();
                 for (id, attempt) in leases.iter() {
-                    let kept = sqlx::query(
-                        "UPDATE tasks SET wake_at = ? WHERE id = ? AND attempt = ? AND phase = ?",
-                    )
-                    .bind(tx.now.plus(lease).0)
-                    .bind(id.to_string())
-                    .bind(i64::from(attempt.0))
-                    .bind(phase::LEASED)
-                    .execute(&mut *tx.connection)
-                    .await?;
+                    let renewal = tx
+                        .dialect
+                        .query("UPDATE tasks SET wake_at = ? WHERE id = ? AND attempt = ? AND phase = ?");
+                    let kept = renewal
+                        .bind(tx.now.plus(lease).0)
+                        .bind(id.to_string())
+                        .bind(i64::from(attempt.0))
+                        .bind(phase::LEASED)
+                        .execute(&mut *tx.connection)
+                        .await?;
                     if kept.rows_affected() == 0 {
                         lost.push(*id);
                     }
@@ -180,44 +181,46 @@ async fn complete(
     if !tx.guards.has(Guard::AttemptToken) {
         pretend_to_hold(tx, id, attempt).await?;
     }
-    let recorded = sqlx::query(
+    let ending = tx.dialect.query(
         "UPDATE tasks SET state = ?, phase = ?, wake_at = COALESCE(?, ready_at), \
          ready_at = COALESCE(?, ready_at), finished_at = ?, failures = failures + ?, output = ?, \
          output_type = ?, error = ?, log_tail = ? WHERE id = ? AND attempt = ? AND phase = ?",
-    )
-    .bind(state.as_str())
-    .bind(phase)
-    .bind(wake_at)
-    .bind(ready_at)
-    .bind((phase == phase::ENDED).then_some(tx.now.0))
-    .bind(failed)
-    .bind(output)
-    .bind(output_type)
-    .bind(error)
-    .bind((!log_tail.is_empty()).then_some(log_tail))
-    .bind(id.to_string())
-    .bind(i64::from(attempt.0))
-    .bind(phase::LEASED)
-    .execute(&mut *tx.connection)
-    .await?;
+    );
+    let recorded = ending
+        .bind(state.as_str())
+        .bind(phase)
+        .bind(wake_at)
+        .bind(ready_at)
+        .bind((phase == phase::ENDED).then_some(tx.now.0))
+        .bind(failed)
+        .bind(output)
+        .bind(output_type)
+        .bind(error)
+        .bind((!log_tail.is_empty()).then(|| tx.dialect.text(log_tail).into_owned()))
+        .bind(id.to_string())
+        .bind(i64::from(attempt.0))
+        .bind(phase::LEASED)
+        .execute(&mut *tx.connection)
+        .await?;
     Ok(if recorded.rows_affected() == 1 { Completion::Recorded(state) } else { Completion::Stale })
 }
 
 /// What the attempt's token keeps from happening.
 async fn pretend_to_hold(tx: &mut Tx<'_>, id: TaskId, attempt: Attempt) -> sqlx::Result<()> {
-    let given = sqlx::query("UPDATE tasks SET attempt = ?, phase = ? WHERE id = ?");
+    let given = tx.dialect.query("UPDATE tasks SET attempt = ?, phase = ? WHERE id = ?");
     let given = given.bind(i64::from(attempt.0)).bind(phase::LEASED).bind(id.to_string());
     given.execute(&mut *tx.connection).await.map(drop)
 }
 
 /// Tasks whose worker was not heard of until the lease ran out.
 async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
-    let rows = sqlx::query("SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?")
-        .bind(phase::LEASED)
-        .bind(tx.now.0)
-        .bind(AT_ONCE)
-        .fetch_all(&mut *tx.connection)
-        .await?;
+    // A task that somebody has in hand right now is being completed or renewed: the next sweep sees what it became.
+    let query = format!(
+        "SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.skip_locked()
+    );
+    let query = tx.dialect.query(query).bind(phase::LEASED).bind(tx.now.0).bind(AT_ONCE);
+    let rows = query.fetch_all(&mut *tx.connection).await?;
     let mut swept = Swept::default();
     for row in &rows {
         let id: TaskId = parsed(row, "id")?;
@@ -226,18 +229,18 @@ async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
         let (phase, state) =
             if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };
         // Back to its place in the queue, not to its end: it has waited since then.
-        sqlx::query(
+        let back = tx.dialect.query(
             "UPDATE tasks SET phase = ?, state = ?, wake_at = COALESCE(?, ready_at), lost_leases = ?, \
              finished_at = ? WHERE id = ?",
-        )
-        .bind(phase)
-        .bind(state.as_str())
-        .bind(dead.then_some(tx.now.0))
-        .bind(i64::from(lost))
-        .bind(dead.then_some(tx.now.0))
-        .bind(id.to_string())
-        .execute(&mut *tx.connection)
-        .await?;
+        );
+        back.bind(phase)
+            .bind(state.as_str())
+            .bind(dead.then_some(tx.now.0))
+            .bind(i64::from(lost))
+            .bind(dead.then_some(tx.now.0))
+            .bind(id.to_string())
+            .execute(&mut *tx.connection)
+            .await?;
         if dead { &mut swept.dead } else { &mut swept.returned }.push(id);
     }
     Ok(swept)

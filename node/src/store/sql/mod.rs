@@ -1,14 +1,16 @@
-//! Catalogue, node table and queue in one SQL database, through sqlx's `Any` driver.
+//! Catalogue, node table and queue in one SQL database, through sqlx's `Any` driver: an SQLite file for one
+//! machine, PostgreSQL, MySQL or MariaDB for many.
 //!
-//! SQLite for now: one machine. The statements keep to what PostgreSQL and MySQL understand as well;
-//! what differs (opening, the store's clock, taking the write lock) stands in `open` and `writer`.
+//! The statements are the same for all; the words that differ stand in `dialect`, the way in and what is agreed
+//! with each kind in `sqlite` and `server`.
 //!
-//! Every change is one transaction that takes the write lock first (`BEGIN IMMEDIATE`), so two nodes
-//! never decide from the same reading. Readers use connections of their own and never wait for writers
-//! (write-ahead log).
+//! Every change is one transaction, and no two nodes decide from the same reading: on SQLite a transaction takes
+//! the write lock first (`BEGIN IMMEDIATE`), on a server it locks the rows that it decides from
+//! (docs/decisions/0009). Readers use connections of their own and never wait for writers.
 
 mod catalogue;
 mod claim;
+mod dialect;
 mod error;
 mod file;
 mod guards;
@@ -17,6 +19,8 @@ mod nodes;
 mod open;
 #[cfg(feature = "conformance")]
 pub mod scratch;
+mod server;
+mod sqlite;
 mod tasks;
 #[cfg(test)]
 mod teeth;
@@ -30,12 +34,13 @@ use beatmesh_mesh::env::{Env, UnixMs};
 use parking_lot::Mutex;
 use sqlx::AnyPool;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::{AnyConnection, Row};
 
 use crate::queue::StoreError;
-use file::Home;
+use dialect::Dialect;
+pub use error::OpenError;
 use guards::Guards;
-pub use open::OpenError;
+use open::Place;
 use writer::Writer;
 
 /// How long finished things are kept.
@@ -60,7 +65,7 @@ enum Fences {
 /// One SQL database.
 pub struct SqlStore {
     id: String,
-    home: Arc<Home>,
+    place: Place,
     readers: AnyPool,
     writer: Writer,
     /// The queue after which the next claim from all queues begins.
@@ -85,9 +90,9 @@ impl SqlStore {
         guards: Guards,
     ) -> Result<Self, OpenError> {
         let opened = open::open(env, url).await?;
-        let (id, home, readers) = (opened.store_id.clone(), opened.home.clone(), opened.readers.clone());
+        let (id, place, readers) = (opened.store_id.clone(), opened.place.clone(), opened.readers.clone());
         let writer = Writer::start(env, opened, guards);
-        Ok(Self { id, home, readers, writer, turn: Arc::default(), retention, fences: Fences::Here })
+        Ok(Self { id, place, readers, writer, turn: Arc::default(), retention, fences: Fences::Here })
     }
 
     /// The same database for the catalogue and the node table only: the queue is elsewhere.
@@ -104,25 +109,31 @@ impl SqlStore {
 
     /// The store's clock.
     async fn store_now(&self) -> Result<UnixMs, StoreError> {
-        let clock = format!("SELECT {CLOCK}");
-        let row =
-            sqlx::query(AssertSqlSafe(clock)).fetch_one(self.readers()?).await.map_err(error::reading)?;
+        let clock = self.dialect().query(format!("SELECT {}", self.dialect().clock()));
+        let row = self.read(async |readers| clock.fetch_one(readers).await).await?;
         Ok(UnixMs(row.try_get(0).map_err(error::reading)?))
     }
 
-    /// The connections to read from.
-    fn readers(&self) -> Result<&AnyPool, StoreError> {
-        self.home.check()?;
-        Ok(&self.readers)
+    fn dialect(&self) -> Dialect {
+        self.place.dialect()
+    }
+
+    /// Reads, on one of the connections for it. On a server that hangs this has an end.
+    async fn read<T>(&self, reading: impl AsyncFnOnce(&AnyPool) -> sqlx::Result<T>) -> Result<T, StoreError> {
+        self.place.check()?;
+        let reading = reading(&self.readers);
+        let outcome = match &self.place {
+            Place::File(_) => reading.await,
+            Place::Server(_) => server::in_time(server::READ, reading).await,
+        };
+        outcome.map_err(error::reading)
     }
 }
 
-/// The store's clock in milliseconds. SQLite's is the machine's own.
-const CLOCK: &str = "CAST(unixepoch('subsec') * 1000 AS INTEGER)";
-
-/// A change in progress: inside a transaction that holds the write lock.
+/// A change in progress: inside a transaction, which on SQLite holds the write lock.
 struct Tx<'c> {
     connection: &'c mut AnyConnection,
+    dialect: Dialect,
     /// The store's clock when the transaction began.
     now: UnixMs,
     /// What is checked.

@@ -9,19 +9,17 @@ use sqlx::any::AnyRow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{SqlStore, Tx, big, error, number, parsed};
+use super::{SqlStore, Tx, big, number, parsed};
 use crate::queue::StoreError;
 
 #[async_trait]
 impl SeedList for SqlStore {
     async fn read(&self, limit: u32) -> Result<Vec<Seed>, SeedError> {
-        let rows = sqlx::query(
-            "SELECT node, generation, addr, last_seen FROM nodes ORDER BY last_seen DESC LIMIT ?",
-        )
-        .bind(i64::from(limit))
-        .fetch_all(self.readers().map_err(seed_error)?)
-        .await
-        .map_err(|error| SeedError(error::plain(&error)))?;
+        let query = self
+            .dialect()
+            .query("SELECT node, generation, addr, last_seen FROM nodes ORDER BY last_seen DESC LIMIT ?")
+            .bind(i64::from(limit));
+        let rows = self.read(async |readers| query.fetch_all(readers).await).await.map_err(seed_error)?;
         // A row that cannot be read is somebody else's mistake: the others are still hints.
         Ok(rows.iter().filter_map(|row| seed(row).ok()).collect())
     }
@@ -36,24 +34,32 @@ impl SeedList for SqlStore {
         let announced = self.writer.run(move |tx| {
             let (node, addr) = (node.clone(), addr.clone());
             Box::pin(async move {
-                sqlx::query("DELETE FROM nodes WHERE node = ? AND generation <= ?")
+                // In this order: another life of the node may write its first row, or take its last one away, at
+                // the same moment. Whoever comes second waits for it here, and then sees whose is the later one.
+                let insert = format!(
+                    "INSERT INTO nodes (node, generation, addr, last_seen) VALUES (?, ?, ?, ?) {}",
+                    tx.dialect.or_lock("node")
+                );
+                tx.dialect
+                    .query(insert)
+                    .bind(&node)
+                    .bind(big(generation.0))
+                    .bind(&addr)
+                    .bind(tx.now.0)
+                    .execute(&mut *tx.connection)
+                    .await?;
+                tx.dialect
+                    .query(
+                        "UPDATE nodes SET generation = ?, addr = ?, last_seen = ? \
+                         WHERE node = ? AND generation <= ?",
+                    )
+                    .bind(big(generation.0))
+                    .bind(&addr)
+                    .bind(tx.now.0)
                     .bind(&node)
                     .bind(big(generation.0))
                     .execute(&mut *tx.connection)
                     .await?;
-                let later = sqlx::query("SELECT 1 FROM nodes WHERE node = ?")
-                    .bind(&node)
-                    .fetch_optional(&mut *tx.connection)
-                    .await?;
-                if later.is_none() {
-                    sqlx::query("INSERT INTO nodes (node, generation, addr, last_seen) VALUES (?, ?, ?, ?)")
-                        .bind(&node)
-                        .bind(big(generation.0))
-                        .bind(&addr)
-                        .bind(tx.now.0)
-                        .execute(&mut *tx.connection)
-                        .await?;
-                }
                 Ok(())
             })
         });
@@ -65,7 +71,8 @@ impl SeedList for SqlStore {
         let withdrawn = self.writer.run(move |tx| {
             let node = node.clone();
             Box::pin(async move {
-                sqlx::query("DELETE FROM nodes WHERE node = ? AND generation <= ?")
+                tx.dialect
+                    .query("DELETE FROM nodes WHERE node = ? AND generation <= ?")
                     .bind(node)
                     .bind(big(generation.0))
                     .execute(&mut *tx.connection)
@@ -104,7 +111,8 @@ const AHEAD: Duration = Duration::from_secs(60);
 
 /// Forgets rows of nodes that were not seen for a day, and those from the future.
 async fn prune(tx: &mut Tx<'_>) -> sqlx::Result<()> {
-    sqlx::query("DELETE FROM nodes WHERE last_seen < ? OR last_seen > ?")
+    tx.dialect
+        .query("DELETE FROM nodes WHERE last_seen < ? OR last_seen > ?")
         .bind(tx.now.minus(STALE).0)
         .bind(tx.now.plus(AHEAD).0)
         .execute(&mut *tx.connection)

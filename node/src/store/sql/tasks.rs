@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::claim::readable;
 use super::{SqlStore, Tx, error, json, number, parsed};
@@ -25,7 +25,7 @@ pub(super) mod phase {
 }
 
 /// All columns but input and output, which only one reader wants.
-const COLUMNS: &str = "id, state, queue, urgency, function, attempt, failures, lost_leases, retries, node, origin, \
+const COLUMNS: &str = "id, state, queue, urgency, function_name, attempt, failures, lost_leases, retries, node, origin, \
     created_at, ready_at, expires_at, started_at, finished_at, output_type, error, log_tail";
 
 /// The most tasks that one listing answers.
@@ -43,30 +43,32 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
         Origin::Api | Origin::Call => None,
     };
     // The same id again is the same request again: an enqueue whose answer was lost may be repeated.
-    sqlx::query(
-        "INSERT INTO tasks (id, phase, wake_at, state, queue, urgency, function, attempt, failures, lost_leases, \
-         retries, reply_to, origin, schedule, created_at, ready_at, expires_at, content_type, input) \
-         SELECT ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM tasks WHERE id = ?)",
-    )
-    .bind(task.id.to_string())
-    .bind(phase)
-    .bind(ready_at.0)
-    .bind(state.as_str())
-    .bind(task.queue.as_str())
-    .bind(-i64::from(task.priority))
-    .bind(task.function.as_str())
-    .bind(i64::from(task.retries))
-    .bind(task.reply_to.as_str())
-    .bind(serde_json::to_string(&task.origin).expect("an origin holds only texts and numbers"))
-    .bind(schedule)
-    .bind(tx.now.0)
-    .bind(ready_at.0)
-    .bind(task.expires.map(|span| tx.now.plus(span).0))
-    .bind(task.content_type.as_str())
-    .bind(task.input.to_vec())
-    .bind(task.id.to_string())
-    .execute(&mut *tx.connection)
-    .await?;
+    let insert = format!(
+        "INSERT INTO tasks (id, phase, wake_at, state, queue, urgency, function_name, attempt, failures, \
+         lost_leases, retries, reply_to, origin, schedule, created_at, ready_at, expires_at, content_type, input) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) {}",
+        tx.dialect.or_leave("id")
+    );
+    tx.dialect
+        .query(insert)
+        .bind(task.id.to_string())
+        .bind(phase)
+        .bind(ready_at.0)
+        .bind(state.as_str())
+        .bind(task.queue.as_str())
+        .bind(-i64::from(task.priority))
+        .bind(task.function.as_str())
+        .bind(i64::from(task.retries))
+        .bind(task.reply_to.as_str())
+        .bind(serde_json::to_string(&task.origin).expect("an origin holds only texts and numbers"))
+        .bind(schedule)
+        .bind(tx.now.0)
+        .bind(ready_at.0)
+        .bind(task.expires.map(|span| tx.now.plus(span).0))
+        .bind(task.content_type.as_str())
+        .bind(task.input.to_vec())
+        .execute(&mut *tx.connection)
+        .await?;
     Ok(())
 }
 
@@ -87,9 +89,9 @@ impl SqlStore {
 
     pub(super) async fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         let query = format!("SELECT {COLUMNS}, output FROM tasks WHERE id = ?");
-        let row =
-            sqlx::query(AssertSqlSafe(query)).bind(id.to_string()).fetch_optional(self.readers()?).await;
-        let Some(row) = row.map_err(error::reading)? else { return Ok(None) };
+        let query = self.dialect().query(query).bind(id.to_string());
+        let row = self.read(async |readers| query.fetch_optional(readers).await).await?;
+        let Some(row) = row else { return Ok(None) };
         let mut task = record(&row).map_err(error::reading)?;
         let output: Option<Vec<u8>> = row.try_get("output").map_err(error::reading)?;
         task.output = output.map(Bytes::from);
@@ -101,7 +103,7 @@ impl SqlStore {
         let mut values = Vec::new();
         let wanted = [
             ("state", filter.state.map(|state| state.as_str().to_owned())),
-            ("function", filter.function.as_ref().map(ToString::to_string)),
+            ("function_name", filter.function.as_ref().map(ToString::to_string)),
             ("queue", filter.queue.as_ref().map(ToString::to_string)),
             ("schedule", filter.schedule.as_ref().map(ToString::to_string)),
         ];
@@ -113,28 +115,30 @@ impl SqlStore {
         }
         query.push_str(" ORDER BY created_at DESC, id DESC LIMIT ?");
         // The text holds only our own column names; the values are bound.
-        let mut query = sqlx::query(AssertSqlSafe(query));
+        let mut query = self.dialect().query(query);
         for value in values {
             query = query.bind(value);
         }
         let limit = filter.limit.clamp(1, MOST_LISTED);
-        let rows = query.bind(i64::from(limit)).fetch_all(self.readers()?).await.map_err(error::reading)?;
+        let query = query.bind(i64::from(limit));
+        let rows = self.read(async |readers| query.fetch_all(readers).await).await?;
         Ok(rows.iter().filter_map(|row| readable(row, record(row))).collect())
     }
 
     pub(super) async fn cancel_task(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
         let cancelled = self.writer.run(move |tx| {
             Box::pin(async move {
-                sqlx::query(
+                let cancel = tx.dialect.query(
                     "UPDATE tasks SET phase = ?, wake_at = ?, state = 'cancelled', finished_at = ? \
                      WHERE id = ? AND phase IN (0, 1)",
-                )
-                .bind(phase::ENDED)
-                .bind(tx.now.0)
-                .bind(tx.now.0)
-                .bind(id.to_string())
-                .execute(&mut *tx.connection)
-                .await?;
+                );
+                cancel
+                    .bind(phase::ENDED)
+                    .bind(tx.now.0)
+                    .bind(tx.now.0)
+                    .bind(id.to_string())
+                    .execute(&mut *tx.connection)
+                    .await?;
                 state_of(tx, id).await
             })
         });
@@ -145,17 +149,18 @@ impl SqlStore {
         let retried = self.writer.run(move |tx| {
             Box::pin(async move {
                 // A fresh start for its counters, but not for its attempts: an old attempt stays stale.
-                sqlx::query(
+                let again = tx.dialect.query(
                     "UPDATE tasks SET phase = ?, wake_at = ?, ready_at = ?, state = 'ready', failures = 0, \
                      lost_leases = 0, expires_at = NULL, finished_at = NULL, error = NULL \
                      WHERE id = ? AND state IN ('failed', 'dead', 'cancelled', 'expired')",
-                )
-                .bind(phase::READY)
-                .bind(tx.now.0)
-                .bind(tx.now.0)
-                .bind(id.to_string())
-                .execute(&mut *tx.connection)
-                .await?;
+                );
+                again
+                    .bind(phase::READY)
+                    .bind(tx.now.0)
+                    .bind(tx.now.0)
+                    .bind(id.to_string())
+                    .execute(&mut *tx.connection)
+                    .await?;
                 state_of(tx, id).await
             })
         });
@@ -164,10 +169,8 @@ impl SqlStore {
 }
 
 pub(super) async fn state_of(tx: &mut Tx<'_>, id: TaskId) -> sqlx::Result<Option<TaskState>> {
-    let row = sqlx::query("SELECT state FROM tasks WHERE id = ?")
-        .bind(id.to_string())
-        .fetch_optional(&mut *tx.connection)
-        .await?;
+    let query = tx.dialect.query("SELECT state FROM tasks WHERE id = ?").bind(id.to_string());
+    let row = query.fetch_optional(&mut *tx.connection).await?;
     row.as_ref().map(|row| parsed(row, "state")).transpose()
 }
 
@@ -177,7 +180,7 @@ fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
     let error: Option<String> = row.try_get("error")?;
     Ok(TaskRecord {
         id: parsed(row, "id")?,
-        function: parsed(row, "function")?,
+        function: parsed(row, "function_name")?,
         queue: parsed(row, "queue")?,
         state: parsed(row, "state")?,
         priority: i16::try_from(urgency.saturating_neg()).unwrap_or(0),
@@ -199,6 +202,14 @@ fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
     })
 }
 
+/// The column `id` of rows.
+pub(super) fn ids(rows: &[AnyRow]) -> sqlx::Result<Vec<String>> {
+    rows.iter().map(|row| row.try_get("id")).collect()
+}
+
+/// Values in one list.
+pub(super) const LONGEST_LIST: usize = 128;
+
 /// Placeholders for a list of `n` values; lists of ours are short.
 pub(super) fn marks(n: usize) -> String {
     vec!["?"; n].join(", ")
@@ -206,32 +217,35 @@ pub(super) fn marks(n: usize) -> String {
 
 /// Ends tasks that nobody began in time, a bounded number at a time.
 pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
-    let expired = sqlx::query(
-        "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? WHERE id IN \
-         (SELECT id FROM (SELECT id FROM tasks WHERE expires_at <= ? AND phase IN (0, 1) LIMIT ?) AS late)",
-    )
-    .bind(phase::ENDED)
-    .bind(tx.now.0)
-    .bind(tx.now.0)
-    .bind(tx.now.0)
-    .bind(AT_ONCE)
-    .execute(&mut *tx.connection)
-    .await?;
-    Ok(expired.rows_affected())
+    let query = format!(
+        "SELECT id FROM tasks WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        tx.dialect.skip_locked()
+    );
+    let query = tx.dialect.query(query).bind(tx.now.0).bind(AT_ONCE);
+    let ids = ids(&query.fetch_all(&mut *tx.connection).await?)?;
+    for ids in ids.chunks(LONGEST_LIST) {
+        let expire =
+            "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? WHERE id IN";
+        let expire = tx.dialect.query(format!("{expire} ({})", marks(ids.len())));
+        let expire = expire.bind(phase::ENDED).bind(tx.now.0).bind(tx.now.0);
+        ids.iter().fold(expire, |expire, id| expire.bind(id.clone())).execute(&mut *tx.connection).await?;
+    }
+    Ok(ids.len() as u64)
 }
 
 /// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.
 pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
-    let forgotten = sqlx::query(
-        "DELETE FROM tasks WHERE id IN \
-         (SELECT id FROM (SELECT id FROM tasks WHERE phase = ? AND wake_at < ? LIMIT ?) AS old)",
-    )
-    .bind(phase::ENDED)
-    .bind(before.0)
-    .bind(AT_ONCE)
-    .execute(&mut *tx.connection)
-    .await?;
-    Ok(forgotten.rows_affected() == AT_ONCE as u64)
+    let query = format!(
+        "SELECT id FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.skip_locked()
+    );
+    let query = tx.dialect.query(query).bind(phase::ENDED).bind(before.0).bind(AT_ONCE);
+    let ids = ids(&query.fetch_all(&mut *tx.connection).await?)?;
+    for ids in ids.chunks(LONGEST_LIST) {
+        let delete = tx.dialect.query(format!("DELETE FROM tasks WHERE id IN ({})", marks(ids.len())));
+        ids.iter().fold(delete, |delete, id| delete.bind(id.clone())).execute(&mut *tx.connection).await?;
+    }
+    Ok(ids.len() == AT_ONCE as usize)
 }
 
 /// The most rows that one transaction of the sweep changes of a kind: others wait for it.

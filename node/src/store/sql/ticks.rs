@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::guards::Guard;
-use super::tasks::{AT_ONCE, insert};
+use super::tasks::{AT_ONCE, LONGEST_LIST, insert};
 use super::{SqlStore, Tx, big, error, number, parsed};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Overlap;
@@ -17,6 +17,7 @@ use crate::queue::tick::{
 
 /// Checks the fence, the cursor and the clock, then records all decisions and moves the cursor.
 pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<TickOutcome> {
+    // The schedule's row first: whoever else decides about it waits here, and then sees what this one has done.
     let state = standing(tx, &commit.schedule).await?;
     let is_current = state.as_ref().is_some_and(|state| {
         (state.enabled || !tx.guards.has(Guard::EnabledCheck))
@@ -45,7 +46,8 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
         let task = firing.map(|task| task.id);
         record(tx, &Line { schedule, revision, decision, verdict, task, node }).await?;
     }
-    sqlx::query("UPDATE schedule_states SET due_up_to = ? WHERE schedule = ?")
+    tx.dialect
+        .query("UPDATE schedule_states SET due_up_to = ? WHERE schedule = ?")
         .bind(last.due.0)
         .bind(commit.schedule.as_str())
         .execute(&mut *tx.connection)
@@ -53,16 +55,17 @@ pub(super) async fn commit(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result
     Ok(TickOutcome::Committed { fired })
 }
 
-/// Where a schedule stands; `None` when the name was never used.
+/// Where a schedule stands, until the end of the transaction; `None` when the name was never used.
 pub(super) async fn standing(
     tx: &mut Tx<'_>,
     schedule: &ScheduleName,
 ) -> sqlx::Result<Option<ScheduleState>> {
-    let row =
-        sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ?")
-            .bind(schedule.as_str())
-            .fetch_optional(&mut *tx.connection)
-            .await?;
+    let query = format!(
+        "SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ? {}",
+        tx.dialect.for_update()
+    );
+    let query = tx.dialect.query(query).bind(schedule.as_str());
+    let row = query.fetch_optional(&mut *tx.connection).await?;
     row.as_ref().map(state).transpose()
 }
 
@@ -88,24 +91,25 @@ impl<'a> Line<'a> {
 }
 
 pub(super) async fn record(tx: &mut Tx<'_>, line: &Line<'_>) -> sqlx::Result<()> {
-    sqlx::query(
+    let insert = tx.dialect.query(
         "INSERT INTO ticks (schedule, due, due_from, due_count, revision, skipped, task, committed_at, node) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(line.schedule.as_str())
-    .bind(line.decision.due.0)
-    .bind(line.decision.from.0)
-    .bind(i64::from(line.decision.count))
-    .bind(big(line.revision))
-    .bind(match line.verdict {
-        Verdict::Fire => None,
-        Verdict::Skip(reason) => Some(reason.as_str()),
-    })
-    .bind(line.task.map(|task| task.to_string()))
-    .bind(tx.now.0)
-    .bind(line.node)
-    .execute(&mut *tx.connection)
-    .await?;
+    );
+    insert
+        .bind(line.schedule.as_str())
+        .bind(line.decision.due.0)
+        .bind(line.decision.from.0)
+        .bind(i64::from(line.decision.count))
+        .bind(big(line.revision))
+        .bind(match line.verdict {
+            Verdict::Fire => None,
+            Verdict::Skip(reason) => Some(reason.as_str()),
+        })
+        .bind(line.task.map(|task| task.to_string()))
+        .bind(tx.now.0)
+        .bind(line.node)
+        .execute(&mut *tx.connection)
+        .await?;
     Ok(())
 }
 
@@ -116,16 +120,15 @@ async fn overlaps(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<bool> {
         Overlap::Skip => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1, 2) LIMIT 1",
         Overlap::QueueOne => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1) LIMIT 1",
     };
-    let found = sqlx::query(query).bind(commit.schedule.as_str()).fetch_optional(&mut *tx.connection).await?;
-    Ok(found.is_some())
+    let query = tx.dialect.query(query).bind(commit.schedule.as_str());
+    Ok(query.fetch_optional(&mut *tx.connection).await?.is_some())
 }
 
 impl SqlStore {
     pub(super) async fn read_schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
-        let rows = sqlx::query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states")
-            .fetch_all(self.readers()?)
-            .await
-            .map_err(error::reading)?;
+        let query =
+            self.dialect().query("SELECT schedule, revision, enabled, due_up_to FROM schedule_states");
+        let rows = self.read(async |readers| query.fetch_all(readers).await).await?;
         rows.iter().map(state).collect::<sqlx::Result<_>>().map_err(error::reading)
     }
 
@@ -136,17 +139,17 @@ impl SqlStore {
         until: UnixMs,
         limit: u32,
     ) -> Result<Vec<TickRecord>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT due, due_from, due_count, revision, skipped, task, committed_at, node FROM ticks \
-             WHERE schedule = ? AND due >= ? AND due < ? ORDER BY due DESC LIMIT ?",
-        )
-        .bind(schedule.as_str())
-        .bind(since.0)
-        .bind(until.0)
-        .bind(i64::from(limit))
-        .fetch_all(self.readers()?)
-        .await
-        .map_err(error::reading)?;
+        let query = self
+            .dialect()
+            .query(
+                "SELECT due, due_from, due_count, revision, skipped, task, committed_at, node FROM ticks \
+                 WHERE schedule = ? AND due >= ? AND due < ? ORDER BY due DESC LIMIT ?",
+            )
+            .bind(schedule.as_str())
+            .bind(since.0)
+            .bind(until.0)
+            .bind(i64::from(limit));
+        let rows = self.read(async |readers| query.fetch_all(readers).await).await?;
         rows.iter().map(tick).collect::<sqlx::Result<_>>().map_err(error::reading)
     }
 }
@@ -154,15 +157,22 @@ impl SqlStore {
 /// Forgets lines of the ledger that were written before `before`, a bounded number at a time. Answers
 /// whether there may be more.
 pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
-    let forgotten = sqlx::query(
-        "DELETE FROM ticks WHERE (schedule, due) IN \
-         (SELECT schedule, due FROM (SELECT schedule, due FROM ticks WHERE committed_at < ? LIMIT ?) AS old)",
-    )
-    .bind(before.0)
-    .bind(AT_ONCE)
-    .execute(&mut *tx.connection)
-    .await?;
-    Ok(forgotten.rows_affected() == AT_ONCE as u64)
+    let query = format!(
+        "SELECT schedule, due FROM ticks WHERE committed_at < ? ORDER BY committed_at LIMIT ? {}",
+        tx.dialect.skip_locked()
+    );
+    let query = tx.dialect.query(query).bind(before.0).bind(AT_ONCE);
+    let rows = query.fetch_all(&mut *tx.connection).await?;
+    for rows in rows.chunks(LONGEST_LIST) {
+        // Not a list of pairs, for which MariaDB looks through the whole table.
+        let each = vec!["(schedule = ? AND due = ?)"; rows.len()].join(" OR ");
+        let mut delete = tx.dialect.query(format!("DELETE FROM ticks WHERE {each}"));
+        for row in rows {
+            delete = delete.bind(row.try_get::<String, _>("schedule")?).bind(row.try_get::<i64, _>("due")?);
+        }
+        delete.execute(&mut *tx.connection).await?;
+    }
+    Ok(rows.len() == AT_ONCE as usize)
 }
 
 fn state(row: &AnyRow) -> sqlx::Result<ScheduleState> {

@@ -8,8 +8,9 @@
 //! Nothing is answered as done while the path leads to another file than the open one: such a change would
 //! be gone with this process.
 //!
-//! After any error the connection is replaced: SQLite may have rolled back by itself, or may not, and
-//! the next change must not find out.
+//! After any error the connection is replaced: the database may have rolled back by itself, or may not, and
+//! the next change must not find out. A server may also end a transaction in favour of another node's, when each
+//! waits for a row of the other: then nothing has happened, and the whole batch is tried again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,16 +20,16 @@ use async_trait::async_trait;
 use beatmesh_mesh::env::{Clock, Env, OnExit, UnixMs};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
+use sqlx::{AnyConnection, Connection, Row};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::dialect::Dialect;
 use super::file::{Home, Sight};
 use super::guards::Guards;
-use super::open::Opened;
-use super::{CLOCK, Tx, error, open};
+use super::open::{Opened, Place};
+use super::{Tx, error};
 use crate::queue::StoreError;
 
 /// Changes in one transaction: enough to share a commit among all requests that wait, few enough that
@@ -63,6 +64,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const _: () = assert!(LONGEST_ANSWER.as_secs() >= 2 * LONGEST_WAIT.as_secs());
 
+/// How often a batch is tried that had to give way to other nodes' changes. Each round some node gets through, so
+/// more than a few are a fault. Guess.
+const MOST_ROUNDS: u32 = 5;
+
 /// A connection that does not close by then is left to its fate.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -88,13 +93,13 @@ impl Writer {
     /// Starts to write on the store's connection, which is replaced as long as its options lead to the same
     /// store.
     pub(super) fn start(env: &Env, opened: Opened, guards: Guards) -> Self {
-        let Opened { store_id, home, writer: connection, options, .. } = opened;
+        let Opened { store_id, place, writer: connection, .. } = opened;
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (tell, ended) = watch::channel(false);
         let (clock, closing) = (env.clock.clone(), CancellationToken::new());
         let (contended, left) = (None, clock.now());
         let (connection, clock_too) = (Some(connection), clock.clone());
-        let desk = Desk { connection, options, home, store_id, guards, clock: clock_too, contended, left };
+        let desk = Desk { connection, place, store_id, guards, clock: clock_too, contended, left };
         let writing = desk.write_all(waiting, closing.clone(), tell);
         env.spawner.spawn("sql writer", OnExit::StopNode, Box::pin(writing));
         Self { jobs, clock, closing, ended }
@@ -169,8 +174,7 @@ impl<T: Send + 'static, C: Change<T>> Job for Waiting<T, C> {
 /// Where changes become rows: one connection, and how to replace it.
 struct Desk {
     connection: Option<AnyConnection>,
-    options: AnyConnectOptions,
-    home: Arc<Home>,
+    place: Place,
     store_id: String,
     guards: Guards,
     clock: Arc<dyn Clock>,
@@ -186,6 +190,8 @@ enum Failed {
     Begin(StoreError),
     /// In the change at this place: nothing happened, for all is rolled back.
     Change(usize, StoreError),
+    /// Another node's change was in the way, and the server has let that one pass: nothing happened.
+    Deadlock(StoreError),
     /// After so many changes had run: nobody knows.
     Commit(usize, StoreError),
 }
@@ -224,6 +230,7 @@ impl Desk {
 
     /// Runs all changes in as few transactions as possible, and answers each.
     async fn commit_together(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        let mut rounds = 0;
         loop {
             self.drop_those_too_late(jobs);
             if jobs.is_empty() {
@@ -231,9 +238,10 @@ impl Desk {
             }
             match self.commit(jobs).await {
                 Ok(committed) => jobs.drain(..committed).for_each(|job| job.answer(Ok(()))),
+                Err(Failed::Deadlock(_)) if rounds < MOST_ROUNDS => rounds += 1,
                 // The others were not at fault, and they are not committed.
                 Err(Failed::Change(at, _)) if jobs.len() > 1 => self.commit_alone(jobs.remove(at)).await,
-                Err(Failed::Begin(error) | Failed::Change(_, error)) => {
+                Err(Failed::Begin(error) | Failed::Change(_, error) | Failed::Deadlock(error)) => {
                     jobs.drain(..).for_each(|job| job.answer(Err(error.clone())));
                 }
                 Err(Failed::Commit(ran, error)) => {
@@ -245,9 +253,21 @@ impl Desk {
 
     async fn commit_alone(&mut self, job: Box<dyn Job>) {
         let mut alone = [job];
-        let outcome = match self.commit(&mut alone).await {
-            Ok(_) => Ok(()),
-            Err(Failed::Begin(error) | Failed::Change(_, error) | Failed::Commit(_, error)) => Err(error),
+        let mut rounds = 0;
+        let outcome = loop {
+            break match self.commit(&mut alone).await {
+                Ok(_) => Ok(()),
+                Err(Failed::Deadlock(_)) if rounds < MOST_ROUNDS => {
+                    rounds += 1;
+                    continue;
+                }
+                Err(
+                    Failed::Begin(error)
+                    | Failed::Change(_, error)
+                    | Failed::Deadlock(error)
+                    | Failed::Commit(_, error),
+                ) => Err(error),
+            };
         };
         let [job] = alone;
         job.answer(outcome);
@@ -267,11 +287,12 @@ impl Desk {
         if self.contended.is_some() {
             tokio::time::sleep_until(self.left + GAP).await;
         }
-        let mut connection = self.connect().await.map_err(Failed::Begin)?;
-        let outcome = match begin(&mut connection, &*self.clock).await {
+        let (mut connection, begun) = self.begin().await.map_err(Failed::Begin)?;
+        let outcome = match begun {
             Ok(waited) => {
                 self.note_contention(waited);
-                let committed = commit_on(&mut connection, &*self.clock, self.guards, jobs).await;
+                let dialect = self.place.dialect();
+                let committed = commit_on(&mut connection, dialect, &*self.clock, self.guards, jobs).await;
                 committed.and_then(|ran| self.confirm(ran))
             }
             Err(error) => Err(Failed::Begin(error::before_commit(error))),
@@ -285,9 +306,24 @@ impl Desk {
         outcome
     }
 
+    /// A connection on which a transaction has begun, or why it has not. A connection to a server may have ended
+    /// while nobody used it: then a new one gets its chance, because nothing was asked of the old one yet.
+    async fn begin(&mut self) -> Result<(AnyConnection, sqlx::Result<bool>), StoreError> {
+        let is_kept = self.connection.is_some();
+        let mut connection = self.connect().await?;
+        let dialect = self.place.dialect();
+        let mut begun = begin(&mut connection, dialect, &*self.clock).await;
+        if is_kept && begun.as_ref().is_err_and(error::is_unreachable) {
+            let _ = timeout(CLOSE_WITHIN, connection.close_hard()).await;
+            connection = self.connect().await?;
+            begun = begin(&mut connection, dialect, &*self.clock).await;
+        }
+        Ok((connection, begun))
+    }
+
     /// The connection, if the file that it has open is in its place; else one to the file that is.
     async fn connect(&mut self) -> Result<AnyConnection, StoreError> {
-        match self.home.look() {
+        match self.place.look() {
             Sight::Same => {}
             // It may come back, and then this connection goes on.
             Sight::Gone => return Err(Home::unavailable()),
@@ -300,14 +336,14 @@ impl Desk {
         }
         match self.connection.take() {
             Some(connection) => Ok(connection),
-            None => open::reconnect(&self.options, &self.home, &self.store_id).await,
+            None => self.place.reconnect(&self.store_id).await,
         }
     }
 
     /// What was committed counts if the file is still in its place. Where it went nobody knows: whoever
     /// moved the file away may put it back.
     fn confirm(&self, ran: usize) -> Result<usize, Failed> {
-        self.home
+        self.place
             .check()
             .map(|()| ran)
             .map_err(|error| Failed::Commit(ran, StoreError::Unknown(format!("it was written, but {error}"))))
@@ -324,26 +360,27 @@ impl Desk {
     }
 }
 
-/// Begins, runs changes until the transaction is long enough, commits. On any error the connection is in
-/// a state that nobody knows.
+/// Runs changes until the transaction is long enough, commits. On any error the connection is in a state that
+/// nobody knows.
 async fn commit_on(
     connection: &mut AnyConnection,
+    dialect: Dialect,
     clock: &dyn Clock,
     guards: Guards,
     jobs: &mut [Box<dyn Job>],
 ) -> Result<usize, Failed> {
     let begin = |error| Failed::Begin(error::before_commit(error));
     let began = clock.now();
-    let store_clock = format!("SELECT {CLOCK}");
-    let row = sqlx::query(AssertSqlSafe(store_clock)).fetch_one(&mut *connection).await.map_err(begin)?;
+    let asked = dialect.query(format!("SELECT {}", dialect.clock()));
+    let row = dialect.step(asked.fetch_one(&mut *connection)).await.map_err(begin)?;
     let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut *connection, now, guards, promoted: false };
+    let mut tx = Tx { connection: &mut *connection, dialect, now, guards, promoted: false };
     let mut ran = 0;
     for job in jobs {
         // A fault in one change must not end the writer, and with it the node.
-        match AssertUnwindSafe(job.run(&mut tx)).catch_unwind().await {
+        match AssertUnwindSafe(dialect.step(job.run(&mut tx))).catch_unwind().await {
             Ok(Ok(())) => ran += 1,
-            Ok(Err(error)) => return Err(Failed::Change(ran, error::before_commit(error))),
+            Ok(Err(error)) => return Err(failed_change(ran, error)),
             Err(_) => {
                 let reason = "a fault of this program, please report it".to_owned();
                 return Err(Failed::Change(ran, StoreError::Refused(reason)));
@@ -353,19 +390,30 @@ async fn commit_on(
             break;
         }
     }
-    match sqlx::raw_sql("COMMIT").execute(connection).await {
+    match dialect.step(sqlx::raw_sql("COMMIT").execute(connection)).await {
         Ok(_) => Ok(ran),
         Err(error) => Err(Failed::Commit(ran, error::at_commit(&error))),
     }
 }
 
-/// Takes the write lock. SQLite's own way of waiting looks more and more seldom, so that one busy node
-/// keeps all others out (measured: for more than two seconds). Answers whether it had to wait.
-async fn begin(connection: &mut AnyConnection, clock: &dyn Clock) -> sqlx::Result<bool> {
+fn failed_change(at: usize, error: sqlx::Error) -> Failed {
+    if error::is_deadlock(&error) {
+        return Failed::Deadlock(error::before_commit(error));
+    }
+    // The connection is gone: that is nobody's fault, and with a new one for each change all would wait for long.
+    if error::is_unreachable(&error) {
+        return Failed::Begin(error::before_commit(error));
+    }
+    Failed::Change(at, error::before_commit(error))
+}
+
+/// Begins a transaction; on SQLite it takes the write lock. SQLite's own way of waiting looks more and more seldom,
+/// so that one busy node keeps all others out (measured: for more than two seconds). Answers whether it had to wait.
+async fn begin(connection: &mut AnyConnection, dialect: Dialect, clock: &dyn Clock) -> sqlx::Result<bool> {
     let asked = clock.now();
     let mut waited = false;
     loop {
-        match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await {
+        match dialect.step(sqlx::raw_sql(dialect.begin()).execute(&mut *connection)).await {
             Ok(_) => return Ok(waited),
             Err(error) if error::is_locked(&error) && clock.now().duration_since(asked) < LOCKED => {
                 waited = true;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
-use super::*;
 use crate::queue::task::{NewTask, TaskId};
 use crate::queue::{StoreError, TaskQueue};
 use crate::store::sql::SqlStore;
