@@ -93,6 +93,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("seeds.database: {0}")]
     Store(String),
+    /// The queue's store cannot be used.
+    #[error("queue.url: {0}")]
+    Queue(String),
     /// A file of the configuration cannot be used.
     #[error("{0}")]
     Security(String),

@@ -22,6 +22,7 @@ pub mod router;
 pub mod run;
 mod signals;
 pub mod store;
+mod stores;
 pub mod sweeper;
 pub mod units;
 pub mod worker;

@@ -1,6 +1,5 @@
 //! A node in production: the machine's own clock, network, threads and files, and an SQL database.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use beatmesh_mesh::env::Env;
 use beatmesh_mesh::system::{Ending, OwnThread, SystemSpawner, environment};
 
 use crate::assembly::{Node, Parts, StartError};
-use crate::config::{ApiKeys, Settings, StoreUrl, secret};
+use crate::config::{ApiKeys, Settings, secret};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::signals::Signals;
-use crate::store::sql::{OpenError, Retention, SqlStore};
+use crate::stores::Stores;
 use crate::worker::runtime::local::LocalFunctions;
 use crate::worker::runtime::process::{FormerLife, Mark, Orphans, ProcessRuntime};
 
@@ -43,7 +42,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     let ending = Ending::default();
     let spawner = |handle| Arc::new(SystemSpawner::new(handle, ending.clone()));
     let env = environment(spawner(tokio::runtime::Handle::current()), spawner(mesh_thread.handle()));
-    let (node, store) = match start_unless_asked(&env, settings, &ending, &mut signals).await {
+    let (node, stores) = match start_unless_asked(&env, settings, &ending, &mut signals).await {
         Err(StartError::Asked) => return Ok(()),
         started => started?,
     };
@@ -57,7 +56,7 @@ async fn run_until_stopped(settings: &Settings, mesh_thread: &OwnThread) -> Resu
     ending.stopping.cancel();
     let stopping = async {
         node.stop(settings.limits.shutdown.0).await;
-        store.close().await;
+        stores.close().await;
     };
     tokio::select! {
         () = stopping => {}
@@ -74,7 +73,7 @@ async fn start_unless_asked(
     settings: &Settings,
     ending: &Ending,
     signals: &mut Signals,
-) -> Result<(Node, Arc<SqlStore>), StartError> {
+) -> Result<(Node, Stores), StartError> {
     let mut starting = std::pin::pin!(start(env, settings, ending));
     tokio::select! {
         started = &mut starting => return started,
@@ -88,7 +87,7 @@ async fn start_unless_asked(
     }
 }
 
-async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Arc<SqlStore>), StartError> {
+async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node, Stores), StartError> {
     let security = |error: &dyn std::fmt::Display| StartError::Security(error.to_string());
     let data_dir = DataDir::take(&*env.files, &*env.clock, &settings.node.data_dir)?;
     // From here on every former life of this node is dead. Its remains are cleared away beside the rest of
@@ -101,16 +100,14 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
     let keys = settings.security.api_keys_file.as_deref().map(ApiKeys::read).transpose();
     let keys = keys.map_err(|error| security(&error))?;
 
-    let retention = Retention { tasks: settings.queue.keep_tasks.0, ticks: settings.queue.keep_ticks.0 };
-    let opening = ending.stopping.run_until_cancelled(open_store(env, &settings.seeds.database, retention));
-    let store = opening.await.ok_or(StartError::Asked)?;
-    let store = Arc::new(store.map_err(|error| StartError::Store(error.to_string()))?);
+    let opening = ending.stopping.run_until_cancelled(Stores::open(env, settings));
+    let stores = opening.await.ok_or(StartError::Asked)??;
     let processes = ProcessRuntime::start(settings.node.name.as_str(), Orphans::Sweep);
     let processes = processes.map_err(system)?.marked(&mark);
     let parts = Parts {
-        store: store.clone(),
-        seeds: store.clone(),
-        queue: store.clone(),
+        store: stores.catalogue(),
+        seeds: stores.database.clone(),
+        queue: stores.queue(),
         functions: Arc::new(LocalFunctions::new(processes)),
         stopping: ending.stopping.clone(),
         mesh: MeshParts::default(),
@@ -118,44 +115,11 @@ async fn start(env: &Env, settings: &Settings, ending: &Ending) -> Result<(Node,
     // Before this life runs a task, nothing of the last one does any more.
     former_life.ended().await;
     match Node::start(env.clone(), settings, data_dir, &secret, keys, parts).await {
-        Ok(node) => Ok((node, store)),
+        Ok(node) => Ok((node, stores)),
         Err(error) => {
             ending.stopping.cancel();
-            store.close().await;
+            stores.close().await;
             Err(error)
         }
     }
-}
-
-/// How soon a database server is tried again that did not answer, at first; each time twice as long.
-const TRY_AGAIN: Duration = Duration::from_millis(250);
-
-/// The longest of these pauses: a node is there soon after its database, and a server that comes up is not stormed
-/// by those that wait for it.
-const TRY_AGAIN_AT_MOST: Duration = Duration::from_secs(5);
-
-/// Opens the database. A server that does not answer is waited for, because machines that start together do so in
-/// any order; what waiting does not change ends the start.
-async fn open_store(env: &Env, database: &StoreUrl, retention: Retention) -> Result<SqlStore, OpenError> {
-    let url = match database {
-        StoreUrl::Sqlite { path } => sqlite_url(path),
-        StoreUrl::Server(server) => server.expose().to_owned(),
-    };
-    let mut pause = TRY_AGAIN;
-    loop {
-        match SqlStore::open(env, &url, retention).await {
-            Err(error @ OpenError::Unreachable { .. }) => {
-                tracing::warn!(%error, "waiting for the database");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(TRY_AGAIN_AT_MOST);
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// The URL of a file; what means something in a URL is escaped.
-fn sqlite_url(path: &Path) -> String {
-    let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    format!("sqlite://{escaped}")
 }

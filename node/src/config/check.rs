@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::Problem;
+use super::queue_url::QueueUrl;
 use super::settings::Settings;
 use super::source::Origin;
 use super::words::Durability;
@@ -59,22 +60,25 @@ pub(super) fn check(
             ),
         );
     }
-    if settings.queue.url != settings.seeds.database {
+    if let QueueUrl::Sql(url) = &settings.queue.url
+        && *url != settings.seeds.database
+    {
         complain(
             "queue.url",
             format!(
-                "`{}` is not the database `{}`; a queue of its own comes in a later version, leave it out",
-                settings.queue.url, settings.seeds.database
+                "`{url}` is not the database `{}`; in SQL, tasks are kept beside the catalogue: leave it out, or                  name a Redis",
+                settings.seeds.database
             ),
         );
     }
-    if settings.queue.durability != Durability::Fast {
+    if settings.queue.durability != Durability::Fast && settings.queue.url.redis().is_none() {
         complain(
             "queue.durability",
             format!(
-                "`{}` is a promise about Redis, which comes in a later version; an SQLite file is \
-                 written to disk in any case, leave it out",
-                settings.queue.durability.as_str()
+                "`{}` is a promise about Redis, and tasks are in `{}`, which writes each of them to disk in any \
+                 case; leave it out",
+                settings.queue.durability.as_str(),
+                settings.queue.url
             ),
         );
     }

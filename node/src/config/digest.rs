@@ -12,10 +12,11 @@ type Shared = (&'static str, fn(&Settings) -> String);
 /// Beat's. Whichever node sweeps the store does so for all, and whichever claims a task keeps it for its own lease.
 ///
 /// Nodes of one version compare the values in this order.
-const SHARED: [Shared; 8] = [
+const SHARED: [Shared; 9] = [
     ("mesh.name", |s| s.mesh.name.to_string()),
     ("mesh.pace", |s| s.mesh.pace.as_str().to_owned()),
     ("queue.durability", |s| s.queue.durability.as_str().to_owned()),
+    ("queue.replicas", |s| s.queue.replicas.to_string()),
     ("queue.lease", |s| s.queue.lease.to_string()),
     ("queue.max_lost_leases", |s| s.queue.max_lost_leases.to_string()),
     ("queue.keep_tasks", |s| s.queue.keep_tasks.to_string()),
@@ -71,6 +72,7 @@ mod tests {
             ("mesh.name", |s| s.mesh.name = "other".parse().unwrap()),
             ("mesh.pace", |s| s.mesh.pace = PaceName::Wan),
             ("queue.durability", |s| s.queue.durability = Durability::Replicated),
+            ("queue.replicas", |s| s.queue.replicas = 2),
             ("queue.lease", |s| s.queue.lease = "20s".parse().unwrap()),
             ("queue.max_lost_leases", |s| s.queue.max_lost_leases = 6),
             ("queue.keep_tasks", |s| s.queue.keep_tasks = "2d".parse().unwrap()),

@@ -36,6 +36,7 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "seeds.peers", set: |s, v| put(&mut s.seeds.peers, v.list::<HostPort>()) },
     Key { name: "queue.url", set: |s, v| put(&mut s.queue.url, v.parse()) },
     Key { name: "queue.durability", set: |s, v| put(&mut s.queue.durability, v.parse()) },
+    Key { name: "queue.replicas", set: |s, v| put(&mut s.queue.replicas, v.number(1, 100)) },
     Key { name: "queue.lease", set: |s, v| put(&mut s.queue.lease, v.parse()) },
     Key { name: "queue.max_lost_leases", set: |s, v| put(&mut s.queue.max_lost_leases, v.number(1, 1_000)) },
     Key { name: "queue.result_limit", set: |s, v| put(&mut s.queue.result_limit, size(v)) },

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::check;
 use super::error::{ConfigError, Problem};
 use super::keys;
+use super::queue_url::QueueUrl;
 use super::settings::Settings;
 use super::source::{self, Flag, Given};
 use super::store_url::StoreUrl;
@@ -128,7 +129,7 @@ pub(super) fn join(
         settings.seeds.database = StoreUrl::default_in(&settings.node.data_dir);
     }
     if !winners.contains_key("queue.url") {
-        settings.queue.url = settings.seeds.database.clone();
+        settings.queue.url = QueueUrl::Sql(settings.seeds.database.clone());
     }
     if problems.is_empty() {
         let origin = |setting: &str| winners.get(setting).map(|given| given.origin.clone());

@@ -43,7 +43,7 @@ fn complaints(test: &str, text: &str) -> String {
 fn without_any_source_the_defaults_stand() {
     let settings = from_environment(&[]).unwrap();
     assert_eq!(settings.seeds.database.to_string(), "sqlite://./beatmesh-data/mesh.db");
-    assert_eq!(settings.queue.url, settings.seeds.database);
+    assert_eq!(settings.queue.url, QueueUrl::Sql(settings.seeds.database.clone()));
     assert_eq!(settings.node.slots, 16);
     assert!(settings.node.name.as_str().starts_with("build-host-example-"), "{}", settings.node.name);
     assert!(Role::ALL.into_iter().all(|role| settings.node.roles.has(role)));
@@ -110,9 +110,13 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 #[test]
 fn the_database_follows_the_data_directory_and_the_queue_the_database() {
     let settings = from_environment(&[("BEATMESH_NODE__DATA_DIR", "/data")]).unwrap();
-    assert_eq!(settings.queue.url.sqlite_path(), Some(Path::new("/data/mesh.db")));
+    let sqlite = |path: &str| QueueUrl::Sql(StoreUrl::Sqlite { path: path.into() });
+    assert_eq!(settings.queue.url, sqlite("/data/mesh.db"));
     let settings = from_environment(&[("BEATMESH_SEEDS__DATABASE", "sqlite:///db/x.db")]).unwrap();
-    assert_eq!(settings.queue.url.sqlite_path(), Some(Path::new("/db/x.db")));
+    assert_eq!(settings.queue.url, sqlite("/db/x.db"));
+    let redis = [("BEATMESH_QUEUE__URL", "redis://127.0.0.1"), ("BEATMESH_QUEUE__DURABILITY", "replicated")];
+    let settings = from_environment(&redis).unwrap();
+    assert_eq!(settings.queue.url.to_string(), "redis://127.0.0.1:6379");
 }
 
 #[test]
@@ -183,8 +187,8 @@ fn what_does_not_fit_together_is_refused_with_the_reason() {
     insta::assert_snapshot!(error(&[("BEATMESH_LISTEN__ADVERTISE", "0.0.0.0:7946")]), @r"environment variable BEATMESH_LISTEN__ADVERTISE: listen.advertise: `0.0.0.0:7946` is not an address that others can dial; write this machine's own");
     insta::assert_snapshot!(error(&[("BEATMESH_LISTEN__ADVERTISE", "10.0.0.1:0")]), @r"environment variable BEATMESH_LISTEN__ADVERTISE: listen.advertise: `10.0.0.1:0`: others cannot dial port 0; write the real one");
     insta::assert_snapshot!(error(&[("BEATMESH_LISTEN__MESH", "0.0.0.0:7946")]), @r#"environment variable BEATMESH_LISTEN__MESH: listen.mesh: `0.0.0.0:7946` takes packets on every address, so others must be told which one to dial; set listen.advertise, for example "10.0.0.5:7946""#);
-    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__URL", "sqlite://other.db")]), @r"environment variable BEATMESH_QUEUE__URL: queue.url: `sqlite://other.db` is not the database `sqlite://./beatmesh-data/mesh.db`; a queue of its own comes in a later version, leave it out");
-    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__DURABILITY", "disk")]), @r"environment variable BEATMESH_QUEUE__DURABILITY: queue.durability: `disk` is a promise about Redis, which comes in a later version; an SQLite file is written to disk in any case, leave it out");
+    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__URL", "sqlite://other.db")]), @r"environment variable BEATMESH_QUEUE__URL: queue.url: `sqlite://other.db` is not the database `sqlite://./beatmesh-data/mesh.db`; in SQL, tasks are kept beside the catalogue: leave it out, or name a Redis");
+    insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__DURABILITY", "disk")]), @r"environment variable BEATMESH_QUEUE__DURABILITY: queue.durability: `disk` is a promise about Redis, and tasks are in `sqlite://./beatmesh-data/mesh.db`, which writes each of them to disk in any case; leave it out");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__LEASE", "5ms")]), @r"environment variable BEATMESH_QUEUE__LEASE: queue.lease: `5ms` is too short: the least is 1s");
     insta::assert_snapshot!(error(&[("BEATMESH_QUEUE__KEEP_TASKS", "59s")]), @r"environment variable BEATMESH_QUEUE__KEEP_TASKS: queue.keep_tasks: `59s` is too short: the least is 1m, or tasks are forgotten before anybody has asked for their results");
     insta::assert_snapshot!(error(&[("BEATMESH_NODE__ROLES", "")]), @r"environment variable BEATMESH_NODE__ROLES: node.roles: it is empty: a node without a role does nothing; there are server, worker and beat");

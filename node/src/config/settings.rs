@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::queue_url::QueueUrl;
 use super::store_url::StoreUrl;
 use super::words::{Durability, HostPort, Label, LogFilter, LogFormat, PaceName, Roles};
 use crate::units::{ByteSize, Span};
@@ -85,9 +86,12 @@ pub struct SeedSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
     /// `url`: where tasks are. Default: the database.
-    pub url: StoreUrl,
-    /// `durability`: what an acknowledged task survives. Default `fast`.
+    pub url: QueueUrl,
+    /// `durability`: what an acknowledged task survives, when the queue is a Redis. Default `fast`.
     pub durability: Durability,
+    /// `replicas`: with `durability = "replicated"`, how many replicas of the Redis must have a change before
+    /// it is acknowledged. Default 1; as many as a failover may promote keep every acknowledged task.
+    pub replicas: u32,
     /// `lease`: how long a task stays with a worker that says nothing. Default `10s`, so that the
     /// tasks of a dead worker start again within seconds; a worker renews every third of it.
     pub lease: Span,
@@ -178,8 +182,9 @@ impl Settings {
             },
             seeds: SeedSettings { database: database.clone(), peers: Vec::new() },
             queue: QueueSettings {
-                url: database,
+                url: QueueUrl::Sql(database),
                 durability: Durability::Fast,
+                replicas: 1,
                 lease: seconds(10),
                 max_lost_leases: 5,
                 result_limit: ByteSize(1 << 20),
