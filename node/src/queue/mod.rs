@@ -175,9 +175,10 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// The store's clock.
     async fn now(&self) -> Result<UnixMs, StoreError>;
 
-    /// Stores the tasks, all or none; when this returns `Ok` they survive every crash of a node.
-    /// A task whose id is there already stays as it is.
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError>;
+    /// Stores the tasks, all or none; when this answers no ids they survive every crash of a node. A task of
+    /// the same id and [content](NewTask::same_content) that is there already stays as it is, in whatever
+    /// state. Answers the ids under which other tasks are there; then nothing was stored.
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError>;
 
     /// Takes up to `most` tasks that may run now and for which `who` has room, best priority first, then
     /// oldest. It may take fewer than there are when some are left out.

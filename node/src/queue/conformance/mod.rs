@@ -84,6 +84,7 @@ macro_rules! for_each_story {
             definitions::what_is_not_there_is_said_to_be_missing,
             enqueueing::a_task_is_there_for_every_node,
             enqueueing::the_same_id_again_changes_nothing,
+            enqueueing::another_task_under_a_known_id_is_refused,
             enqueueing::a_batch_is_seen_whole_or_not_at_all,
             fences::after_an_edit_no_tick_of_the_old_revision_commits,
             fences::an_edit_that_keeps_the_times_keeps_the_cursor,

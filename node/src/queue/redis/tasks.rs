@@ -70,12 +70,19 @@ impl Args {
 /// A thousand years; a number of Lua holds the sum with any clock exactly.
 const LONGEST_MS: u128 = 1_000 * 365 * 86_400_000;
 
-pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, ()> {
+pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, Vec<TaskId>> {
     Box::new(move |batches| {
         let link = link.clone();
         Box::pin(async move {
             let mut args = Args::default();
-            for task in batches.iter().flatten() {
+            let tasks = batches.iter().flat_map(|batch| {
+                let sizes = std::iter::once(batch.len()).chain(std::iter::repeat(0));
+                batch.iter().zip(sizes)
+            });
+            for (task, begins) in tasks {
+                if begins > 0 {
+                    args.number(begins);
+                }
                 args.add(task.id.to_string());
                 args.add(codec::definition(task));
                 args.millis(task.delay);
@@ -86,8 +93,9 @@ pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, ()> {
                 args.add(codec::schedule_of(task).to_owned());
                 args.add(task.input.clone());
             }
-            link.run(&scripts::ENQUEUE, &args.slices(), true).await?;
-            Ok(vec![(); batches.len()])
+            let answer = link.run(&scripts::ENQUEUE, &args.slices(), true).await?;
+            let taken = list(&answer).ok_or_else(|| odd("enqueue"))?;
+            taken.iter().map(|taken| ids(taken).ok_or_else(|| odd("enqueue"))).collect()
         })
     })
 }
@@ -149,9 +157,9 @@ impl Ending {
 }
 
 impl RedisQueue {
-    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         if tasks.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let bytes = tasks.iter().map(|task| task.input.len() + 256).sum();
         self.enqueues.run(tasks, bytes).await

@@ -22,7 +22,7 @@ impl TaskQueue for SqlStore {
         self.store_now().await
     }
 
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         self.enqueue_all(tasks).await
     }
 

@@ -72,16 +72,40 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
     Ok(())
 }
 
+/// The ids of those tasks in whose place others are.
+async fn taken(tx: &mut Tx<'_>, tasks: &[NewTask]) -> sqlx::Result<Vec<TaskId>> {
+    let mut taken = Vec::new();
+    for task in tasks.iter().filter(|task| task.id.may_be_known()) {
+        let query = tx.dialect.query("SELECT function_name, content_type, input FROM tasks WHERE id = ?");
+        let row = query.bind(task.id.to_string()).fetch_optional(&mut *tx.connection).await?;
+        let Some(row) = row else { continue };
+        let (input, content_type): (Vec<u8>, String) = (row.try_get("input")?, row.try_get("content_type")?);
+        if !task.same_content(&parsed(&row, "function_name")?, &input, &content_type) {
+            taken.push(task.id);
+        }
+    }
+    Ok(taken)
+}
+
 impl SqlStore {
-    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         let tasks = Arc::new(tasks);
         let enqueued = self.writer.run(move |tx| {
             let tasks = tasks.clone();
             Box::pin(async move {
+                let before = taken(tx, &tasks).await?;
+                if !before.is_empty() {
+                    return Ok(before);
+                }
                 for task in tasks.iter() {
                     insert(tx, task).await?;
                 }
-                Ok(())
+                // On a server another node may have been faster meanwhile, and what is stored already must go.
+                if !taken(tx, &tasks).await?.is_empty() {
+                    let reason = "another task of this id was stored in the same moment";
+                    return Err(sqlx::Error::Protocol(reason.to_owned()));
+                }
+                Ok(Vec::new())
             })
         });
         enqueued.await

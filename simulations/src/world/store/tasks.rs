@@ -10,6 +10,19 @@ use super::state::{Phase, Row, StoreState};
 use crate::history::Event;
 
 impl StoreState {
+    /// All or none; answers the ids under which other tasks are there.
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>) -> Vec<TaskId> {
+        let is_taken = |task: &&NewTask| {
+            let same = |row: &Row| task.same_content(&row.record.function, &row.input, &row.content_type);
+            self.tasks.get(&task.id).is_some_and(|row| !same(row))
+        };
+        let taken: Vec<_> = tasks.iter().filter(is_taken).map(|task| task.id).collect();
+        if taken.is_empty() {
+            tasks.into_iter().for_each(|task| self.insert(task));
+        }
+        taken
+    }
+
     /// The same id again is the same request again: it changes nothing.
     pub(super) fn insert(&mut self, task: NewTask) {
         if self.tasks.contains_key(&task.id) {
