@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `postgres`, `mariadb` | databases; MariaDB stands for MySQL |
+//! | `sql_server` | what tests ask of a database, whichever it is |
 //! | `redis` | one Redis |
 //! | `daemon` | what all of them share: start, kill, freeze, start again |
 //! | `cli` | their command line clients |
@@ -18,12 +19,14 @@ mod port;
 mod postgres;
 mod redis;
 mod run_as;
+mod sql_server;
 
 pub use daemon::Daemon;
 pub use mariadb::MariaDb;
 pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use sql_server::SqlServer;
 
 /// The role of the tests in databases; it may do everything.
 pub const USER: &str = "beatmesh";

@@ -126,6 +126,12 @@ pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
+/// The connection has ended, and a new one may well not.
+pub(super) fn is_cut_off(error: &sqlx::Error) -> bool {
+    let is_late = matches!(error, sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::TimedOut);
+    is_unreachable(error) && !is_late
+}
+
 /// What the database calls the error.
 enum Code<'e> {
     /// The primary code: an extended one carries it in its lowest byte.

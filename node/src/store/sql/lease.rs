@@ -75,6 +75,9 @@ impl TaskQueue for SqlStore {
         outcome: TaskOutcome,
         log_tail: String,
     ) -> Result<Completion, StoreError> {
+        if let TaskOutcome::Done { output, .. } = &outcome {
+            self.place.takes(output.len())?;
+        }
         let ending = Arc::new((outcome, log_tail));
         let completed = self.writer.run(move |tx| {
             let ending = ending.clone();

@@ -74,6 +74,7 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
 
 impl SqlStore {
     pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+        tasks.iter().try_for_each(|task| self.place.takes(task.input.len()))?;
         let tasks = Arc::new(tasks);
         let enqueued = self.writer.run(move |tx| {
             let tasks = tasks.clone();
