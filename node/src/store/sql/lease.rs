@@ -210,7 +210,8 @@ async fn pretend_to_hold(tx: &mut Tx<'_>, id: TaskId, attempt: Attempt) -> sqlx:
 async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
     // A task that somebody has in hand right now is being completed or renewed: the next sweep sees what it became.
     let query = format!(
-        "SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id, lost_leases FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::LEASED).bind(tx.now.0).bind(AT_ONCE);
