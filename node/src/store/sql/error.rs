@@ -118,7 +118,15 @@ pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
                     || state.starts_with("57P")
                     || state == state::TOO_MANY_CONNECTIONS
                     || state == state::IDLE_IN_TRANSACTION
-                    || matches!(number, Some(mysql::TOO_MANY_CONNECTIONS | mysql::SHUTDOWN | mysql::KILLED))
+                    || matches!(
+                        number,
+                        Some(
+                            mysql::TOO_MANY_CONNECTIONS
+                                | mysql::SHUTDOWN
+                                | mysql::KILLED
+                                | mysql::SILENT_FOR_TOO_LONG
+                        )
+                    )
             }
             _ => false,
         },
@@ -203,6 +211,7 @@ mod mysql {
     pub(super) const LOCK_WAIT_TIMEOUT: u16 = 1205;
     pub(super) const NO_PASSWORD: u16 = 1698;
     pub(super) const KILLED: u16 = 1927;
+    pub(super) const SILENT_FOR_TOO_LONG: u16 = 4031;
 }
 
 /// SQLite's primary result codes, <https://www.sqlite.org/rescode.html>.

@@ -24,6 +24,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// milliseconds.
 const STANDS_STILL: Duration = Duration::from_secs(2);
 
+/// MySQL has no limit for transactions alone, so there it ends every connection that says nothing for so long. A new
+/// one is made when it is needed again, which a quiet node notices least.
+const SILENT: Duration = Duration::from_secs(8);
+
 /// How long a statement waits for a row that another transaction has in hand.
 const LOCK: Duration = Duration::from_secs(2);
 
@@ -166,13 +170,12 @@ async fn agree(dialect: Dialect, connection: &mut AnyConnection) -> sqlx::Result
                  SET SESSION innodb_lock_wait_timeout = {locks}, lock_wait_timeout = {locks}, \
                  sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
             );
-            if is_mariadb(&version(dialect, connection).await?) {
-                settings.push_str(&format!(
-                    ", idle_transaction_timeout = {}, max_statement_time = {}",
-                    STANDS_STILL.as_secs(),
-                    STATEMENT.as_secs()
-                ));
-            }
+            settings.push_str(&if is_mariadb(&version(dialect, connection).await?) {
+                let (still, statement) = (STANDS_STILL.as_secs(), STATEMENT.as_secs());
+                format!(", idle_transaction_timeout = {still}, max_statement_time = {statement}")
+            } else {
+                format!(", wait_timeout = {}", SILENT.as_secs())
+            });
             settings
         }
     };
