@@ -280,3 +280,67 @@ async fn a_store_outlives_its_postgresql() {
 async fn a_store_outlives_its_mariadb() {
     a_store_outlives_its_server(&mut mariadb()).await;
 }
+
+/// A certificate for the loopback, and its key.
+fn papers() -> (String, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names = vec!["127.0.0.1".to_owned()];
+    let certificate =
+        rcgen::CertificateParams::new(names).expect("a name").self_signed(&key).expect("signed");
+    (certificate.pem(), key.serialize_pem())
+}
+
+/// Opened with TLS and the right certificate; refused without, and with another one.
+async fn tls_is_demanded_and_checked(url: &str, modes: [&str; 3], certificate: &std::path::Path) {
+    let [none, some, checked] = modes;
+    let ca = certificate.display();
+    for way in [format!("{some}"), format!("{checked}&ssl-ca={ca}")] {
+        let store = open(&format!("{url}?ssl-mode={way}")).await;
+        store.enqueue(vec![task()]).await.expect("enqueued");
+        store.close().await;
+    }
+    let dir = beatmesh_tests::Scratch::new();
+    let other = dir.file("other.pem", papers().0);
+    for way in [none.to_owned(), format!("{checked}&ssl-ca={}", other.display()), checked.to_owned()] {
+        let error = try_open(&format!("{url}?ssl-mode={way}"), FOREVER).await.err().expect("refused");
+        println!("{way}: {error}");
+        assert!(matches!(error, OpenError::Open { .. }), "{way}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mariadb_is_reached_over_tls() {
+    let dir = beatmesh_tests::Scratch::new();
+    let (certificate, key) = papers();
+    let (certificate, key) = (dir.file("cert.pem", certificate), dir.file("key.pem", key));
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let server = MariaDb::start_with(&[("ssl-cert", &shown(&certificate)), ("ssl-key", &shown(&key))]);
+    let url = server.create("mesh");
+    server.sql("mysql", "SET GLOBAL require_secure_transport = ON");
+    tls_is_demanded_and_checked(&url, ["DISABLED", "REQUIRED", "VERIFY_CA"], &certificate).await;
+}
+
+#[tokio::test]
+async fn a_postgresql_is_reached_over_tls() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let server = Postgres::start();
+    let url = server.create("mesh");
+    let (certificate, key) = papers();
+    let data = server.data_dir();
+    let owner = std::fs::metadata(&data).expect("it is there");
+    for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+        let path = data.join(name);
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("changed");
+        chown(&path, Some(owner.uid()), Some(owner.gid())).expect("given to the server");
+    }
+    let only_tls = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
+    let rules = data.join("pg_hba.conf");
+    server.sql("mesh", "ALTER SYSTEM SET ssl = on");
+    std::fs::write(&rules, only_tls).expect("written");
+    server.sql("mesh", "SELECT pg_reload_conf()");
+    let look = async || server.try_sql("mesh", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
+    beatmesh_tests::until("it speaks TLS", Duration::from_secs(10), look, |said| said.as_deref() == Ok("t"))
+        .await;
+    tls_is_demanded_and_checked(&url, ["disable", "require", "verify-ca"], &data.join("server.crt")).await;
+}

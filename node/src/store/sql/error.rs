@@ -4,6 +4,7 @@
 //! the servers share, and MySQL's numbers where it has no SQLSTATE of its own.
 
 use std::borrow::Cow;
+use std::io;
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteError;
@@ -110,7 +111,11 @@ pub(super) fn is_deadlock(error: &sqlx::Error) -> bool {
 /// Nobody answers, or somebody who cannot take us now: it concerns the connection, not what was asked.
 pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // A certificate that is not accepted comes as invalid data, a socket of others as a lack of rights.
+        sqlx::Error::Io(io) => {
+            !matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied)
+        }
+        sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Database(_) => match code(error) {
             Some(Code::Server { state, number }) => {
                 // Connection exceptions; a server that starts, stops, or has ended this connection; too many.
@@ -136,7 +141,7 @@ pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
 
 /// The connection has ended, and a new one may well not.
 pub(super) fn is_cut_off(error: &sqlx::Error) -> bool {
-    let is_late = matches!(error, sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::TimedOut);
+    let is_late = matches!(error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::TimedOut);
     is_unreachable(error) && !is_late
 }
 
