@@ -70,7 +70,8 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
         return Ok(());
     }
     let query = format!(
-        "SELECT id FROM tasks WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::WAITING).bind(tx.now.0).bind(PROMOTED_AT_ONCE);
@@ -132,9 +133,10 @@ async fn ready(
 ) -> sqlx::Result<Vec<Candidate>> {
     let left_out = filled(who.left_out().map(FunctionName::as_str));
     let query = format!(
-        "SELECT urgency, wake_at, id, function_name, LENGTH(input) AS input_bytes, lost_leases FROM tasks \
+        "SELECT urgency, wake_at, id, function_name, LENGTH(input) AS input_bytes, lost_leases FROM {} \
          WHERE phase = ? AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} {} \
          ORDER BY urgency, wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_claim"),
         not_in(&left_out),
         without_suspects(who),
         tx.dialect.skip_locked(),

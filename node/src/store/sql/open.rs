@@ -74,7 +74,7 @@ async fn try_open(env: &Env, url: &str) -> Result<Opened, Failed> {
     let failed = |error: sqlx::Error| as_failed(url, &error);
     let (writer, store_id, place) = match Server::of(url) {
         Some(server) => {
-            let server = server.map_err(failed)?;
+            let mut server = server.map_err(failed)?;
             let connecting = server.connect_first().await.map_err(Failed::Finally)?;
             let mut writer = connecting.map_err(failed)?;
             let store_id = migrate(&mut writer, server.dialect, url, &*env.entropy).await?;
@@ -133,6 +133,14 @@ impl Place {
         match self {
             Self::File(file) => file.home.check(),
             Self::Server(_) => Ok(()),
+        }
+    }
+
+    /// Whether one value may have so many bytes. SQLite and PostgreSQL take a gigabyte, which nobody sends.
+    pub(super) fn takes(&self, bytes: usize) -> Result<(), StoreError> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Server(server) => server.takes(bytes),
         }
     }
 

@@ -89,6 +89,7 @@ async fn taken(tx: &mut Tx<'_>, tasks: &[NewTask]) -> sqlx::Result<Vec<TaskId>> 
 
 impl SqlStore {
     pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
+        tasks.iter().try_for_each(|task| self.place.takes(task.input.len()))?;
         let tasks = Arc::new(tasks);
         let enqueued = self.writer.run(move |tx| {
             let tasks = tasks.clone();
@@ -242,7 +243,8 @@ pub(super) fn marks(n: usize) -> String {
 /// Ends tasks that nobody began in time, a bounded number at a time.
 pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let query = format!(
-        "SELECT id FROM tasks WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_expire"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(tx.now.0).bind(AT_ONCE);
@@ -260,7 +262,8 @@ pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
 /// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.
 pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
     let query = format!(
-        "SELECT id FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::ENDED).bind(before.0).bind(AT_ONCE);
