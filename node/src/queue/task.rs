@@ -248,6 +248,8 @@ pub struct Claimed {
     pub attempt: Attempt,
     /// What to run.
     pub function: FunctionName,
+    /// Where it waited.
+    pub queue: QueueName,
     /// Failures so far.
     pub failures: u32,
     /// Executions so far whose lease ran out.

@@ -1,5 +1,6 @@
 //! Tasks on their way: enqueued, claimed, kept, ended, swept. Each is one script; what they change is said there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,14 @@ impl Args {
         self.0.iter().map(AsRef::as_ref).collect()
     }
 
+    fn each(&mut self, numbers: &BTreeMap<impl std::fmt::Display, u32>) {
+        self.number(numbers.len());
+        for (name, number) in numbers {
+            self.add(name.to_string());
+            self.number(number);
+        }
+    }
+
     /// The claimant, as scripts read it.
     fn claimant(&mut self, who: &Claimant) {
         self.number(u8::from(who.takes_suspect));
@@ -59,11 +68,15 @@ impl Args {
         for queue in &who.queues {
             self.add(queue.to_string());
         }
-        self.number(who.at_most.len());
-        for (function, most) in &who.at_most {
-            self.add(function.to_string());
-            self.number(most);
+        self.number(who.passes.of.len());
+        for (queue, share) in &who.passes.of {
+            self.add(queue.to_string());
+            self.number(share.pass);
+            self.number(share.cost);
         }
+        self.each(&who.at_most);
+        self.each(&who.limits.functions);
+        self.each(&who.limits.queues);
     }
 }
 
@@ -285,6 +298,7 @@ fn claimed(item: &Value) -> Option<Claimed> {
             id: text(id)?.parse().ok()?,
             attempt: Attempt(count(attempt)?),
             function: definition.function,
+            queue: definition.queue,
             failures: count(failures)?,
             lost_leases: count(lost_leases)?,
             retries: definition.retries,

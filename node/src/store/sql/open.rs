@@ -31,6 +31,9 @@ pub(super) enum Place {
 /// The name of the counter that every edit takes its revision from, in the table `beatmesh`.
 pub(super) const REVISION: &str = "catalogue_revision";
 
+/// The name of the row that claims lock while they look at limits, in the table `beatmesh`.
+pub(super) const LIMITS: &str = "limits";
+
 /// Several nodes start on one new database at once: SQLite refuses some of what they do then instead of waiting,
 /// and on servers one makes the tables while the others wait. They try again for this long.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -202,9 +205,11 @@ async fn migrate(
             id
         }
     };
-    // Edits lock this row, so it must be there.
-    if value(connection, dialect, REVISION).await.map_err(failed)?.is_none() {
-        set_value(connection, dialect, REVISION, "0").await.map_err(failed)?;
+    // Edits lock the one row and claims the other, so they must be there.
+    for name in [REVISION, LIMITS] {
+        if value(connection, dialect, name).await.map_err(failed)?.is_none() {
+            set_value(connection, dialect, name, "0").await.map_err(failed)?;
+        }
     }
     unlock(connection, dialect).await.map_err(failed)?;
     Ok(store_id)

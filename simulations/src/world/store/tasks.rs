@@ -100,9 +100,11 @@ impl StoreState {
     }
 
     pub(super) fn next_ready(&self, who: &Claimant) -> Option<Duration> {
+        let who = who.clone().beside(&self.running());
         let waits = |row: &&Row| {
             matches!(row.phase, Phase::Waiting | Phase::Ready)
                 && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
+                && !who.full_queues().any(|queue| *queue == row.record.queue)
                 && !who.left_out().any(|function| *function == row.record.function)
                 && (who.takes_suspect || !who.suspects(row.record.lost_leases))
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)
