@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::function::Function;
-use super::name::{FunctionName, ScheduleName};
+use super::name::{FunctionName, QueueName, ScheduleName};
+use super::queue::Queue;
 use super::schedule::{Schedule, Times};
+use crate::queue::Limits;
 
 /// A function and which edit of it this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,17 @@ pub struct FunctionEntry {
     pub revision: u64,
     /// How it is run.
     pub definition: Arc<Function>,
+}
+
+/// A queue and which edit of it this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueEntry {
+    /// Its name.
+    pub name: QueueName,
+    /// As of [`FunctionEntry::revision`].
+    pub revision: u64,
+    /// Its share and its limit.
+    pub definition: Arc<Queue>,
 }
 
 /// A schedule and which edit of it this is.
@@ -50,6 +63,35 @@ pub struct Catalogue {
     pub revision: u64,
     /// By name.
     pub functions: BTreeMap<FunctionName, FunctionEntry>,
+    /// By name; those that have other than the usual numbers.
+    pub queues: BTreeMap<QueueName, QueueEntry>,
     /// By name.
     pub schedules: BTreeMap<ScheduleName, ScheduleEntry>,
+}
+
+impl Catalogue {
+    /// Whether tasks may wait in a queue of this name: it is the usual one, a function names it, or it is defined.
+    #[must_use]
+    pub fn has_queue(&self, name: &QueueName) -> bool {
+        *name == QueueName::default()
+            || self.queues.contains_key(name)
+            || self.functions.values().any(|function| function.definition.queue == *name)
+    }
+
+    /// The weights of queues; those that are not named have the weight 1.
+    #[must_use]
+    pub fn weights(&self) -> BTreeMap<QueueName, u32> {
+        self.queues.values().map(|queue| (queue.name.clone(), queue.definition.weight)).collect()
+    }
+
+    /// How many tasks may run in the whole mesh.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let functions = self.functions.values();
+        let queues = self.queues.values();
+        Limits {
+            functions: functions.filter_map(|of| Some((of.name.clone(), of.definition.limit?))).collect(),
+            queues: queues.filter_map(|of| Some((of.name.clone(), of.definition.limit?))).collect(),
+        }
+    }
 }

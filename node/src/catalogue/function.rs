@@ -35,6 +35,9 @@ pub struct Function {
     /// How many executions one node runs at the same time; the node's slots are the limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// How many of its tasks run at the same time in the whole mesh; no limit by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// What a task does after a failed attempt. Synchronous calls are never repeated after a failure.
     #[serde(default)]
     pub retries: Retries,
@@ -206,6 +209,9 @@ impl Function {
         if self.concurrency == Some(0) {
             return Err(FunctionError::Zero("concurrency"));
         }
+        if self.limit == Some(0) {
+            return Err(FunctionError::Zero("limit"));
+        }
         if self.retries.max > 1_000 {
             return Err(FunctionError::TooMuch {
                 field: "retries.max",
@@ -284,6 +290,7 @@ mod tests {
             ("runtime = \"process\"\ncommand = [\"a\"]\ntimeout = \"30\"", "`30`"),
             ("runtime = \"process\"\ncommand = [\"a\"]\ntimeuot = \"30s\"", "timeuot"),
             ("runtime = \"process\"\ncommand = [\"a\"]\nconcurrency = 0", "`concurrency`"),
+            ("runtime = \"process\"\ncommand = [\"a\"]\nlimit = 0", "`limit`"),
             (
                 "runtime = \"process\"\ncommand = [\"a\"]\nretries = { max = 1, backoff = \"9s..1s\" }",
                 "longer",

@@ -1,4 +1,4 @@
-//! A manifest: functions and schedules as one TOML file, for `beatmesh deploy`.
+//! A manifest: functions, queues and schedules as one TOML file, for `beatmesh deploy`.
 //!
 //! All mistakes are collected, each with its line and the name it concerns: whoever mends a file
 //! wants to mend it once.
@@ -12,7 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::function::Function;
-use super::name::{FunctionName, ScheduleName};
+use super::name::{FunctionName, QueueName, ScheduleName};
+use super::queue::Queue;
 use super::schedule::Schedule;
 use crate::config::nearest;
 
@@ -21,6 +22,8 @@ use crate::config::nearest;
 pub struct Manifest {
     /// `[functions.NAME]`.
     pub functions: BTreeMap<FunctionName, Function>,
+    /// `[queues.NAME]`.
+    pub queues: BTreeMap<QueueName, Queue>,
     /// `[schedules.NAME]`.
     pub schedules: BTreeMap<ScheduleName, Schedule>,
 }
@@ -63,7 +66,7 @@ impl fmt::Display for ManifestError {
 }
 
 /// What a manifest may hold.
-const SECTIONS: [&str; 2] = ["functions", "schedules"];
+const SECTIONS: [&str; 3] = ["functions", "queues", "schedules"];
 
 /// Runtimes that a later version brings.
 const LATER_RUNTIMES: [&str; 2] = ["python", "http"];
@@ -113,6 +116,13 @@ impl Reader<'_> {
                         }
                     }
                 }
+                "queues" => {
+                    for (at, place, name, value) in self.entries("queues", at, content) {
+                        if let Some(queue) = self.queue(at, &place, value) {
+                            manifest.queues.insert(name, queue);
+                        }
+                    }
+                }
                 "schedules" => {
                     for (at, place, name, value) in self.entries("schedules", at, content) {
                         if let Some(schedule) = self.schedule(at, &place, value) {
@@ -123,7 +133,7 @@ impl Reader<'_> {
                 "services" => self.add(at, "services", "services come in a later version".to_owned()),
                 other => {
                     let hint = nearest(other, SECTIONS)
-                        .map_or("a manifest has functions and schedules".to_owned(), |near| {
+                        .map_or("a manifest has functions, queues and schedules".to_owned(), |near| {
                             format!("did you mean `{near}`?")
                         });
                     self.add(at, other, format!("there is no such section; {hint}"));
@@ -170,6 +180,12 @@ impl Reader<'_> {
         let function: Function = self.definition(at, place, value)?;
         let checked = function.validate();
         self.sound(at, place, function, checked)
+    }
+
+    fn queue(&mut self, at: usize, place: &str, value: Spanned<DeValue<'_>>) -> Option<Queue> {
+        let queue: Queue = self.definition(at, place, value)?;
+        let checked = queue.validate();
+        self.sound(at, place, queue, checked)
     }
 
     fn schedule(&mut self, at: usize, place: &str, value: Spanned<DeValue<'_>>) -> Option<Schedule> {
@@ -297,7 +313,7 @@ cron = "* * * * *"
         line 5: functions.b: runtime "python" comes in a later version; this one has "process" and "builtin"
         line 7: functions.c d: `c d` is not a valid function name: only ASCII letters, digits, `.`, `_` and `-` are allowed
         line 12: functions.e: `30` is not a duration; write a number and a unit, for example "500ms", "1.5s", "10m", "24h", "7d"
-        line 16: functions.f: unknown field `timeuot`, expected one of `runtime`, `command`, `env`, `dir`, `handler`, `timeout`, `concurrency`, `retries`, `queue`
+        line 16: functions.f: unknown field `timeuot`, expected one of `runtime`, `command`, `env`, `dir`, `handler`, `timeout`, `concurrency`, `limit`, `retries`, `queue`
         line 18: functions.g: unknown variant `prozess`, expected `process` or `builtin`
         line 20: functions.h: write its fields in a table of its own
         line 21: schedules.s: missing field `cron`

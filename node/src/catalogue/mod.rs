@@ -6,4 +6,5 @@ pub mod function;
 pub mod manifest;
 pub mod name;
 pub mod plan;
+pub mod queue;
 pub mod schedule;

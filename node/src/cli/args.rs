@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{bench, call, deploy, dev, functions, members, node, ring, schedules, secret, tasks, ticks};
+use super::{
+    bench, call, deploy, dev, functions, members, node, queues, ring, schedules, secret, tasks, ticks,
+};
 
 /// A mesh of nodes that runs functions: called over HTTP, queued for later, or fired by a schedule.
 #[derive(Debug, Parser)]
@@ -57,7 +59,7 @@ pub(super) enum Command {
     Dev(dev::DevArgs),
     /// Run one node in the foreground.
     Node(node::NodeArgs),
-    /// Apply a manifest of functions and schedules.
+    /// Apply a manifest of functions, queues and schedules.
     Deploy(deploy::DeployArgs),
     /// Call a function, or enqueue a task for it.
     Call(call::CallArgs),
@@ -71,6 +73,8 @@ pub(super) enum Command {
     Schedules(schedules::SchedulesArgs),
     /// Show the ledger of a schedule: every due time, fired or skipped.
     Ticks(ticks::TicksArgs),
+    /// Show what waits and runs in each queue.
+    Queues(queues::QueuesArgs),
     /// List tasks; show, cancel and retry them.
     Tasks(tasks::TasksArgs),
     /// Make the secret that the nodes of a mesh share.
@@ -119,13 +123,14 @@ mod tests {
         Commands:
           dev        Start several nodes on this machine, with sample functions and a schedule
           node       Run one node in the foreground
-          deploy     Apply a manifest of functions and schedules
+          deploy     Apply a manifest of functions, queues and schedules
           call       Call a function, or enqueue a task for it
           members    Show who is in the mesh, and with --watch what becomes of them
           ring       Show which node owns a key, and who follows
           functions  List, show and delete functions
           schedules  List schedules; preview, pause, resume, trigger and delete them
           ticks      Show the ledger of a schedule: every due time, fired or skipped
+          queues     Show what waits and runs in each queue
           tasks      List tasks; show, cancel and retry them
           secret     Make the secret that the nodes of a mesh share
           bench      Measure calls, tasks, memory and start-up on this machine

@@ -25,6 +25,9 @@ A manifest:
   [functions.hello]
   runtime = \"process\"
   command = [\"/usr/bin/env\", \"bash\", \"-c\", \"echo hello $(cat)\"]
+  [queues.bulk]
+  weight = 1
+  limit = 20
   [schedules.nightly]
   cron = \"30 2 * * *\"
   timezone = \"Europe/Berlin\"
@@ -35,7 +38,7 @@ pub(super) struct DeployArgs {
     /// Show what would change, change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Delete functions and schedules that the manifest does not name.
+    /// Delete functions, queues and schedules that the manifest does not name.
     #[arg(long)]
     prune: bool,
 }
@@ -52,6 +55,7 @@ struct Step {
 pub(super) async fn run(args: &DeployArgs, client: &Client, output: &Output) -> Result<(), Failure> {
     let manifest = read(args)?;
     let functions = there(client, "functions").await?;
+    let queues = there(client, "queues").await?;
     let schedules = there(client, "schedules").await?;
     let names: BTreeSet<String> = functions.keys().cloned().collect();
     let orphans = orphans(&manifest, &names, args.prune);
@@ -61,10 +65,11 @@ pub(super) async fn run(args: &DeployArgs, client: &Client, output: &Output) -> 
         };
         return Err(Failure::Usage(orphans.into_iter().map(line).collect()));
     }
-    let steps = in_order(
+    let steps = in_order([
+        steps("queue", &manifest.queues, &queues, args.prune),
         steps("function", &manifest.functions, &functions, args.prune),
         steps("schedule", &manifest.schedules, &schedules, args.prune),
-    );
+    ]);
     if !args.dry_run {
         apply(&steps, client).await?;
     }
@@ -83,9 +88,12 @@ fn read(args: &DeployArgs) -> Result<Manifest, Failure> {
 /// What the mesh has, by name.
 async fn there(client: &Client, kind: &'static str) -> Result<BTreeMap<String, Value>, Failure> {
     let answer = client.get(kind, format!("/v1/{kind}")).await?;
+    // A queue without a definition is there because a function names it, or because it holds tasks.
+    let is_defined =
+        |entry: &&Value| kind != "queues" || entry.get("definition").is_some_and(Value::is_object);
     let entry =
         |entry: &Value| (text_of(entry, "name"), entry.get("definition").cloned().unwrap_or(Value::Null));
-    Ok(list_of(&answer, kind).iter().map(entry).collect())
+    Ok(list_of(&answer, kind).iter().filter(is_defined).map(entry).collect())
 }
 
 fn steps<N: Ord + Clone + std::fmt::Display, D: PartialEq + Serialize + DeserializeOwned>(
@@ -111,12 +119,16 @@ fn steps<N: Ord + Clone + std::fmt::Display, D: PartialEq + Serialize + Deserial
         .collect()
 }
 
-/// Functions before the schedules that need them; deletions the other way round, at the end.
-fn in_order(functions: Vec<Step>, schedules: Vec<Step>) -> Vec<Step> {
-    let deletes = |step: &Step| step.change == Change::Delete;
-    let (old_functions, functions): (Vec<_>, Vec<_>) = functions.into_iter().partition(deletes);
-    let (old_schedules, schedules): (Vec<_>, Vec<_>) = schedules.into_iter().partition(deletes);
-    functions.into_iter().chain(schedules).chain(old_schedules).chain(old_functions).collect()
+/// Kind by kind, as one needs the other; deletions the other way round, at the end.
+fn in_order<const KINDS: usize>(kinds: [Vec<Step>; KINDS]) -> Vec<Step> {
+    let (mut steps, mut deletions) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        let (old, kept): (Vec<_>, Vec<_>) = kind.into_iter().partition(|step| step.change == Change::Delete);
+        steps.extend(kept);
+        deletions.push(old);
+    }
+    steps.extend(deletions.into_iter().rev().flatten());
+    steps
 }
 
 /// Takes the steps in order; the first that fails ends the deployment, and says what was done.
@@ -148,13 +160,13 @@ fn before(changes: u32) -> String {
     }
 }
 
-/// Puts one definition in its place; `kind` is `function` or `schedule`.
+/// Puts one definition in its place; `kind` is `function`, `queue` or `schedule`.
 pub(super) async fn put(kind: &str, name: &str, definition: &Value, client: &Client) -> Result<(), Failure> {
     let request = Request::new(format!("{kind} {name}"), Method::PUT, format!("/v1/{kind}s/{name}"));
     client.json(request.json(definition)).await.map(drop)
 }
 
-/// Deletes one definition; `kind` is `function` or `schedule`.
+/// Deletes one definition; `kind` is `function`, `queue` or `schedule`.
 pub(super) async fn delete(kind: &str, name: &str, client: &Client) -> Result<(), Failure> {
     let context = format!("deletion of {kind} {name}");
     client.json(Request::new(context, Method::DELETE, format!("/v1/{kind}s/{name}"))).await.map(drop)
@@ -198,6 +210,7 @@ mod tests {
 
     const MANIFEST: &str = "[functions.new]\nruntime = \"builtin\"\nhandler = \"echo\"\n\
         [functions.same]\nruntime = \"builtin\"\nhandler = \"noop\"\n\
+        [queues.bulk]\nlimit = 5\n\
         [schedules.s]\ncron = \"* * * * *\"\nfunction = \"same\"\n";
 
     #[test]
@@ -206,16 +219,20 @@ mod tests {
         let same = serde_json::to_value(manifest.functions.values().last().unwrap()).unwrap();
         let functions = BTreeMap::from([("same".to_owned(), same), ("old".to_owned(), json!({"odd": 1}))]);
         let schedules = BTreeMap::from([("gone".to_owned(), Value::Null)]);
-        let steps = in_order(
+        let queues = BTreeMap::from([("unused".to_owned(), json!({"weight": 2}))]);
+        let steps = in_order([
+            steps("queue", &manifest.queues, &queues, true),
             steps("function", &manifest.functions, &functions, true),
             steps("schedule", &manifest.schedules, &schedules, true),
-        );
+        ]);
         insta::assert_snapshot!(report_text(true, &steps), @r"
+        + create queue bulk
         + create function new
         + create schedule s
         - delete schedule gone
         - delete function old
-        4 changes would be made, 1 unchanged
+        - delete queue unused
+        6 changes would be made, 1 unchanged
         ");
     }
 }

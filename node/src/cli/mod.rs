@@ -18,6 +18,7 @@ pub(crate) mod fuzzing;
 mod members;
 mod node;
 mod output;
+mod queues;
 mod ring;
 mod schedules;
 mod secret;
@@ -99,6 +100,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             Command::Call(args) => call::run(&args, &client, &output).await,
             Command::Members(args) => members::run(&args, &client, &output).await,
             Command::Ring(args) => ring::run(&args, &client, &output).await,
+            Command::Queues(args) => queues::run(&args, &client, &output).await,
             Command::Functions(args) => functions::run(&args, &client, &output).await,
             Command::Schedules(args) => schedules::run(&args, &client, &output).await,
             Command::Ticks(args) => ticks::run(&args, &client, &output).await,

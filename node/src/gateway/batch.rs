@@ -104,6 +104,7 @@ async fn task(gateway: &Gateway, item: Item<'_>, body: &Bytes) -> Result<NewTask
         }
         (None, None) => (Bytes::new(), content_type.unwrap_or_default().chars().take(256).collect()),
     };
+    how.check_queue(gateway).await?;
     let known = gateway.catalogue.function(&function, 0).await?;
     let known = known.ok_or_else(|| Problem::no_function(&function))?;
     Ok(how.task(gateway, &known, key.as_deref().map(str::as_bytes), input, content_type))

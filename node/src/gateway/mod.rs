@@ -23,6 +23,7 @@ mod impatient;
 mod mesh;
 mod metrics;
 mod patience;
+mod queues;
 mod reply;
 mod schedules;
 pub mod server;
@@ -113,6 +114,8 @@ impl Gateway {
             .route("/v1/tasks", get(tasks::list))
             .route("/v1/tasks/{id}", get(tasks::get).delete(tasks::cancel))
             .route("/v1/tasks/{id}/retry", post(tasks::retry))
+            .route("/v1/queues", get(queues::list))
+            .route("/v1/queues/{name}", get(queues::get).put(queues::put).delete(queues::delete))
             .route("/v1/schedules", get(schedules::list))
             .route("/v1/schedules/{name}", get(schedules::get).put(schedules::put).delete(schedules::delete))
             .route("/v1/schedules/{name}/ticks", get(schedules::ticks))

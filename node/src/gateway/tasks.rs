@@ -69,6 +69,22 @@ impl How {
 }
 
 impl How {
+    /// A queue that nobody has heard of is a typing error: its tasks would run, with a share that nobody meant.
+    pub(super) async fn check_queue(&self, gateway: &Gateway) -> Result<(), ApiError> {
+        let Some(queue) = &self.queue else { return Ok(()) };
+        if gateway.catalogue.current().has_queue(queue) {
+            return Ok(());
+        }
+        gateway.catalogue.refresh().await?;
+        if gateway.catalogue.current().has_queue(queue) {
+            return Ok(());
+        }
+        let detail = format!(
+            "there is no queue named `{queue}`: a queue is there when a function names it (queue = \"...\") or when it is defined ([queues.{queue}] in a manifest, PUT /v1/queues/{queue})"
+        );
+        Err(Problem::new(404, "queue_not_found", "no such queue", detail).into())
+    }
+
     /// A task of this function; `key` makes it the same one whenever it is asked for.
     pub(super) fn task(
         self,
@@ -107,6 +123,7 @@ pub(super) async fn enqueue(
     how.check()?;
     let known = gateway.catalogue.function(&function, 0).await?;
     let known = known.ok_or_else(|| Problem::no_function(&function))?;
+    how.check_queue(&gateway).await?;
     let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
     let key = headers.get("Idempotency-Key").map(HeaderValue::as_bytes);
     let task = how.task(&gateway, &known, key, input.bytes.clone(), content_type(&headers));

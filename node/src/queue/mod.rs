@@ -148,6 +148,16 @@ pub struct Swept {
     pub expired: u64,
 }
 
+/// How many tasks of one queue there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// By state; a state that is missing has none. Of those that have ended, those that are still kept.
+    pub tasks: BTreeMap<TaskState, u64>,
+    /// Since when the oldest of the ready ones waits, as far as the store can tell without looking at all of
+    /// them.
+    pub oldest_ready: Option<UnixMs>,
+}
+
 /// Tasks, leases and ticks in one store. All spans count from the store's clock.
 #[async_trait]
 pub trait TaskQueue: Send + Sync + 'static {
@@ -194,6 +204,9 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// How long until `who` may claim a task: zero when it may now, `None` when none waits. What has
     /// expired does not count, nor what `who` leaves out.
     async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError>;
+
+    /// How many tasks there are, by queue; for people.
+    async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError>;
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{CatalogueStore, EditError};
-use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
 use crate::catalogue::function::Function;
-use crate::catalogue::name::{FunctionName, ScheduleName};
+use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use crate::catalogue::queue::Queue;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::{StoreError, TaskQueue};
 
@@ -69,6 +70,19 @@ impl CatalogueStore for FencedCatalogue {
 
     async fn delete_function(&self, name: &FunctionName, expected: Option<u64>) -> Result<(), EditError> {
         self.store.delete_function(name, expected).await
+    }
+
+    async fn put_queue(
+        &self,
+        name: &QueueName,
+        definition: &Queue,
+        expected: Option<u64>,
+    ) -> Result<(QueueEntry, bool), EditError> {
+        self.store.put_queue(name, definition, expected).await
+    }
+
+    async fn delete_queue(&self, name: &QueueName, expected: Option<u64>) -> Result<(), EditError> {
+        self.store.delete_queue(name, expected).await
     }
 
     async fn put_schedule(

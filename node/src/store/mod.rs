@@ -5,9 +5,10 @@ pub mod sql;
 
 use async_trait::async_trait;
 
-use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
 use crate::catalogue::function::Function;
-use crate::catalogue::name::{FunctionName, ScheduleName};
+use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use crate::catalogue::queue::Queue;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::StoreError;
 
@@ -28,7 +29,7 @@ pub enum EditError {
     /// There is none of this name. Nothing changed.
     #[error("there is no {what} named `{name}`")]
     NotFound {
-        /// `function` or `schedule`.
+        /// `function`, `queue` or `schedule`.
         what: &'static str,
         /// The name asked for.
         name: String,
@@ -65,6 +66,17 @@ pub trait CatalogueStore: Send + Sync + 'static {
 
     /// Deletes a function that no schedule runs. Tasks that wait for it fail when their turn comes.
     async fn delete_function(&self, name: &FunctionName, expected: Option<u64>) -> Result<(), EditError>;
+
+    /// Creates or replaces a queue's definition, like [`CatalogueStore::put_function`].
+    async fn put_queue(
+        &self,
+        name: &QueueName,
+        definition: &Queue,
+        expected: Option<u64>,
+    ) -> Result<(QueueEntry, bool), EditError>;
+
+    /// Deletes a queue's definition: its tasks stay, and the usual numbers hold.
+    async fn delete_queue(&self, name: &QueueName, expected: Option<u64>) -> Result<(), EditError>;
 
     /// Creates or replaces a schedule, like [`CatalogueStore::put_function`].
     async fn put_schedule(

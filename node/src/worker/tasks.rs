@@ -30,6 +30,7 @@ use super::suspects::{SuspectInHand, SuspectPlace};
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::FunctionName;
 use crate::problem::Problem;
+use crate::queue::fair::Shares;
 use crate::queue::task::{Claimed, Completion, TaskId, TaskOutcome, TaskState};
 use crate::queue::{Claimant, StoreError, TaskQueue};
 
@@ -98,6 +99,8 @@ pub struct TaskRunner {
     in_hand: Arc<Semaphore>,
     suspect: Arc<SuspectPlace>,
     inputs: InputMemory,
+    /// How the queues were served.
+    shares: Mutex<Shares>,
     running: TaskTracker,
     /// Cancelled when running tasks have to end now.
     abort: CancellationToken,
@@ -146,6 +149,7 @@ impl TaskRunner {
             dice,
             in_hand,
             inputs: InputMemory::new(parts.input_limit),
+            shares: Mutex::default(),
             running: TaskTracker::new(),
             abort: CancellationToken::new(),
             give_up: CancellationToken::new(),
@@ -225,6 +229,8 @@ impl TaskRunner {
         let mut who = self.claimant.clone();
         who.takes_suspect = self.suspect.is_free();
         who.at_most = self.worker.slots.room_for_tasks(known.functions.values(), MOST_AT_ONCE);
+        who.limits = known.limits();
+        who.passes = self.shares.lock().passes(&known.weights());
         // A cheap reading first: taking the write lock to find nothing would disturb the others.
         let Some(next_in) = self.queue.next_ready(&who).await? else {
             return Ok(Claims::Nothing { next_in: POLL });
@@ -246,6 +252,7 @@ impl TaskRunner {
         if claimed.is_empty() {
             return Ok(Claims::Nothing { next_in: TAKEN_BY_OTHERS });
         }
+        self.shares.lock().served(who.passes.clone(), claimed.iter().map(|task| &task.queue));
         let known = self.worker.catalogue.current();
         for (mut task, Room { slot, in_hand }) in claimed.into_iter().zip(rooms) {
             let lost = self.supervisor.hold(task.id, task.attempt, asked);
@@ -285,11 +292,18 @@ impl TaskRunner {
             ended = self.execute(&mut task, place) => Some(ended),
         };
         if let Some((outcome, log_tail)) = ended {
+            // While its place is not free in the store, nobody takes the next one of a limited function or queue.
+            let limits = self.worker.catalogue.current().limits();
+            let frees_a_place =
+                limits.functions.contains_key(&task.function) || limits.queues.contains_key(&task.queue);
             task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {
                 () = self.record(&task, outcome, log_tail) => {}
                 () = self.give_up.cancelled() => tracing::warn!(task = %id, "the end of a task could not be recorded before this node stops; it will run again"),
+            }
+            if frees_a_place {
+                self.bell.notify_one();
             }
         }
         self.supervisor.release(id, attempt);

@@ -8,6 +8,7 @@
 pub mod cancelling;
 pub mod claims;
 pub mod completions;
+pub mod counts;
 pub mod definitions;
 pub mod enqueueing;
 pub mod fences;
@@ -78,6 +79,7 @@ macro_rules! for_each_story {
             completions::an_end_is_recorded_once_however_many_report_it,
             completions::an_end_of_another_attempt_is_stale,
             completions::a_completion_and_a_lost_lease_never_both_win,
+            counts::tasks_are_counted_by_queue_and_state,
             definitions::every_edit_takes_a_higher_revision_and_an_equal_one_changes_nothing,
             definitions::an_edit_of_another_revision_is_refused,
             definitions::of_two_edits_of_one_revision_one_wins,

@@ -20,6 +20,7 @@ mod server;
 mod tasks;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +31,9 @@ use tokio::time::sleep;
 
 use super::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use super::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
-use super::{Claimant, StoreError, Swept, TaskFilter, TaskQueue};
+use super::{Claimant, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
 use crate::catalogue::entry::ScheduleEntry;
-use crate::catalogue::name::ScheduleName;
+use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::config::{Durability, RedisUrl};
 use batch::Batcher;
 use keys::Keys;
@@ -182,6 +183,10 @@ impl TaskQueue for RedisQueue {
 
     async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
         self.peek(who).await
+    }
+
+    async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
+        self.read_counts().await
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {

@@ -1,13 +1,17 @@
 //! What people look at: the clock, one task, many tasks.
 
+use std::collections::BTreeMap;
+
 use beatmesh_mesh::env::UnixMs;
 use redis::{Pipeline, Value};
 
 use super::RedisQueue;
 use super::codec::{self, FIELDS, list, number, text};
 use super::error::odd;
+use super::scripts;
+use crate::catalogue::name::QueueName;
 use crate::queue::task::{TaskId, TaskRecord, TaskState};
-use crate::queue::{MOST_LISTED, StoreError, TaskFilter};
+use crate::queue::{MOST_LISTED, QueueCounts, StoreError, TaskFilter};
 
 /// Tasks read in one round trip.
 const PIECE: usize = 500;
@@ -72,6 +76,31 @@ impl RedisQueue {
         found.dedup_by_key(|task| task.id);
         found.truncate(limit);
         Ok(found)
+    }
+
+    pub(super) async fn read_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
+        let answer = self.quick.run(&scripts::COUNTS, &[], false).await?;
+        let Some([fields, oldest]) = list(&answer) else { return Err(odd("counts")) };
+        let mut counts: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
+        for pair in list(fields).ok_or_else(|| odd("counts"))?.chunks_exact(2) {
+            // Others are of functions.
+            let read = || {
+                let (queue, state) = text(&pair[0])?.split_once(' ')?;
+                let tasks = u64::try_from(number(&pair[1])?).ok().filter(|tasks| *tasks > 0)?;
+                Some((queue.parse().ok()?, state.parse().ok()?, tasks))
+            };
+            if let Some((queue, state, tasks)) = read() {
+                counts.entry(queue).or_default().tasks.insert(state, tasks);
+            }
+        }
+        for pair in list(oldest).ok_or_else(|| odd("counts"))?.chunks_exact(2) {
+            let read = || Some((text(&pair[0])?.parse().ok()?, UnixMs(number(&pair[1])?)));
+            if let Some((queue, since)) = read() {
+                let of: &mut QueueCounts = counts.entry(queue).or_default();
+                of.oldest_ready = of.oldest_ready.into_iter().chain([since]).min();
+            }
+        }
+        Ok(counts)
     }
 
     /// Without their outputs.

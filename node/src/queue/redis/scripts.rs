@@ -43,6 +43,7 @@ scripts! {
     FORGET = "forget",
     CANCEL = "cancel",
     RETRY = "retry",
+    COUNTS = "counts",
     CLOSE = "close",
     STANDING = "standing",
     FENCE = "fence",

@@ -12,11 +12,12 @@ use sqlx::any::AnyRow;
 use super::guards::Guard;
 use super::open::REVISION;
 use super::ticks::{self, Line};
-use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed};
+use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed, queues};
 use crate::beat::fence::{Edit, Fence};
-use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
 use crate::catalogue::function::Function;
-use crate::catalogue::name::{FunctionName, ScheduleName};
+use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use crate::catalogue::queue::Queue;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::StoreError;
 use crate::store::{CatalogueStore, EditError};
@@ -41,8 +42,12 @@ impl CatalogueStore for SqlStore {
         let schedules = "SELECT name, revision, times_revision, enabled, definition FROM schedules";
         let schedules = self.dialect().query(schedules);
         let schedules = self.read(async |readers| schedules.fetch_all(readers).await).await?;
+        let queues = self.read_queue_rows().await?;
         Ok(Catalogue {
             revision,
+            queues: readable(queues.iter().map(queues::entry))
+                .map(|entry| (entry.name.clone(), entry))
+                .collect(),
             functions: readable(functions.iter().map(function))
                 .map(|entry| (entry.name.clone(), entry))
                 .collect(),
@@ -101,6 +106,19 @@ impl CatalogueStore for SqlStore {
             })
         });
         deleted.await?
+    }
+
+    async fn put_queue(
+        &self,
+        name: &QueueName,
+        definition: &Queue,
+        expected: Option<u64>,
+    ) -> Result<(QueueEntry, bool), EditError> {
+        self.write_queue(name, definition, expected).await
+    }
+
+    async fn delete_queue(&self, name: &QueueName, expected: Option<u64>) -> Result<(), EditError> {
+        self.remove_queue(name, expected).await
     }
 
     async fn put_schedule(
@@ -299,14 +317,14 @@ async fn fence(tx: &mut Tx<'_>, edit: Edit<'_>) -> sqlx::Result<()> {
 
 /// Edits look at several rows before they write, so on a server they wait for each other: by the row of the counter
 /// that all of them need, and before anything else, so that none waits with locks of its own.
-async fn one_edit_at_a_time(tx: &mut Tx<'_>) -> sqlx::Result<()> {
+pub(super) async fn one_edit_at_a_time(tx: &mut Tx<'_>) -> sqlx::Result<()> {
     let query = format!("SELECT value FROM beatmesh WHERE name = ? {}", tx.dialect.for_update());
     tx.dialect.query(query).bind(REVISION).fetch_optional(&mut *tx.connection).await.map(drop)
 }
 
 /// Greater than the last one, and no less than the store's clock in milliseconds: a file that was put back from
 /// a backup must not give a revision away that nodes know from before, with other definitions.
-async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
+pub(super) async fn next_revision(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let last = open::value(tx.connection, tx.dialect, REVISION).await?.unwrap_or_else(|| "0".to_owned());
     // Signed, as the columns are that hold it.
     let after = |last: i64| u64::try_from(last.checked_add(1)?.max(tx.now.0)).ok();
@@ -355,6 +373,6 @@ fn schedule(row: &AnyRow) -> sqlx::Result<ScheduleEntry> {
     })
 }
 
-fn to_json(definition: &impl serde::Serialize) -> String {
+pub(super) fn to_json(definition: &impl serde::Serialize) -> String {
     serde_json::to_string(definition).expect("definitions hold only texts, numbers and maps with text keys")
 }

@@ -1,5 +1,6 @@
 //! Leases: who may run a task, until when, and what their completion is worth.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use super::guards::Guard;
 use super::tasks::{self, AT_ONCE, phase};
 use super::{SqlStore, Tx, number, parsed, ticks};
 use crate::catalogue::entry::ScheduleEntry;
-use crate::catalogue::name::ScheduleName;
+use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
-use crate::queue::{Claimant, StoreError, Swept, TaskFilter, TaskQueue};
+use crate::queue::{Claimant, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
 
 #[async_trait]
 impl TaskQueue for SqlStore {
@@ -118,6 +119,10 @@ impl TaskQueue for SqlStore {
 
     async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
         self.read_next_ready(who).await
+    }
+
+    async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
+        self.read_queue_counts().await
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {

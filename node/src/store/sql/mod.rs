@@ -17,6 +17,7 @@ mod guards;
 mod lease;
 mod nodes;
 mod open;
+mod queues;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod server;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use beatmesh_node::beat::fence::{Edit, Fence};
-use beatmesh_node::catalogue::entry::{FunctionEntry, ScheduleEntry};
+use beatmesh_node::catalogue::entry::{FunctionEntry, QueueEntry, ScheduleEntry};
 use beatmesh_node::catalogue::function::Function;
-use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
+use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use beatmesh_node::catalogue::queue::Queue;
 use beatmesh_node::catalogue::schedule::Schedule;
 use beatmesh_node::store::EditError;
 
@@ -59,6 +60,31 @@ impl StoreState {
         }
         self.next_revision();
         self.catalogue.functions.remove(name);
+        Ok(())
+    }
+
+    pub(super) fn put_queue(
+        &mut self,
+        name: QueueName,
+        definition: Queue,
+        expected: Option<u64>,
+    ) -> Result<(QueueEntry, bool), EditError> {
+        let known = self.catalogue.queues.get(&name);
+        check_revision(known.map(|entry| entry.revision), expected)?;
+        if let Some(entry) = known.filter(|entry| *entry.definition == definition) {
+            return Ok((entry.clone(), false));
+        }
+        let revision = self.next_revision();
+        let entry = QueueEntry { name: name.clone(), revision, definition: Arc::new(definition) };
+        self.catalogue.queues.insert(name, entry.clone());
+        Ok((entry, true))
+    }
+
+    pub(super) fn delete_queue(&mut self, name: &QueueName, expected: Option<u64>) -> Result<(), EditError> {
+        let known = self.catalogue.queues.get(name).ok_or_else(|| not_found("queue", name.as_str()))?;
+        check_revision(Some(known.revision), expected)?;
+        self.next_revision();
+        self.catalogue.queues.remove(name);
         Ok(())
     }
 

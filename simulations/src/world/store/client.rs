@@ -1,5 +1,6 @@
 //! One node's client of the store: the traits that production implements over SQL.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +9,16 @@ use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_mesh::id::{Generation, NodeId};
 use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
-use beatmesh_node::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use beatmesh_node::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
 use beatmesh_node::catalogue::function::Function;
-use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
+use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use beatmesh_node::catalogue::queue::Queue;
 use beatmesh_node::catalogue::schedule::Schedule;
 use beatmesh_node::queue::task::{
     Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState,
 };
 use beatmesh_node::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
-use beatmesh_node::queue::{Claimant, StoreError, Swept, TaskFilter, TaskQueue};
+use beatmesh_node::queue::{Claimant, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
 use beatmesh_node::store::{CatalogueStore, EditError};
 use tokio::sync::oneshot;
 
@@ -161,6 +163,10 @@ impl TaskQueue for StoreClient {
         self.read(move |state| state.next_ready(&who)).await
     }
 
+    async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
+        self.read(|state| state.queue_counts()).await
+    }
+
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.read(|state| state.all_schedules().cloned().collect()).await
     }
@@ -219,6 +225,21 @@ impl CatalogueStore for StoreClient {
     async fn delete_function(&self, name: &FunctionName, expected: Option<u64>) -> Result<(), EditError> {
         let name = name.clone();
         self.change(move |state| state.delete_function(&name, expected)).await?
+    }
+
+    async fn put_queue(
+        &self,
+        name: &QueueName,
+        definition: &Queue,
+        expected: Option<u64>,
+    ) -> Result<(QueueEntry, bool), EditError> {
+        let (name, definition) = (name.clone(), definition.clone());
+        self.change(move |state| state.put_queue(name, definition, expected)).await?
+    }
+
+    async fn delete_queue(&self, name: &QueueName, expected: Option<u64>) -> Result<(), EditError> {
+        let name = name.clone();
+        self.change(move |state| state.delete_queue(&name, expected)).await?
     }
 
     async fn put_schedule(

@@ -1,10 +1,11 @@
 //! Tasks: enqueue, list, cancel, retry.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::catalogue::name::{QueueName, ScheduleName};
 use beatmesh_node::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
-use beatmesh_node::queue::{Claimant, TaskFilter};
+use beatmesh_node::queue::{Claimant, QueueCounts, TaskFilter};
 
 use super::state::{Phase, Row, StoreState};
 use crate::history::Event;
@@ -110,6 +111,17 @@ impl StoreState {
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)
         };
         self.tasks.values().filter(waits).map(|row| self.now.until(row.wake_at)).min()
+    }
+
+    pub(super) fn queue_counts(&self) -> BTreeMap<QueueName, QueueCounts> {
+        let mut counts: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
+        for row in self.tasks.values() {
+            let of = counts.entry(row.record.queue.clone()).or_default();
+            *of.tasks.entry(row.record.state).or_default() += 1;
+            let since = (row.phase == Phase::Ready).then_some(row.wake_at);
+            of.oldest_ready = of.oldest_ready.into_iter().chain(since).min();
+        }
+        counts
     }
 
     /// Ends tasks that nobody began in time; answers how many.

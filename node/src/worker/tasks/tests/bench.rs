@@ -1,5 +1,6 @@
 //! A worker over a real store that can be made to misbehave.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::queue::task::{Attempt, NewTask, TaskRecord};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
-use crate::queue::{Swept, TaskFilter};
+use crate::queue::{QueueCounts, Swept, TaskFilter};
 use crate::store::sql::SqlStore;
 use crate::store::sql::scratch::{self, Scratch};
 use crate::store::{CatalogueStore, EditError};
@@ -115,6 +116,9 @@ impl TaskQueue for Wayward {
         self.looks.fetch_add(1, Ordering::SeqCst);
         next
     }
+    async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
+        self.inner.queue_counts().await
+    }
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.inner.schedule_states().await
     }
@@ -165,6 +169,17 @@ impl CatalogueStore for Wayward {
         unreachable!("workers do not edit")
     }
     async fn delete_function(&self, _: &FunctionName, _: Option<u64>) -> Result<(), EditError> {
+        unreachable!("workers do not edit")
+    }
+    async fn put_queue(
+        &self,
+        _: &QueueName,
+        _: &crate::catalogue::queue::Queue,
+        _: Option<u64>,
+    ) -> Result<(crate::catalogue::entry::QueueEntry, bool), EditError> {
+        unreachable!("workers do not edit")
+    }
+    async fn delete_queue(&self, _: &QueueName, _: Option<u64>) -> Result<(), EditError> {
         unreachable!("workers do not edit")
     }
     async fn put_schedule(

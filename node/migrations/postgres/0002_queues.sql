@@ -1,0 +1,6 @@
+-- Queues that have other than the usual numbers.
+CREATE TABLE queues (
+    name           TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    revision       BIGINT NOT NULL,
+    definition     TEXT NOT NULL
+);
