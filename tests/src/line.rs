@@ -72,7 +72,8 @@ async fn accept(listener: TcpListener, server: SocketAddr, fault: Arc<AtomicU32>
         // It ends with its connections, which end with whoever holds them.
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
-            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            let ((from_client, to_client), (from_server, to_server)) =
+                (client.into_split(), server.into_split());
             tokio::select! {
                 () = questions(from_client, to_server) => {}
                 () = answers(from_server, to_client, &fault, &lost) => {}

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use beatmesh_node::config::{Durability, RedisUrl};
 use beatmesh_node::queue::redis::{RedisOpenError, RedisQueue, RedisSettings};
-use beatmesh_node::queue::task::{
-    Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState,
-};
+use beatmesh_node::queue::task::{Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use beatmesh_node::queue::{Claimant, StoreError, TaskQueue};
 use beatmesh_node::store::sql::scratch::here;
 use bytes::Bytes;
@@ -124,13 +122,18 @@ impl TestQueue {
     /// When they do not end, or one comes twice.
     pub async fn work_off(&self, count: usize) -> Vec<u32> {
         let mut done = Vec::new();
-        until("all tasks have ended", BACK, async || {
-            for claimed in self.claim().await.unwrap_or_default() {
-                until_some("an end is recorded", BACK, async || self.complete(&claimed).await.ok()).await;
-                done.push(number(claimed.id));
-            }
-            done.len()
-        }, |ended| *ended >= count)
+        until(
+            "all tasks have ended",
+            BACK,
+            async || {
+                for claimed in self.claim().await.unwrap_or_default() {
+                    until_some("an end is recorded", BACK, async || self.complete(&claimed).await.ok()).await;
+                    done.push(number(claimed.id));
+                }
+                done.len()
+            },
+            |ended| *ended >= count,
+        )
         .await;
         done.sort_unstable();
         done
