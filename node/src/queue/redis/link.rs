@@ -201,7 +201,7 @@ impl Link {
 
     async fn connect(&self) -> Result<Connection, NoConnection> {
         let mut live = self.locator.connect(ANSWER_WITHIN).await?;
-        match self.demands.check(&mut live, &self.keys).await {
+        match self.demands.check(&mut live, &self.keys, self.locator.is_cluster()).await {
             Ok(()) => Ok(live),
             Err(error) => {
                 live.closing.cancel();
