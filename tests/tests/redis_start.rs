@@ -24,23 +24,27 @@ fn assert_says(said: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_to_check_user_and_password() {
+async fn who_is_not_let_in_is_told_what_to_check() {
     let server = Redis::start_with(&[("requirepass", PASSWORD)]);
     let addr = server.addr();
-    server.cli(&["acl", "setuser", "mesh", "on", &format!(">{PASSWORD}-2"), "~{beatmesh:m}:*", "+@all"]);
+    // As docs/settings.md says.
+    let may = ["~{beatmesh:m}:*", "+@all", "-@dangerous", "+info", "+role"];
+    let password = format!(">{PASSWORD}-2");
+    server.cli(&[&["acl", "setuser", "mesh", "on", &password], &may[..]].concat());
     server.cli(&["acl", "setuser", "reader", "on", &format!(">{PASSWORD}-3"), "~*", "+@read", "+ping"]);
-    let open = async |login: &str| TestQueue::try_open(settings(&format!("redis://{login}{addr}"))).await;
-    for login in [format!(":{PASSWORD}@"), format!("default:{PASSWORD}@"), format!("mesh:{PASSWORD}-2@")] {
-        let queue = TestQueue(open(&login).await.unwrap_or_else(|error| panic!("{error}")));
-        queue.enqueue(1).await.expect("enqueued");
-        queue.work_off(usize::from(login.starts_with(':'))).await;
+    let logins = [format!(":{PASSWORD}@"), format!("default:{PASSWORD}@"), format!("mesh:{PASSWORD}-2@")];
+    for (number, login) in (1..).zip(logins) {
+        let queue = TestQueue::open(settings(&format!("redis://{login}{addr}"))).await;
+        queue.until_enqueued(number).await;
+        assert_eq!(queue.work_off(1).await, [number]);
+        queue.0.sweep(3).await.expect("swept");
     }
-    for login in
-        ["", &format!(":{PASSWORD}-wrong@"), &format!("nobody:{PASSWORD}@"), &format!("reader:{PASSWORD}-3@")]
-    {
+    for login in ["", &format!(":{PASSWORD}-wrong@"), &format!("nobody:{PASSWORD}@")] {
         let said = refusal(settings(&format!("redis://{login}{addr}"))).await;
         assert_says(&said, &["check user and password", &addr.to_string()]);
     }
+    let said = refusal(settings(&format!("redis://reader:{PASSWORD}-3@{addr}"))).await;
+    assert_says(&said, &["'role'", "give the user that permission"]);
 }
 
 #[tokio::test]
@@ -85,7 +89,7 @@ async fn two_databases_of_one_server_are_two_queues_and_two_catalogues_do_not_sh
 }
 
 #[tokio::test]
-async fn what_is_no_redis_is_said_so_and_waited_for() {
+async fn what_is_no_redis_is_refused() {
     let no_redis = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
     let addr = no_redis.local_addr().expect("it is bound");
     let answering = tokio::spawn(async move {
@@ -141,4 +145,20 @@ async fn replicated_waits_for_its_replicas() {
         replica.cli(&["exists", &format!("{{beatmesh:m}}:task:{}", beatmesh_tests::redis_queue::id(1))]),
         "1"
     );
+}
+
+#[tokio::test]
+async fn an_encrypted_server_must_show_a_certificate_of_an_authority_that_is_trusted() {
+    let server = Redis::start_encrypted(&[("requirepass", PASSWORD)]);
+    let queue = TestQueue::open(settings(&server.url())).await;
+    queue.enqueue(1).await.expect("enqueued");
+    assert_eq!(queue.work_off(1).await, [1]);
+
+    let other = Redis::start_encrypted(&[]);
+    let strange = format!("rediss://:{PASSWORD}@{}?ca={}", server.addr(), other.ca().display());
+    assert_says(&refusal(settings(&strange)).await, &["TLS", "certificate"]);
+    let by_name = format!("rediss://:{PASSWORD}@localhost:{}?ca={}", server.port(), server.ca().display());
+    assert_says(&refusal(settings(&by_name)).await, &["TLS", "not valid for name"]);
+    let missing = format!("rediss://:{PASSWORD}@{}?ca=/nowhere/ca.pem", server.addr());
+    assert_says(&refusal(settings(&missing)).await, &["/nowhere/ca.pem"]);
 }

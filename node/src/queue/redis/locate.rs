@@ -214,9 +214,10 @@ impl Locator {
 pub(super) fn refused(host: &str, error: &redis::RedisError) -> NoConnection {
     let said = format!("{host}: {}", plain(error));
     let code = error.code().unwrap_or_default();
-    if error.kind() == redis::ErrorKind::AuthenticationFailed
-        || matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM")
-    {
+    if code == "NOPERM" {
+        return NoConnection::AsItIs(format!("{said}; give the user that permission"));
+    }
+    if error.kind() == redis::ErrorKind::AuthenticationFailed || matches!(code, "WRONGPASS" | "NOAUTH") {
         return NoConnection::AsItIs(format!("{said}; check user and password"));
     }
     if said.contains("DB index") {
