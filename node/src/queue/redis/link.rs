@@ -11,11 +11,11 @@ use beatmesh_mesh::env::Env;
 use parking_lot::Mutex as SyncMutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::error::{Asked, Failure, failure};
+use super::error::{Asked, Failure, failure, plain};
 use super::keys::Keys;
 use super::locate::{Connection, Locator, NoConnection};
 use super::scripts::Script;
@@ -93,15 +93,23 @@ impl Link {
             Ok(answered) => answered,
             Err(error) => return Err(self.judge(&live, &error, Asked::Write).await),
         };
-        if let Some(confirmed) = confirmed
-            && !is_enough(self.demands.durability, self.demands.replicas, &confirmed)
-        {
-            let what = self.demands.durability.as_str();
-            return Err(StoreError::Unknown(format!(
-                "it was written, but not confirmed as `{what}` within {DURABLE_WITHIN:?}"
-            )));
+        let what = self.demands.durability.as_str();
+        match confirmed {
+            Some(Ok(confirmed)) if !is_enough(self.demands.durability, self.demands.replicas, &confirmed) => {
+                Err(StoreError::Unknown(format!(
+                    "it was written, but not confirmed as `{what}` within {DURABLE_WITHIN:?}"
+                )))
+            }
+            // Whatever the error says of itself, the change was made: by a master that is none any more, perhaps.
+            Some(Err(error)) => {
+                live.closing.cancel();
+                Err(StoreError::Unknown(format!(
+                    "it was written, but not confirmed as `{what}`: {}",
+                    plain(&error)
+                )))
+            }
+            Some(Ok(_)) | None => Ok(value),
         }
-        Ok(value)
     }
 
     /// Asks something that changes nothing.
@@ -139,7 +147,7 @@ impl Link {
         live: &mut Connection,
         command: &Cmd,
         durable: bool,
-    ) -> Result<(Value, Option<Value>), RedisError> {
+    ) -> Result<(Value, Option<RedisResult<Value>>), RedisError> {
         let within = DURABLE_WITHIN.as_millis().to_string();
         let mut confirm = match self.demands.durability {
             _ if !durable => return Ok((live.ask(command).await?, None)),
@@ -158,7 +166,7 @@ impl Link {
             Some(Value::ServerError(error)) => Err(RedisError::from(error)),
             other => Ok(other.unwrap_or_default()),
         };
-        Ok((next()?, Some(next()?)))
+        Ok((next()?, Some(next())))
     }
 
     /// The connection, made if there is none and the last failure was long enough ago.
