@@ -50,8 +50,9 @@ struct State {
     live: Option<Connection>,
     /// Since the last connection was lost.
     failures: u32,
-    /// Why the last attempt failed, and when the next one may begin.
-    failed: Option<(NoConnection, Instant)>,
+    /// Why the last attempt failed, when the next one may begin, and what [`Locator::found`] was: the other link may
+    /// be through sooner.
+    failed: Option<(NoConnection, Instant, u64)>,
 }
 
 impl Link {
@@ -179,8 +180,10 @@ impl Link {
             tracing::warn!(server = %live.peer, "the connection to Redis was lost");
             state.live = None;
         }
-        if let Some((why, until)) = &state.failed
+        let found = self.locator.found();
+        if let Some((why, until, seen)) = &state.failed
             && self.env.clock.now() < *until
+            && *seen == found
         {
             return Err(why.clone());
         }
@@ -189,6 +192,7 @@ impl Link {
                 if state.failed.take().is_some() {
                     tracing::info!(server = %live.peer, "Redis can be used again");
                 }
+                self.locator.has_found();
                 state.failures = 0;
                 state.live = Some(live.clone());
                 Ok(live)
@@ -201,7 +205,7 @@ impl Link {
                     tracing::warn!(%reason, "Redis cannot be used; trying again and again");
                 }
                 state.failures = state.failures.saturating_add(1);
-                state.failed = Some((why.clone(), self.env.clock.now() + pause));
+                state.failed = Some((why.clone(), self.env.clock.now() + pause, found));
                 Err(why)
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Asked anew for each connection: after a failover the sentinels, or the nodes of a cluster, name another one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::env::{ByteStream, Env, OnExit};
@@ -52,6 +53,8 @@ pub(super) struct Locator {
     tls: Option<TlsConnector>,
     /// Something that lives in the slot of our keys.
     key: String,
+    /// How often a good server was found.
+    found: AtomicU64,
 }
 
 impl Locator {
@@ -59,7 +62,7 @@ impl Locator {
     /// The file of the certificate authority cannot be used.
     pub(super) fn new(env: Env, url: RedisUrl, key: String) -> Result<Self, String> {
         let tls = if url.tls { Some(tls::connector(url.ca.as_deref())?) } else { None };
-        Ok(Self { env, url, tls, key })
+        Ok(Self { env, url, tls, key, found: AtomicU64::new(0) })
     }
 
     /// A connection to the server that takes writes, as far as those who should know tell it.
@@ -77,6 +80,16 @@ impl Locator {
             login = login.set_password(password);
         }
         self.dial(&server, login, answer_within).await
+    }
+
+    /// How often a good server was found. When this has changed there is one, and a pause need not end first.
+    pub(super) fn found(&self) -> u64 {
+        self.found.load(Ordering::Relaxed)
+    }
+
+    /// A connection has turned out well.
+    pub(super) fn has_found(&self) {
+        self.found.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the server is to be found by asking a cluster.
