@@ -66,7 +66,7 @@ pub(super) fn check(
         complain(
             "queue.url",
             format!(
-                "`{url}` is not the database `{}`; in SQL, tasks are kept beside the catalogue: leave it out, or                  name a Redis",
+                "`{url}` is not the database `{}`; in SQL, tasks are kept beside the catalogue: leave it out, or name a Redis",
                 settings.seeds.database
             ),
         );

@@ -11,10 +11,11 @@ const HARMLESS: [&str; 5] = ["mode", "cache", "sslmode", "ssl-mode", "connect_ti
 /// everything before it, because a mistyped URL must not show its password either.
 #[must_use]
 pub fn redact(text: &str) -> String {
-    let (base, query) = match text.split_once('?') {
-        // An `@` after the `?` means that the password itself holds a `?`.
-        Some((base, query)) if !query.contains('@') => (base, Some(query)),
-        _ => (text, None),
+    // Behind the last `@`: one after a `?` means that the password itself holds a `?`.
+    let after = text.rfind('@').unwrap_or(0);
+    let (base, query) = match text[after..].find('?') {
+        Some(at) => (&text[..after + at], Some(&text[after + at + 1..])),
+        None => (text, None),
     };
     let mut shown = user_info(base);
     if let Some(query) = query {
@@ -55,6 +56,7 @@ mod tests {
             "postgres://user:canary@host/db?sslmode=require",
             "postgres://user:can@canary@host/db",
             "postgres://user:a?b@canary@host/db",
+            "redis://:can?ary@host?password=canary",
             "postgres://user:can/canary?x@host/db",
             "redis://:canary@host",
             "redis://canary@host",

@@ -89,12 +89,10 @@ impl FromStr for RedisUrl {
             "rediss" | "valkeys" => true,
             _ => return Err(wrong("it names no Redis")),
         };
-        let (rest, query) = match rest.split_once('?') {
-            // An `@` behind the `?` means that the password itself holds a `?`.
-            Some((rest, query)) if !query.contains('@') => (rest, Some(query)),
-            _ => (rest, None),
-        };
+        // Behind the last `@`: a password that was not escaped may hold an `@` and a `?`.
         let (info, place) = rest.rsplit_once('@').map_or((None, rest), |(info, place)| (Some(info), place));
+        let (place, query) =
+            place.split_once('?').map_or((place, None), |(place, query)| (place, Some(query)));
         let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
         let (user, password) = match info {
             None => (None, None),

@@ -10,6 +10,7 @@
 //! | `events`, `changes` | following the mesh |
 //! | `metrics` | for Prometheus |
 
+mod batch;
 mod body;
 mod calls;
 mod changes;
@@ -108,6 +109,7 @@ impl Gateway {
             .route("/v1/functions/{name}", get(functions::get).put(functions::put).delete(functions::delete))
             .route("/v1/functions/{name}/call", post(calls::call))
             .route("/v1/functions/{name}/tasks", post(tasks::enqueue))
+            .route("/v1/tasks:batch", post(batch::enqueue))
             .route("/v1/tasks", get(tasks::list))
             .route("/v1/tasks/{id}", get(tasks::get).delete(tasks::cancel))
             .route("/v1/tasks/{id}/retry", post(tasks::retry))

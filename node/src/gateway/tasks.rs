@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Gateway;
 use super::reply::{self, ApiError, Named, Parameters, content_type, in_range, parsed_header};
+use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
@@ -29,14 +31,14 @@ const MOST_RETRIES: u32 = 1_000;
 const PRIORITIES: std::ops::RangeInclusive<i16> = -100..=100;
 
 /// How a task is enqueued; each may also come as a header `Beatmesh-…`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct How {
-    delay: Option<Span>,
-    queue: Option<QueueName>,
-    priority: Option<i16>,
-    expires: Option<Span>,
-    retries: Option<u32>,
+    pub(super) delay: Option<Span>,
+    pub(super) queue: Option<QueueName>,
+    pub(super) priority: Option<i16>,
+    pub(super) expires: Option<Span>,
+    pub(super) retries: Option<u32>,
 }
 
 impl How {
@@ -51,7 +53,7 @@ impl How {
         })
     }
 
-    fn check(&self) -> Result<(), ApiError> {
+    pub(super) fn check(&self) -> Result<(), ApiError> {
         self.priority.map(|priority| in_range("priority", priority, PRIORITIES)).transpose()?;
         self.retries.map(|retries| in_range("retries", retries, 0..=MOST_RETRIES)).transpose()?;
         if let (Some(expires), delay) = (self.expires, self.delay.unwrap_or_default())
@@ -63,6 +65,33 @@ impl How {
             .into());
         }
         Ok(())
+    }
+}
+
+impl How {
+    /// A task of this function; `key` makes it the same one whenever it is asked for.
+    pub(super) fn task(
+        self,
+        gateway: &Gateway,
+        function: &FunctionEntry,
+        key: Option<&[u8]>,
+        input: Bytes,
+        content_type: String,
+    ) -> NewTask {
+        let (name, definition) = (function.name.clone(), &function.definition);
+        NewTask {
+            id: key.map_or_else(|| gateway.fresh_id(), |key| TaskId::of_key(&name, key)),
+            function: name,
+            queue: self.queue.unwrap_or_else(|| definition.queue.clone()),
+            priority: self.priority.unwrap_or(0),
+            input,
+            content_type,
+            delay: self.delay.unwrap_or_default().0,
+            expires: self.expires.map(|span| span.0),
+            retries: self.retries.unwrap_or(definition.retries.max),
+            origin: Origin::Api,
+            reply_to: gateway.me.to_string(),
+        }
     }
 }
 
@@ -79,34 +108,32 @@ pub(super) async fn enqueue(
     let known = gateway.catalogue.function(&function, 0).await?;
     let known = known.ok_or_else(|| Problem::no_function(&function))?;
     let input = gateway.bodies.read(&headers, input, usize::MAX).await?;
-    let key = headers.get("Idempotency-Key");
-    let id = key.map_or_else(|| gateway.fresh_id(), |key| TaskId::of_key(&function, key.as_bytes()));
-    let task = NewTask {
-        id,
-        function,
-        queue: how.queue.unwrap_or_else(|| known.definition.queue.clone()),
-        priority: how.priority.unwrap_or(0),
-        input: input.bytes.clone(),
-        content_type: content_type(&headers),
-        delay: how.delay.unwrap_or_default().0,
-        expires: how.expires.map(|span| span.0),
-        retries: how.retries.unwrap_or(known.definition.retries.max),
-        origin: Origin::Api,
-        reply_to: gateway.me.to_string(),
-    };
+    let key = headers.get("Idempotency-Key").map(HeaderValue::as_bytes);
+    let task = how.task(&gateway, &known, key, input.bytes.clone(), content_type(&headers));
     store_task(&gateway, task).await
 }
 
 /// Stores one task and answers its id; with an unknown outcome the id too, to ask for.
 pub(super) async fn store_task(gateway: &Gateway, task: NewTask) -> Result<Response, ApiError> {
     let id = task.id;
-    gateway.queue.enqueue(vec![task]).await.map_err(|error| {
+    let taken = gateway.queue.enqueue(vec![task]).await.map_err(|error| {
         let is_unknown = matches!(error, StoreError::Unknown(_));
         let problem = Problem::from(error);
         if is_unknown { problem.with("task_id", id.to_string()) } else { problem }
     })?;
+    if !taken.is_empty() {
+        return Err(key_taken("its key").with("task_id", id.to_string()).into());
+    }
     gateway.ring_bell();
     Ok(reply::json(StatusCode::ACCEPTED, &json!({ "task_id": id })))
+}
+
+/// A key stands for one request, as long as its task is kept.
+pub(super) fn key_taken(whose: &str) -> Problem {
+    let detail = format!(
+        "{whose} was used before, with another input, and still names that task; nothing was stored. Use another key, or send the same input to get the same task"
+    );
+    Problem::new(409, "key_taken", "the key names another task", detail)
 }
 
 #[derive(Debug, Deserialize)]

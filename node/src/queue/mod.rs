@@ -5,7 +5,9 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod fair;
 pub mod redis;
+pub mod taking;
 pub mod task;
 pub mod tick;
 
@@ -17,6 +19,7 @@ use beatmesh_mesh::env::UnixMs;
 
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
+use fair::Passes;
 use task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 
@@ -67,9 +70,30 @@ pub struct Claimant {
     pub input_bytes: u64,
     /// A task that has lost so many leases is a suspect: perhaps it is what takes down its workers.
     pub suspect_from: u32,
+    /// In which order its queues are served.
+    pub passes: Passes,
+    /// Of how many tasks of a queue or function may run in the whole mesh; the others have no limit.
+    pub limits: Limits,
     /// Whether it takes a suspect, of which a claim never brings more than one: of several that run on one
     /// node, the one that takes it down would spend the others' leases together with its own.
     pub takes_suspect: bool,
+}
+
+/// How many tasks may run at the same time in the whole mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a function.
+    pub functions: BTreeMap<FunctionName, u32>,
+    /// Of a queue.
+    pub queues: BTreeMap<QueueName, u32>,
+}
+
+impl Limits {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty() && self.queues.is_empty()
+    }
 }
 
 /// From how many lost leases on a task is a suspect, when it may lose `max_lost_leases`: it has lost more
@@ -94,6 +118,8 @@ impl Claimant {
             at_most: BTreeMap::new(),
             input_bytes: u64::MAX,
             suspect_from: u32::MAX,
+            passes: Passes::default(),
+            limits: Limits::default(),
             takes_suspect: true,
         }
     }
@@ -108,53 +134,6 @@ impl Claimant {
     pub fn left_out(&self) -> impl Iterator<Item = &FunctionName> {
         let none = self.at_most.iter().filter(|(_, most)| **most == 0);
         none.map(|(function, _)| function).take(MOST_LEFT_OUT)
-    }
-}
-
-/// What of a row of candidates, best first, a claim takes. Every store asks it, so that all agree.
-pub struct Taking<'a> {
-    who: &'a Claimant,
-    left: u32,
-    taken: BTreeMap<FunctionName, u32>,
-    input_bytes: u64,
-    takes_suspect: bool,
-}
-
-impl<'a> Taking<'a> {
-    /// At most so many.
-    #[must_use]
-    pub fn new(who: &'a Claimant, most: u32) -> Self {
-        let takes_suspect = who.takes_suspect;
-        Self { who, left: most, taken: BTreeMap::new(), input_bytes: 0, takes_suspect }
-    }
-
-    /// Whether the next candidate, of this function, with an input of so many bytes and after so many lost
-    /// leases, is taken; `None` when the claim ends before it.
-    pub fn next(&mut self, function: &FunctionName, input_bytes: u64, lost_leases: u32) -> Option<bool> {
-        if self.left == 0 {
-            return None;
-        }
-        // First of all: what is left out must use up nothing of its function's room.
-        let suspect = self.who.suspects(lost_leases);
-        if suspect && !self.takes_suspect {
-            return Some(false);
-        }
-        if let Some(most) = self.who.at_most.get(function) {
-            let taken = self.taken.entry(function.clone()).or_default();
-            if *taken >= *most {
-                return Some(false);
-            }
-            *taken += 1;
-        }
-        let sum = self.input_bytes.saturating_add(input_bytes);
-        if self.input_bytes > 0 && sum > self.who.input_bytes {
-            // Those behind it do not overtake it: it would wait for ever.
-            self.left = 0;
-            return None;
-        }
-        (self.input_bytes, self.left) = (sum, self.left - 1);
-        self.takes_suspect &= !suspect;
-        Some(true)
     }
 }
 
@@ -175,9 +154,10 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// The store's clock.
     async fn now(&self) -> Result<UnixMs, StoreError>;
 
-    /// Stores the tasks, all or none; when this returns `Ok` they survive every crash of a node.
-    /// A task whose id is there already stays as it is.
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError>;
+    /// Stores the tasks, all or none; when this answers no ids they survive every crash of a node. A task of
+    /// the same id and [content](NewTask::same_content) that is there already stays as it is, in whatever
+    /// state. Answers the ids under which other tasks are there; then nothing was stored.
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError>;
 
     /// Takes up to `most` tasks that may run now and for which `who` has room, best priority first, then
     /// oldest. It may take fewer than there are when some are left out.

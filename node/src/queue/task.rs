@@ -46,6 +46,14 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// Whether another task may have this id: it was derived from something and not made up from dice.
+    #[must_use]
+    pub fn may_be_known(&self) -> bool {
+        self.0.get_version_num() != 7
+    }
+}
+
 impl FromStr for TaskId {
     type Err = String;
 
@@ -222,6 +230,13 @@ impl NewTask {
             reply_to: String::new(),
         }
     }
+
+    /// Whether two tasks of one id are the same request: they run the same on the same. When, how urgently and
+    /// for whom does not count, for a repeated request may differ in that.
+    #[must_use]
+    pub fn same_content(&self, function: &FunctionName, input: &[u8], content_type: &str) -> bool {
+        self.function == *function && self.input == input && self.content_type == content_type
+    }
 }
 
 /// What a worker got: the right to run `attempt` until the lease runs out.
@@ -233,6 +248,8 @@ pub struct Claimed {
     pub attempt: Attempt,
     /// What to run.
     pub function: FunctionName,
+    /// Where it waited.
+    pub queue: QueueName,
     /// Failures so far.
     pub failures: u32,
     /// Executions so far whose lease ran out.

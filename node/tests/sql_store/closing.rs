@@ -13,7 +13,7 @@ async fn what_waits_at_a_close_is_written_and_what_comes_later_is_refused() {
     let enqueues = join_all(tasks.iter().map(|task| store.enqueue(vec![task.clone()])));
     // Joined futures are polled in order: all changes wait before the store begins to close.
     let (outcomes, ()) = tokio::join!(enqueues, store.close());
-    outcomes.into_iter().for_each(|outcome| outcome.expect("it came before the close"));
+    outcomes.into_iter().for_each(|outcome| assert_eq!(outcome, Ok(vec![]), "it came before the close"));
     let late = store.enqueue(vec![task()]).await;
     assert_eq!(late, Err(StoreError::Unavailable("it is closed".to_owned())));
     assert!(matches!(store.now().await, Err(StoreError::Unavailable(_))));

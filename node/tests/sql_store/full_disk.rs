@@ -16,7 +16,7 @@ async fn a_full_disk_loses_nothing_and_recovers_when_there_is_room() {
     let refused = loop {
         let large = NewTask { input: vec![1; 60_000].into(), ..task() };
         match store.enqueue(vec![large.clone()]).await {
-            Ok(()) => acknowledged.push(large.id),
+            Ok(_) => acknowledged.push(large.id),
             Err(error) => break error,
         }
         assert!(acknowledged.len() < 100, "3 MiB do not hold 6 MB");

@@ -51,7 +51,7 @@ async fn rows_of_nodes_from_yesterday_and_from_the_future_are_forgotten() {
         );
         run(&mut other, &copy).await;
     }
-    store.sweep(5).await.expect("swept");
+    store.prune().await.expect("pruned");
     let rows = SeedList::read(&*store, 10).await.expect("read");
     assert_eq!(rows.iter().map(|row| row.node.as_str()).collect::<Vec<_>>(), ["here"]);
     store.close().await;

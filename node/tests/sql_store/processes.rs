@@ -48,7 +48,7 @@ async fn enqueue(store: Arc<SqlStore>) {
         let tasks = vec![task(), task()];
         let ids = [tasks[0].id, tasks[1].id];
         match store.enqueue(tasks).await {
-            Ok(()) => say(format!("enqueued {} {}", ids[0], ids[1])),
+            Ok(_) => say(format!("enqueued {} {}", ids[0], ids[1])),
             Err(error) => say(format!("error enqueue: {error}")),
         }
     }

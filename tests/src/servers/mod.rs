@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `postgres`, `mariadb` | databases; MariaDB stands for MySQL |
+//! | `sql_server` | what tests ask of a database, whichever it is |
 //! | `redis`, `sentinel`, `cluster` | Redis alone, watched, and in parts |
 //! | `daemon` | what all of them share: start, kill, freeze, start again |
 //! | `cli` | their command line clients |
@@ -20,6 +21,7 @@ mod postgres;
 mod redis;
 mod run_as;
 mod sentinel;
+mod sql_server;
 
 pub use cluster::{Cluster, Move};
 pub use daemon::Daemon;
@@ -28,6 +30,7 @@ pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use sentinel::{MASTER, Sentinels};
+pub use sql_server::SqlServer;
 
 /// The role of the tests in databases; it may do everything.
 pub const USER: &str = "beatmesh";

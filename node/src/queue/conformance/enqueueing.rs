@@ -34,13 +34,13 @@ pub async fn a_task_is_there_for_every_node(subject: &dyn Subject) {
 pub async fn the_same_id_again_changes_nothing(subject: &dyn Subject) {
     let nodes = subject.fresh(FOREVER).await;
     let first = task();
-    let again = NewTask { input: "other".into(), priority: 9, delay: LONG, ..first.clone() };
+    let again = NewTask { priority: 9, delay: LONG, retries: 0, ..first.clone() };
     let concurrently = nodes.iter().cycle().take(8).map(|node| node.queue.enqueue(vec![first.clone()]));
-    join_all(concurrently).await.into_iter().for_each(|outcome| outcome.expect("enqueued"));
+    join_all(concurrently).await.into_iter().for_each(|outcome| assert_eq!(outcome, Ok(vec![])));
     nodes[1].enqueue(again.clone()).await;
 
     let claimed = nodes[2].claim_one(LONG).await;
-    assert_eq!(claimed.input, first.input, "the first one counts");
+    assert_eq!(claimed.retries, first.retries, "the first one counts");
     nodes[1].enqueue(again.clone()).await;
     assert_eq!(nodes[0].state(first.id).await, TaskState::Leased);
     assert!(nodes[0].claim(8, LONG).await.is_empty());
@@ -50,6 +50,44 @@ pub async fn the_same_id_again_changes_nothing(subject: &dyn Subject) {
     nodes[1].queue.enqueue(vec![again, new.clone()]).await.expect("enqueued");
     assert_eq!(nodes[0].state(first.id).await, TaskState::Done);
     assert_eq!(nodes[0].claim_one(LONG).await.id, new.id, "the others of its batch are stored");
+}
+
+/// One key names one task (Q3): another one under it is refused, together with its batch, whatever has become of the
+/// first one meanwhile.
+pub async fn another_task_under_a_known_id_is_refused(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let first = task();
+    nodes[0].enqueue(first.clone()).await;
+    let others = [
+        NewTask { input: "other".into(), ..first.clone() },
+        NewTask { input: "".into(), ..first.clone() },
+        NewTask { content_type: "text/plain".to_owned(), ..first.clone() },
+        NewTask { function: "g".parse().expect("a name"), ..first.clone() },
+    ];
+    let refused = Ok(vec![first.id]);
+    for other in &others {
+        assert_eq!(nodes[1].queue.enqueue(vec![other.clone()]).await, refused);
+        assert_eq!(nodes[1].queue.enqueue(vec![task(), other.clone(), task()]).await, refused);
+    }
+    let claimed = nodes[2].claim_one(LONG).await;
+    assert_eq!((claimed.id, &claimed.input), (first.id, &first.input), "nothing else was stored");
+    nodes[2].end(first.id, claimed.attempt, done()).await;
+    assert_eq!(nodes[0].queue.enqueue(vec![others[0].clone()]).await, refused);
+    assert_eq!(nodes[0].queue.enqueue(vec![first.clone()]).await, Ok(vec![]), "the same one is known");
+    assert!(nodes[0].claim(8, LONG).await.is_empty());
+
+    // Of two that come in the same moment one is there, and the other is told.
+    for _ in 0..8 {
+        let (one, other) = (task(), vec![b'x'; 10]);
+        let other = NewTask { input: other.into(), ..one.clone() };
+        let both =
+            tokio::join!(nodes[0].queue.enqueue(vec![one.clone()]), nodes[1].queue.enqueue(vec![other]));
+        let kept = nodes[2].claim_one(LONG).await;
+        let is_one = kept.input == one.input;
+        let (winner, loser) = if is_one { both } else { (both.1, both.0) };
+        assert_eq!(winner, Ok(vec![]));
+        assert!(loser != Ok(vec![]), "{loser:?}");
+    }
 }
 
 /// Nobody ever reads a part of a batch.

@@ -21,6 +21,7 @@ pub mod owners;
 pub mod results;
 pub mod retention;
 pub mod retries;
+pub mod shares;
 pub mod suspects;
 pub mod ticks;
 
@@ -84,6 +85,7 @@ macro_rules! for_each_story {
             definitions::what_is_not_there_is_said_to_be_missing,
             enqueueing::a_task_is_there_for_every_node,
             enqueueing::the_same_id_again_changes_nothing,
+            enqueueing::another_task_under_a_known_id_is_refused,
             enqueueing::a_batch_is_seen_whole_or_not_at_all,
             fences::after_an_edit_no_tick_of_the_old_revision_commits,
             fences::an_edit_that_keeps_the_times_keeps_the_cursor,
@@ -116,6 +118,9 @@ macro_rules! for_each_story {
             retries::a_failed_task_comes_back_after_its_pause,
             retries::a_failure_without_a_pause_is_the_end,
             retries::a_task_handed_back_keeps_its_place_and_loses_no_retry,
+            shares::queues_are_served_by_their_weights,
+            shares::no_more_tasks_of_a_function_run_than_its_limit_says,
+            shares::no_more_tasks_of_a_queue_run_than_its_limit_says,
             suspects::suspects_are_claimed_one_at_a_time,
             suspects::who_has_a_suspect_gets_all_but_suspects,
             ticks::a_firing_moves_the_cursor_writes_the_ledger_and_enqueues,

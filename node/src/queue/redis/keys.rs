@@ -19,6 +19,7 @@
 //! | `schedules` | hash | where each schedule stands: revision, enabled, cursor, cron, zone |
 //! | `ticks:SCHEDULE` | sorted set | the ledger's lines, by due time |
 //! | `lines` | sorted set | `SCHEDULE DUE` of all lines, by the time they were written |
+//! | `counts` | hash | how many tasks: `QUEUE STATE`, and on leases `leased:FUNCTION` |
 //! | `aside` | sorted set | ids whose hash is missing or none of ours, by the time that was found |
 //!
 //! Times are milliseconds since 1970 by the server's clock.

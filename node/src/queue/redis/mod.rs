@@ -74,7 +74,7 @@ pub struct RedisQueue {
     durable: Arc<Link>,
     /// For everything else.
     quick: Arc<Link>,
-    enqueues: Batcher<Vec<NewTask>, ()>,
+    enqueues: Batcher<Vec<NewTask>, Vec<TaskId>>,
     completions: Batcher<tasks::Ending, Completion>,
     /// The queue and function after which the next claim from all queues begins.
     turn: Mutex<String>,
@@ -140,7 +140,7 @@ impl TaskQueue for RedisQueue {
         self.read_clock().await
     }
 
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         self.enqueue_all(tasks).await
     }
 

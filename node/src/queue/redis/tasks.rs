@@ -1,5 +1,6 @@
 //! Tasks on their way: enqueued, claimed, kept, ended, swept. Each is one script; what they change is said there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,14 @@ impl Args {
         self.0.iter().map(AsRef::as_ref).collect()
     }
 
+    fn each(&mut self, numbers: &BTreeMap<impl std::fmt::Display, u32>) {
+        self.number(numbers.len());
+        for (name, number) in numbers {
+            self.add(name.to_string());
+            self.number(number);
+        }
+    }
+
     /// The claimant, as scripts read it.
     fn claimant(&mut self, who: &Claimant) {
         self.number(u8::from(who.takes_suspect));
@@ -59,23 +68,34 @@ impl Args {
         for queue in &who.queues {
             self.add(queue.to_string());
         }
-        self.number(who.at_most.len());
-        for (function, most) in &who.at_most {
-            self.add(function.to_string());
-            self.number(most);
+        self.number(who.passes.of.len());
+        for (queue, share) in &who.passes.of {
+            self.add(queue.to_string());
+            self.number(share.pass);
+            self.number(share.cost);
         }
+        self.each(&who.at_most);
+        self.each(&who.limits.functions);
+        self.each(&who.limits.queues);
     }
 }
 
 /// A thousand years; a number of Lua holds the sum with any clock exactly.
 const LONGEST_MS: u128 = 1_000 * 365 * 86_400_000;
 
-pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, ()> {
+pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, Vec<TaskId>> {
     Box::new(move |batches| {
         let link = link.clone();
         Box::pin(async move {
             let mut args = Args::default();
-            for task in batches.iter().flatten() {
+            let tasks = batches.iter().flat_map(|batch| {
+                let sizes = std::iter::once(batch.len()).chain(std::iter::repeat(0));
+                batch.iter().zip(sizes)
+            });
+            for (task, begins) in tasks {
+                if begins > 0 {
+                    args.number(begins);
+                }
                 args.add(task.id.to_string());
                 args.add(codec::definition(task));
                 args.millis(task.delay);
@@ -86,8 +106,9 @@ pub(super) fn carry_enqueues(link: Arc<Link>) -> Carry<Vec<NewTask>, ()> {
                 args.add(codec::schedule_of(task).to_owned());
                 args.add(task.input.clone());
             }
-            link.run(&scripts::ENQUEUE, &args.slices(), true).await?;
-            Ok(vec![(); batches.len()])
+            let answer = link.run(&scripts::ENQUEUE, &args.slices(), true).await?;
+            let taken = list(&answer).ok_or_else(|| odd("enqueue"))?;
+            taken.iter().map(|taken| ids(taken).ok_or_else(|| odd("enqueue"))).collect()
         })
     })
 }
@@ -149,9 +170,9 @@ impl Ending {
 }
 
 impl RedisQueue {
-    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         if tasks.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let bytes = tasks.iter().map(|task| task.input.len() + 256).sum();
         self.enqueues.run(tasks, bytes).await
@@ -277,6 +298,7 @@ fn claimed(item: &Value) -> Option<Claimed> {
             id: text(id)?.parse().ok()?,
             attempt: Attempt(count(attempt)?),
             function: definition.function,
+            queue: definition.queue,
             failures: count(failures)?,
             lost_leases: count(lost_leases)?,
             retries: definition.retries,

@@ -10,11 +10,13 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::guards::Guard;
+use super::open::LIMITS;
 use super::tasks::{LONGEST_LIST, ids, marks, phase};
 use super::{SqlStore, Tx, error, json, number, parsed};
 use crate::catalogue::name::{FunctionName, QueueName};
+use crate::queue::taking::{Candidate, Running, take};
 use crate::queue::task::{Attempt, Claimed, TaskId};
-use crate::queue::{Claimant, StoreError, Taking};
+use crate::queue::{Claimant, Limits, StoreError};
 
 /// Tasks whose time has come that one transaction makes ready. When more come due at once, the order of
 /// their priorities holds within each such piece.
@@ -41,27 +43,55 @@ pub(super) async fn claim(
         &unsuspecting
     };
     promote(tx).await?;
-    let mut best = Vec::new();
+    let who = &who.clone().beside(&running(tx, &who.limits).await?);
     let all = if who.queues.is_empty() { ready_queues(tx, turn).await? } else { Vec::new() };
-    for queue in who.queues.iter().chain(&all) {
-        best.extend(ready(tx, who, queue, most).await?);
+    let mut best = Vec::new();
+    for queue in who.queues.iter().chain(&all).filter(|queue| !who.full_queues().any(|full| full == *queue)) {
+        best.push((queue.clone(), ready(tx, who, queue, most).await?));
     }
-    // Each queue's are in order already; several queues' are not.
-    best.sort();
-    let mut taking = Taking::new(who, most);
-    let mut ids = Vec::new();
-    for Candidate { id, function, input_bytes, lost_leases, .. } in best {
-        match taking.next(&function, input_bytes, lost_leases) {
-            Some(true) => ids.push(id),
-            Some(false) => {}
-            None => break,
-        }
-    }
+    let ids: Vec<_> = take(who, most, best).into_iter().map(|ready| ready.id).collect();
     let mut claimed = Vec::with_capacity(ids.len());
     for ids in ids.chunks(LONGEST_LIST) {
         claimed.extend(lease_all(tx, who, ids, tx.now.plus(lease)).await?);
     }
     Ok(claimed)
+}
+
+/// What is leased of those that have a limit. On a server claims that look at limits wait for each other: two of them
+/// would both take what is left.
+async fn running(tx: &mut Tx<'_>, limits: &Limits) -> sqlx::Result<Running> {
+    if limits.is_empty() {
+        return Ok(Running::default());
+    }
+    if !tx.dialect.for_update().is_empty() {
+        let lock = format!("SELECT value FROM beatmesh WHERE name = ? {}", tx.dialect.for_update());
+        tx.dialect.query(lock).bind(LIMITS).fetch_optional(&mut *tx.connection).await?;
+    }
+    let rows = tx.dialect.query(LEASED).bind(phase::LEASED).fetch_all(&mut *tx.connection).await?;
+    counted(&rows, limits)
+}
+
+/// All that is leased: a mesh's slots bound it.
+const LEASED: &str = "SELECT queue, function_name, COUNT(*) AS leased FROM tasks WHERE phase = ? \
+                      GROUP BY queue, function_name";
+
+fn counted(rows: &[AnyRow], limits: &Limits) -> sqlx::Result<Running> {
+    let mut running = Running::default();
+    for row in rows {
+        let leased: u32 = number(row, "leased")?;
+        // A name that is none is not ours, and has no limit.
+        if let Ok(function) = parsed::<FunctionName>(row, "function_name")
+            && limits.functions.contains_key(&function)
+        {
+            *running.functions.entry(function).or_default() += leased;
+        }
+        if let Ok(queue) = parsed::<QueueName>(row, "queue")
+            && limits.queues.contains_key(&queue)
+        {
+            *running.queues.entry(queue).or_default() += leased;
+        }
+    }
+    Ok(running)
 }
 
 /// Makes tasks ready whose time has come.
@@ -70,7 +100,8 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
         return Ok(());
     }
     let query = format!(
-        "SELECT id FROM tasks WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::WAITING).bind(tx.now.0).bind(PROMOTED_AT_ONCE);
@@ -110,31 +141,38 @@ async fn ready_queues(tx: &mut Tx<'_>, turn: &mut String) -> sqlx::Result<Vec<Qu
     Ok(queues)
 }
 
-/// A task that may be claimed, in the order of claims.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    urgency: i64,
-    since: i64,
+/// A task that may be claimed.
+struct Ready {
     id: String,
     function: FunctionName,
     input_bytes: u64,
     lost_leases: u32,
 }
 
+impl Candidate for Ready {
+    fn function(&self) -> &FunctionName {
+        &self.function
+    }
+
+    fn input_bytes(&self) -> u64 {
+        self.input_bytes
+    }
+
+    fn lost_leases(&self) -> u32 {
+        self.lost_leases
+    }
+}
+
 /// A queue's best tasks. One queue at a time: over several at once no index gives the order, and a long
 /// queue would be sorted for each claim. Functions that are left out are passed over within the index;
 /// suspects are few. On a server they are this claim's until it ends, and other claims pass them over.
-async fn ready(
-    tx: &mut Tx<'_>,
-    who: &Claimant,
-    queue: &QueueName,
-    most: u32,
-) -> sqlx::Result<Vec<Candidate>> {
+async fn ready(tx: &mut Tx<'_>, who: &Claimant, queue: &QueueName, most: u32) -> sqlx::Result<Vec<Ready>> {
     let left_out = filled(who.left_out().map(FunctionName::as_str));
     let query = format!(
-        "SELECT urgency, wake_at, id, function_name, LENGTH(input) AS input_bytes, lost_leases FROM tasks \
+        "SELECT id, function_name, LENGTH(input) AS input_bytes, lost_leases FROM {} \
          WHERE phase = ? AND queue = ? AND (expires_at IS NULL OR expires_at > ?) {} {} \
          ORDER BY urgency, wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_claim"),
         not_in(&left_out),
         without_suspects(who),
         tx.dialect.skip_locked(),
@@ -145,9 +183,7 @@ async fn ready(
     }
     let rows = query.bind(i64::from(most)).fetch_all(&mut *tx.connection).await?;
     let candidate = |row: &AnyRow| {
-        Ok(Candidate {
-            urgency: row.try_get("urgency")?,
-            since: row.try_get("wake_at")?,
+        Ok(Ready {
             id: row.try_get("id")?,
             function: parsed(row, "function_name")?,
             input_bytes: number(row, "input_bytes")?,
@@ -209,8 +245,8 @@ async fn lease_all(
     }
     update.execute(&mut *tx.connection).await?;
     let select = format!(
-        "SELECT id, attempt, failures, lost_leases, retries, function_name, origin, reply_to, content_type, input \
-         FROM tasks WHERE id IN ({marks})"
+        "SELECT id, attempt, failures, lost_leases, retries, queue, function_name, origin, reply_to, content_type, \
+         input FROM tasks WHERE id IN ({marks})"
     );
     let mut select = tx.dialect.query(select);
     for id in &list {
@@ -233,6 +269,7 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
         id: parsed::<TaskId>(row, "id")?,
         attempt: Attempt(number(row, "attempt")?),
         function: parsed(row, "function_name")?,
+        queue: parsed(row, "queue")?,
         failures: number(row, "failures")?,
         lost_leases: number(row, "lost_leases")?,
         retries: number(row, "retries")?,
@@ -244,12 +281,29 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
 }
 
 impl SqlStore {
+    async fn read_running(&self, limits: &Limits) -> Result<Running, StoreError> {
+        let query = self.dialect().query(LEASED).bind(phase::LEASED);
+        let rows = self.read(async |readers| query.fetch_all(readers).await).await?;
+        counted(&rows, limits).map_err(error::reading)
+    }
+
     /// One read: whether a task is ready, else when the first one will be, and the clock it is seen by.
     pub(super) async fn read_next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError> {
-        let of_queues = match who.queues.len() {
+        let beside;
+        let who = if who.limits.is_empty() {
+            who
+        } else {
+            beside = who.clone().beside(&self.read_running(&who.limits).await?);
+            &beside
+        };
+        let full = filled(who.full_queues().map(QueueName::as_str));
+        let mut of_queues = match who.queues.len() {
             0 => String::new(),
             count => format!("AND queue IN ({})", marks(count)),
         };
+        if !full.is_empty() {
+            of_queues.push_str(&format!(" AND queue NOT IN ({})", marks(full.len())));
+        }
         let left_out = filled(who.left_out().map(FunctionName::as_str));
         let wanted = format!("{of_queues} {} {}", not_in(&left_out), without_suspects(who));
         // Each part ends at the first row that it finds in its index.
@@ -265,7 +319,8 @@ impl SqlStore {
         );
         let mut query = self.dialect().query(query);
         for _ in 0..2 {
-            for name in who.queues.iter().map(QueueName::as_str).chain(left_out.iter().copied()) {
+            let queues = who.queues.iter().map(QueueName::as_str);
+            for name in queues.chain(full.iter().copied()).chain(left_out.iter().copied()) {
                 query = query.bind(name);
             }
         }

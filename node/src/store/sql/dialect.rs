@@ -77,6 +77,15 @@ impl Dialect {
         }
     }
 
+    /// A table whose rows are locked in the order of this index. MySQL locks every row that it looks at, also those
+    /// that it sorts and then leaves out, and its choice of an index depends on what it believes to be in the table.
+    pub(super) fn by_index(self, table: &str, index: &str) -> String {
+        match self {
+            Self::Sqlite | Self::Postgres => table.to_owned(),
+            Self::MySql => format!("{table} FORCE INDEX ({index})"),
+        }
+    }
+
     /// The end of an INSERT that leaves a row alone which has this key already.
     pub(super) fn or_leave(self, key: &str) -> String {
         match self {

@@ -4,6 +4,7 @@
 //! the servers share, and MySQL's numbers where it has no SQLSTATE of its own.
 
 use std::borrow::Cow;
+use std::io;
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteError;
@@ -110,7 +111,11 @@ pub(super) fn is_deadlock(error: &sqlx::Error) -> bool {
 /// Nobody answers, or somebody who cannot take us now: it concerns the connection, not what was asked.
 pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // A certificate that is not accepted comes as invalid data, a socket of others as a lack of rights.
+        sqlx::Error::Io(io) => {
+            !matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied)
+        }
+        sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Database(_) => match code(error) {
             Some(Code::Server { state, number }) => {
                 // Connection exceptions; a server that starts, stops, or has ended this connection; too many.
@@ -118,12 +123,26 @@ pub(super) fn is_unreachable(error: &sqlx::Error) -> bool {
                     || state.starts_with("57P")
                     || state == state::TOO_MANY_CONNECTIONS
                     || state == state::IDLE_IN_TRANSACTION
-                    || matches!(number, Some(mysql::TOO_MANY_CONNECTIONS | mysql::SHUTDOWN | mysql::KILLED))
+                    || matches!(
+                        number,
+                        Some(
+                            mysql::TOO_MANY_CONNECTIONS
+                                | mysql::SHUTDOWN
+                                | mysql::KILLED
+                                | mysql::SILENT_FOR_TOO_LONG
+                        )
+                    )
             }
             _ => false,
         },
         _ => false,
     }
+}
+
+/// The connection has ended, and a new one may well not.
+pub(super) fn is_cut_off(error: &sqlx::Error) -> bool {
+    let is_late = matches!(error, sqlx::Error::Io(io) if io.kind() == io::ErrorKind::TimedOut);
+    is_unreachable(error) && !is_late
 }
 
 /// What the database calls the error.
@@ -197,6 +216,7 @@ mod mysql {
     pub(super) const LOCK_WAIT_TIMEOUT: u16 = 1205;
     pub(super) const NO_PASSWORD: u16 = 1698;
     pub(super) const KILLED: u16 = 1927;
+    pub(super) const SILENT_FOR_TOO_LONG: u16 = 4031;
 }
 
 /// SQLite's primary result codes, <https://www.sqlite.org/rescode.html>.

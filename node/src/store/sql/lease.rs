@@ -22,7 +22,7 @@ impl TaskQueue for SqlStore {
         self.store_now().await
     }
 
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         self.enqueue_all(tasks).await
     }
 
@@ -76,6 +76,9 @@ impl TaskQueue for SqlStore {
         outcome: TaskOutcome,
         log_tail: String,
     ) -> Result<Completion, StoreError> {
+        if let TaskOutcome::Done { output, .. } = &outcome {
+            self.place.takes(output.len())?;
+        }
         let ending = Arc::new((outcome, log_tail));
         let completed = self.writer.run(move |tx| {
             let ending = ending.clone();
@@ -216,7 +219,8 @@ async fn pretend_to_hold(tx: &mut Tx<'_>, id: TaskId, attempt: Attempt) -> sqlx:
 async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
     // A task that somebody has in hand right now is being completed or renewed: the next sweep sees what it became.
     let query = format!(
-        "SELECT id, lost_leases FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id, lost_leases FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::LEASED).bind(tx.now.0).bind(AT_ONCE);

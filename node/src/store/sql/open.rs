@@ -31,6 +31,9 @@ pub(super) enum Place {
 /// The name of the counter that every edit takes its revision from, in the table `beatmesh`.
 pub(super) const REVISION: &str = "catalogue_revision";
 
+/// The name of the row that claims lock while they look at limits, in the table `beatmesh`.
+pub(super) const LIMITS: &str = "limits";
+
 /// Several nodes start on one new database at once: SQLite refuses some of what they do then instead of waiting,
 /// and on servers one makes the tables while the others wait. They try again for this long.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -74,7 +77,7 @@ async fn try_open(env: &Env, url: &str) -> Result<Opened, Failed> {
     let failed = |error: sqlx::Error| as_failed(url, &error);
     let (writer, store_id, place) = match Server::of(url) {
         Some(server) => {
-            let server = server.map_err(failed)?;
+            let mut server = server.map_err(failed)?;
             let connecting = server.connect_first().await.map_err(Failed::Finally)?;
             let mut writer = connecting.map_err(failed)?;
             let store_id = migrate(&mut writer, server.dialect, url, &*env.entropy).await?;
@@ -136,6 +139,14 @@ impl Place {
         }
     }
 
+    /// Whether one value may have so many bytes. SQLite and PostgreSQL take a gigabyte, which nobody sends.
+    pub(super) fn takes(&self, bytes: usize) -> Result<(), StoreError> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Server(server) => server.takes(bytes),
+        }
+    }
+
     /// A connection for changes in place of one that failed. It must be the same store.
     pub(super) async fn reconnect(&self, store_id: &str) -> Result<AnyConnection, StoreError> {
         let (mut connection, file) = match self {
@@ -194,9 +205,11 @@ async fn migrate(
             id
         }
     };
-    // Edits lock this row, so it must be there.
-    if value(connection, dialect, REVISION).await.map_err(failed)?.is_none() {
-        set_value(connection, dialect, REVISION, "0").await.map_err(failed)?;
+    // Edits lock the one row and claims the other, so they must be there.
+    for name in [REVISION, LIMITS] {
+        if value(connection, dialect, name).await.map_err(failed)?.is_none() {
+            set_value(connection, dialect, name, "0").await.map_err(failed)?;
+        }
     }
     unlock(connection, dialect).await.map_err(failed)?;
     Ok(store_id)

@@ -14,6 +14,7 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection, Row};
 use super::dialect::Dialect;
 use super::error::OpenError;
 use crate::config::redact;
+use crate::queue::StoreError;
 
 /// From the first packet to a connection that may be used.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -22,6 +23,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// middle must not hold up the others for longer than they wait for a lock. A node that works is done in
 /// milliseconds.
 const STANDS_STILL: Duration = Duration::from_secs(2);
+
+/// MySQL has no limit for transactions alone, so there it ends every connection that says nothing for so long. A new
+/// one is made when it is needed again, which a quiet node notices least.
+const SILENT: Duration = Duration::from_secs(8);
 
 /// How long a statement waits for a row that another transaction has in hand.
 const LOCK: Duration = Duration::from_secs(2);
@@ -43,6 +48,9 @@ const IDLE: Duration = Duration::from_secs(120);
 /// A connection that was used so lately is not asked whether it lives: that would double every query.
 const TRUSTED: Duration = Duration::from_secs(1);
 
+/// What a packet holds beside the longest value: the statement, and other values of the row. Generous.
+const BESIDE: u64 = 96 << 10;
+
 /// A database on a server.
 #[derive(Clone)]
 pub(super) struct Server {
@@ -50,6 +58,9 @@ pub(super) struct Server {
     options: AnyConnectOptions,
     /// Its URL without the password.
     shown: String,
+    /// The most bytes that it takes at once, if it has such a limit: it cuts the connection of whoever sends more,
+    /// and with it all that waits there.
+    longest_packet: Option<u64>,
 }
 
 impl Server {
@@ -61,21 +72,37 @@ impl Server {
             _ => return None,
         };
         let options = AnyConnectOptions::from_str(url);
-        Some(options.map(|options| Self { dialect, options, shown: redact(url) }))
+        Some(options.map(|options| Self { dialect, options, shown: redact(url), longest_packet: None }))
     }
 
     /// The first connection, to a server that is new enough.
-    pub(super) async fn connect_first(&self) -> Result<sqlx::Result<AnyConnection>, OpenError> {
+    pub(super) async fn connect_first(&mut self) -> Result<sqlx::Result<AnyConnection>, OpenError> {
         let mut connection = match self.connect().await {
             Ok(connection) => connection,
             Err(error) => return Ok(Err(error)),
         };
-        match in_time(CONNECT_WITHIN, version(self.dialect, &mut connection)).await {
-            Ok(version) => match too_old(self.dialect, &version) {
-                None => Ok(Ok(connection)),
-                Some(needed) => Err(OpenError::TooOld { url: self.shown.clone(), found: version, needed }),
-            },
-            Err(error) => Ok(Err(error)),
+        let dialect = self.dialect;
+        let asking = async {
+            Ok((version(dialect, &mut connection).await?, longest(dialect, &mut connection).await?))
+        };
+        let (version, longest) = match in_time(CONNECT_WITHIN, asking).await {
+            Ok(answers) => answers,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Some(needed) = too_old(dialect, &version) {
+            return Err(OpenError::TooOld { url: self.shown.clone(), found: version, needed });
+        }
+        self.longest_packet = longest;
+        Ok(Ok(connection))
+    }
+
+    /// Whether so many bytes of one value can be sent.
+    pub(super) fn takes(&self, bytes: usize) -> Result<(), StoreError> {
+        match self.longest_packet {
+            Some(longest) if bytes as u64 + BESIDE > longest => Err(StoreError::Refused(format!(
+                "{bytes} bytes are more than the database server takes at once: its max_allowed_packet is {longest}"
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -143,13 +170,12 @@ async fn agree(dialect: Dialect, connection: &mut AnyConnection) -> sqlx::Result
                  SET SESSION innodb_lock_wait_timeout = {locks}, lock_wait_timeout = {locks}, \
                  sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')"
             );
-            if is_mariadb(&version(dialect, connection).await?) {
-                settings.push_str(&format!(
-                    ", idle_transaction_timeout = {}, max_statement_time = {}",
-                    STANDS_STILL.as_secs(),
-                    STATEMENT.as_secs()
-                ));
-            }
+            settings.push_str(&if is_mariadb(&version(dialect, connection).await?) {
+                let (still, statement) = (STANDS_STILL.as_secs(), STATEMENT.as_secs());
+                format!(", idle_transaction_timeout = {still}, max_statement_time = {statement}")
+            } else {
+                format!(", wait_timeout = {}", SILENT.as_secs())
+            });
             settings
         }
     };
@@ -165,6 +191,16 @@ async fn version(dialect: Dialect, connection: &mut AnyConnection) -> sqlx::Resu
         Dialect::MySql => "SELECT VERSION()",
     };
     sqlx::raw_sql(query).fetch_one(connection).await?.try_get(0)
+}
+
+/// The most bytes of one packet, where there is such a limit.
+async fn longest(dialect: Dialect, connection: &mut AnyConnection) -> sqlx::Result<Option<u64>> {
+    if dialect != Dialect::MySql {
+        return Ok(None);
+    }
+    let query = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
+    let longest: i64 = sqlx::raw_sql(query).fetch_one(connection).await?.try_get(0)?;
+    Ok(u64::try_from(longest).ok())
 }
 
 fn is_mariadb(version: &str) -> bool {

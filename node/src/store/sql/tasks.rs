@@ -72,16 +72,41 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
     Ok(())
 }
 
+/// The ids of those tasks in whose place others are.
+async fn taken(tx: &mut Tx<'_>, tasks: &[NewTask]) -> sqlx::Result<Vec<TaskId>> {
+    let mut taken = Vec::new();
+    for task in tasks.iter().filter(|task| task.id.may_be_known()) {
+        let query = tx.dialect.query("SELECT function_name, content_type, input FROM tasks WHERE id = ?");
+        let row = query.bind(task.id.to_string()).fetch_optional(&mut *tx.connection).await?;
+        let Some(row) = row else { continue };
+        let (input, content_type): (Vec<u8>, String) = (row.try_get("input")?, row.try_get("content_type")?);
+        if !task.same_content(&parsed(&row, "function_name")?, &input, &content_type) {
+            taken.push(task.id);
+        }
+    }
+    Ok(taken)
+}
+
 impl SqlStore {
-    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    pub(super) async fn enqueue_all(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
+        tasks.iter().try_for_each(|task| self.place.takes(task.input.len()))?;
         let tasks = Arc::new(tasks);
         let enqueued = self.writer.run(move |tx| {
             let tasks = tasks.clone();
             Box::pin(async move {
+                let before = taken(tx, &tasks).await?;
+                if !before.is_empty() {
+                    return Ok(before);
+                }
                 for task in tasks.iter() {
                     insert(tx, task).await?;
                 }
-                Ok(())
+                // On a server another node may have been faster meanwhile, and what is stored already must go.
+                if !taken(tx, &tasks).await?.is_empty() {
+                    let reason = "another task of this id was stored in the same moment";
+                    return Err(sqlx::Error::Protocol(reason.to_owned()));
+                }
+                Ok(Vec::new())
             })
         });
         enqueued.await
@@ -218,7 +243,8 @@ pub(super) fn marks(n: usize) -> String {
 /// Ends tasks that nobody began in time, a bounded number at a time.
 pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let query = format!(
-        "SELECT id FROM tasks WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_expire"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(tx.now.0).bind(AT_ONCE);
@@ -236,7 +262,8 @@ pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
 /// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.
 pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
     let query = format!(
-        "SELECT id FROM tasks WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::ENDED).bind(before.0).bind(AT_ONCE);

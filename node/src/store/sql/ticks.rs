@@ -158,7 +158,8 @@ impl SqlStore {
 /// whether there may be more.
 pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
     let query = format!(
-        "SELECT schedule, due FROM ticks WHERE committed_at < ? ORDER BY committed_at LIMIT ? {}",
+        "SELECT schedule, due FROM {} WHERE committed_at < ? ORDER BY committed_at LIMIT ? {}",
+        tx.dialect.by_index("ticks", "ticks_by_age"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(before.0).bind(AT_ONCE);

@@ -307,13 +307,14 @@ impl Desk {
     }
 
     /// A connection on which a transaction has begun, or why it has not. A connection to a server may have ended
-    /// while nobody used it: then a new one gets its chance, because nothing was asked of the old one yet.
+    /// while nobody used it: then a new one gets its chance, because nothing was asked of the old one yet. A server
+    /// that hangs would only hang again.
     async fn begin(&mut self) -> Result<(AnyConnection, sqlx::Result<bool>), StoreError> {
         let is_kept = self.connection.is_some();
         let mut connection = self.connect().await?;
         let dialect = self.place.dialect();
         let mut begun = begin(&mut connection, dialect, &*self.clock).await;
-        if is_kept && begun.as_ref().is_err_and(error::is_unreachable) {
+        if is_kept && begun.as_ref().is_err_and(error::is_cut_off) {
             let _ = timeout(CLOSE_WITHIN, connection.close_hard()).await;
             connection = self.connect().await?;
             begun = begin(&mut connection, dialect, &*self.clock).await;

@@ -111,8 +111,8 @@ impl TaskQueue for StoreClient {
         self.read(|state| state.now).await
     }
 
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
-        self.change(move |state| tasks.into_iter().for_each(|task| state.insert(task))).await
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
+        self.change(move |state| state.enqueue(tasks)).await
     }
 
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {

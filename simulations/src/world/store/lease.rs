@@ -1,13 +1,33 @@
 //! Leases: who may run a task, until when, and what their completion is worth.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use beatmesh_node::catalogue::name::{FunctionName, QueueName};
+use beatmesh_node::queue::taking::{Candidate, Running, take};
 use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome, TaskState};
-use beatmesh_node::queue::{Claimant, Swept, Taking};
+use beatmesh_node::queue::{Claimant, Swept};
 
 use super::guards::Guard;
 use super::state::{Phase, Row, StoreState};
 use crate::history::Event;
+
+/// A row that may be claimed.
+struct Ready<'r>(&'r Row);
+
+impl Candidate for Ready<'_> {
+    fn function(&self) -> &FunctionName {
+        &self.0.record.function
+    }
+
+    fn input_bytes(&self) -> u64 {
+        self.0.input.len() as u64
+    }
+
+    fn lost_leases(&self) -> u32 {
+        self.0.record.lost_leases
+    }
+}
 
 impl StoreState {
     pub(super) fn claim(&mut self, who: &Claimant, most: u32, lease: Duration) -> Vec<Claimed> {
@@ -21,22 +41,23 @@ impl StoreState {
                 (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
             }
         }
-        let mut ready: Vec<_> = self
+        let who = who.clone().beside(&self.running());
+        let mut ready: Vec<&Row> = self
             .tasks
-            .values_mut()
+            .values()
             .filter(|row| {
                 row.phase == Phase::Ready && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
             })
             .filter(|row| row.record.expires_at.is_none_or(|expires| expires > now))
             .collect();
         ready.sort_by_key(|row| (std::cmp::Reverse(row.record.priority), row.wake_at, row.record.id));
-        let mut taking = Taking::new(&who, most);
-        let taken = ready.into_iter().map_while(|row| {
-            let (task, input_bytes) = (&row.record, row.input.len() as u64);
-            let taken = taking.next(&task.function, input_bytes, task.lost_leases)?;
-            Some(taken.then_some(row))
-        });
-        let claim = taken.flatten().map(|row| {
+        let mut queues: BTreeMap<QueueName, Vec<Ready<'_>>> = BTreeMap::new();
+        for row in ready {
+            queues.entry(row.record.queue.clone()).or_default().push(Ready(row));
+        }
+        let taken: Vec<TaskId> = take(&who, most, queues).iter().map(|ready| ready.0.record.id).collect();
+        let claim = taken.into_iter().map(|id| {
+            let row = self.tasks.get_mut(&id).expect("it was found there");
             (row.phase, row.wake_at) = (Phase::Leased, now.plus(lease));
             let task = &mut row.record;
             task.state = TaskState::Leased;
@@ -49,6 +70,7 @@ impl StoreState {
                 id: task.id,
                 attempt: Attempt(task.attempts),
                 function: task.function.clone(),
+                queue: task.queue.clone(),
                 failures: task.failures,
                 lost_leases: task.lost_leases,
                 retries: task.retries,
@@ -59,6 +81,16 @@ impl StoreState {
             }
         });
         claim.collect()
+    }
+
+    /// What is leased now.
+    pub(super) fn running(&self) -> Running {
+        let mut running = Running::default();
+        for row in self.tasks.values().filter(|row| row.phase == Phase::Leased) {
+            *running.functions.entry(row.record.function.clone()).or_default() += 1;
+            *running.queues.entry(row.record.queue.clone()).or_default() += 1;
+        }
+        running
     }
 
     pub(super) fn renew(&mut self, leases: &[(TaskId, Attempt)], lease: Duration) -> Vec<TaskId> {

@@ -10,6 +10,19 @@ use super::state::{Phase, Row, StoreState};
 use crate::history::Event;
 
 impl StoreState {
+    /// All or none; answers the ids under which other tasks are there.
+    pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>) -> Vec<TaskId> {
+        let is_taken = |task: &&NewTask| {
+            let same = |row: &Row| task.same_content(&row.record.function, &row.input, &row.content_type);
+            self.tasks.get(&task.id).is_some_and(|row| !same(row))
+        };
+        let taken: Vec<_> = tasks.iter().filter(is_taken).map(|task| task.id).collect();
+        if taken.is_empty() {
+            tasks.into_iter().for_each(|task| self.insert(task));
+        }
+        taken
+    }
+
     /// The same id again is the same request again: it changes nothing.
     pub(super) fn insert(&mut self, task: NewTask) {
         if self.tasks.contains_key(&task.id) {
@@ -87,9 +100,11 @@ impl StoreState {
     }
 
     pub(super) fn next_ready(&self, who: &Claimant) -> Option<Duration> {
+        let who = who.clone().beside(&self.running());
         let waits = |row: &&Row| {
             matches!(row.phase, Phase::Waiting | Phase::Ready)
                 && (who.queues.is_empty() || who.queues.contains(&row.record.queue))
+                && !who.full_queues().any(|queue| *queue == row.record.queue)
                 && !who.left_out().any(|function| *function == row.record.function)
                 && (who.takes_suspect || !who.suspects(row.record.lost_leases))
                 && row.record.expires_at.is_none_or(|expires| expires > self.now)

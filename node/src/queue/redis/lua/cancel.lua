@@ -5,7 +5,8 @@ if not task[1] or not task[2] or not parts(task[2]) then
 end
 if task[1] == 'ready' or task[1] == 'scheduled' or task[1] == 'retry' then
   pull(ARGV[1], task[1], task[2], tonumber(task[3]), tonumber(task[4]) or 0)
-  finish(ARGV[1], 'cancelled', task[5])
+  finish(ARGV[1], task[2], task[1], 'cancelled', task[5])
+  write_counts()
   return 'cancelled'
 end
 return task[1]

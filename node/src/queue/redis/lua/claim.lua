@@ -13,17 +13,23 @@ in_any_case()
 promote()
 
 local found, next_turn = pairs_of(who.queues, turn, MOST_PAIRS)
-local sources = {}
+local rows, sources = {}, {}
 for _, pair in ipairs(found) do
   local queue, fn = string.match(pair, '^(%S+) (%S+)$')
-  if who.room[fn] ~= 0 then
-    local fresh = source(P .. 'ready:' .. queue .. ':' .. fn, fn)
-    local again = source(P .. 'again:' .. queue .. ':' .. fn, fn)
+  if who.room[fn] ~= 0 and who.left[queue] ~= 0 then
+    local fresh = source(P .. 'ready:' .. queue .. ':' .. fn, queue, fn)
+    local again = source(P .. 'again:' .. queue .. ':' .. fn, queue, fn)
     again.is_again = true
     local holds = false
     for _, from in ipairs({ fresh, again }) do
       if head(from) then
         sources[#sources + 1] = from
+        local row = rows[#rows]
+        if not row or row.queue ~= queue then
+          row = { queue = queue }
+          rows[#rows + 1] = row
+        end
+        row[#row + 1] = from
         holds = true
       end
     end
@@ -33,15 +39,34 @@ for _, pair in ipairs(found) do
   end
 end
 
-local function best()
+-- What the first task of a queue is.
+local function first_of(row)
   local first, from
-  for _, candidate in ipairs(sources) do
+  for _, candidate in ipairs(row) do
     local member = head(candidate)
     if member and (not first or member < first) then
       first, from = member, candidate
     end
   end
   return first, from
+end
+
+-- The first task of the queue whose turn it is: weighted fair, as in `fair.rs`.
+local function best()
+  while #rows > 0 do
+    local turn = 1
+    for at = 2, #rows do
+      if (who.pass[rows[at].queue] or 0) < (who.pass[rows[turn].queue] or 0) then
+        turn = at
+      end
+    end
+    local queue = rows[turn].queue
+    local member, from = first_of(rows[turn])
+    if member and who.left[queue] ~= 0 then
+      return member, from
+    end
+    table.remove(rows, turn)
+  end
 end
 
 local answer, leases, bytes, passed_over = { next_turn }, {}, 0, 0
@@ -79,6 +104,7 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       end
       local attempt = (tonumber(task[4]) or 0) + 1
       from.gone[#from.gone + 1] = member
+      moved(task[2], 'ready', 'leased')
       call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now)
       leases[#leases + 1] = now + lease
       leases[#leases + 1] = id
@@ -89,9 +115,14 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
         call('SMOVE', P .. 'waits:' .. task[7], P .. 'runs:' .. task[7], id)
       end
       answer[#answer + 1] = { id, attempt, tonumber(task[5]) or 0, tonumber(task[6]) or 0, task[2], task[8] or '' }
+      local queue = from.queue
       if who.room[fn] then
         who.room[fn] = who.room[fn] - 1
       end
+      if who.left[queue] then
+        who.left[queue] = who.left[queue] - 1
+      end
+      who.pass[queue] = (who.pass[queue] or 0) + (who.cost[queue] or 1000000)
       if suspect then
         who.takes_suspect = false
       end
@@ -107,4 +138,5 @@ end
 for at = 1, #leases, 1000 do
   call('ZADD', P .. 'leases', unpack(leases, at, math.min(at + 999, #leases)))
 end
+write_counts()
 return answer

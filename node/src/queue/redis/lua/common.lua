@@ -31,6 +31,41 @@ local function place(queue, fn, urgency, since, id, lost)
   return P .. 'ready:' .. queue .. ':' .. fn, member
 end
 
+-- How many tasks there are of each queue in each state, and of each function on leases. Collected while a script runs
+-- and written at its end.
+local counts, fields = {}, {}
+local function count(field, by)
+  if not counts[field] then
+    counts[field] = 0
+    fields[#fields + 1] = field
+  end
+  counts[field] = counts[field] + by
+end
+
+-- A task goes from one state to another; it comes from none, or goes to none.
+local function moved(def, from, to)
+  local queue, fn = parts(def)
+  if from then
+    count(queue .. ' ' .. from, -1)
+  end
+  if to then
+    count(queue .. ' ' .. to, 1)
+  end
+  if from == 'leased' then
+    count('leased:' .. fn, -1)
+  elseif to == 'leased' then
+    count('leased:' .. fn, 1)
+  end
+end
+
+local function write_counts()
+  for _, field in ipairs(fields) do
+    if counts[field] ~= 0 then
+      call('HINCRBY', P .. 'counts', field, counts[field])
+    end
+  end
+end
+
 -- Makes a task claimable.
 local function push(id, def, since, lost)
   local queue, fn, urgency = parts(def)
@@ -52,13 +87,24 @@ local function pull(id, state, def, since, lost)
 end
 
 -- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
-local function finish(id, state, schedule)
+local function finish(id, def, from, state, schedule)
+  moved(def, from, state)
   call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now)
   call('ZADD', P .. 'ended:' .. state, now, id)
   if schedule then
     call('SREM', P .. 'waits:' .. schedule, id)
     call('SREM', P .. 'runs:' .. schedule, id)
   end
+end
+
+-- Whether a task of this id is there with other content. Ids of version 7 come from dice.
+local function is_taken(id, def)
+  if string.sub(id, 15, 15) == '7' then
+    return false
+  end
+  local known = call('HGET', P .. 'task:' .. id, 'def')
+  local print = '^%S+ %S+ %x+ %d+ (%x+) '
+  return known and string.match(known, print) ~= string.match(def, print)
 end
 
 -- A new task; one of this id that is there already stays as it is.
@@ -68,23 +114,24 @@ local function add(id, def, delay, expires, schedule, input)
     return
   end
   local since = now + delay
-  local fields = { 'state', delay > 0 and 'scheduled' or 'ready', 'created', now, 'ready', since }
+  local values = { 'state', delay > 0 and 'scheduled' or 'ready', 'created', now, 'ready', since }
   if expires >= 0 then
-    fields[#fields + 1] = 'expires'
-    fields[#fields + 1] = now + expires
+    values[#values + 1] = 'expires'
+    values[#values + 1] = now + expires
     call('ZADD', P .. 'expiry', now + expires, id)
   end
   if schedule ~= '' then
-    fields[#fields + 1] = 'schedule'
-    fields[#fields + 1] = schedule
+    values[#values + 1] = 'schedule'
+    values[#values + 1] = schedule
     call('SADD', P .. 'waits:' .. schedule, id)
   end
   if input ~= '' then
-    fields[#fields + 1] = 'input'
-    fields[#fields + 1] = input
+    values[#values + 1] = 'input'
+    values[#values + 1] = input
   end
-  call('HSET', key, unpack(fields))
+  call('HSET', key, unpack(values))
   call('ZADD', P .. 'all', now, id)
+  moved(def, nil, values[2])
   if delay > 0 then
     call('ZADD', P .. 'wait', since, id)
   else
@@ -105,11 +152,12 @@ local function promote()
     call('ZREM', P .. 'wait', unpack(due))
   end
   for _, id in ipairs(due) do
-    local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost')
+    local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost', 'state')
     if task.err or not task[1] or not parts(task[1]) then
       set_aside(id)
     else
       call('HSET', P .. 'task:' .. id, 'state', 'ready')
+      moved(task[1], task[4] or 'scheduled', 'ready')
       push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
   end
@@ -143,26 +191,37 @@ local function pairs_of(queues, turn, most)
   return found, ''
 end
 
--- Whoever claims, as ARGV says it from `at` on: whether it takes a suspect, from how many lost leases on one is,
--- the queues, and of which functions it takes how many at most. Answers where ARGV goes on.
+-- Whoever claims, as ARGV says it from `at` on: whether it takes a suspect, from how many lost leases on one is; then
+-- lists, each with its length first: its queues; how far queues are ahead and what a task costs them; of which functions
+-- it takes how many at most; how many of a function, and of a queue, may run in the whole mesh.
 local function claimant(at)
-  local who = { takes_suspect = ARGV[at] == '1', suspect_from = tonumber(ARGV[at + 1]), queues = {}, room = {} }
+  local who = { takes_suspect = ARGV[at] == '1', suspect_from = tonumber(ARGV[at + 1]), queues = {}, pass = {}, cost = {}, room = {}, left = {} }
   at = at + 2
-  for _ = 1, tonumber(ARGV[at]) do
-    at = at + 1
-    who.queues[#who.queues + 1] = ARGV[at]
+  local function each(width, take)
+    for n = at + 1, at + width * tonumber(ARGV[at]), width do
+      take(ARGV[n], tonumber(ARGV[n + 1]), tonumber(ARGV[n + 2]))
+    end
+    at = at + 1 + width * tonumber(ARGV[at])
   end
-  at = at + 1
-  for _ = 1, tonumber(ARGV[at]) do
-    who.room[ARGV[at + 1]] = tonumber(ARGV[at + 2])
-    at = at + 2
+  each(1, function(queue) who.queues[#who.queues + 1] = queue end)
+  each(3, function(queue, pass, cost) who.pass[queue], who.cost[queue] = pass, cost end)
+  each(2, function(fn, most) who.room[fn] = most end)
+  local function running(field)
+    return tonumber(call('HGET', P .. 'counts', field) or 0)
   end
-  return who, at + 1
+  each(2, function(fn, limit)
+    local left = math.max(0, limit - running('leased:' .. fn))
+    who.room[fn] = math.min(who.room[fn] or left, left)
+  end)
+  each(2, function(queue, limit)
+    who.left[queue] = math.max(0, limit - running(queue .. ' leased'))
+  end)
+  return who
 end
 
 -- Ready tasks of one key in the order of claims, read piece by piece.
-local function source(key, fn)
-  return { key = key, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {} }
+local function source(key, queue, fn)
+  return { key = key, queue = queue, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {} }
 end
 
 local PIECE = 16

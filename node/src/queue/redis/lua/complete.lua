@@ -37,12 +37,14 @@ for at = 1, #ARGV, 8 do
       set('failures', (tonumber(task[6]) or 0) + 1)
     end
     if how == 'retry' then
+      moved(task[3], 'leased', 'retry')
       set('state', 'retry')
       set('ready', now + pause)
       call('ZADD', P .. 'wait', now + pause, id)
     elseif how == 'back' then
       -- Back to its place in the queue: it has waited since then.
       state = 'ready'
+      moved(task[3], 'leased', 'ready')
       set('state', 'ready')
       push(id, task[3], tonumber(task[4]), tonumber(task[5]) or 0)
     end
@@ -54,7 +56,7 @@ for at = 1, #ARGV, 8 do
       call('HDEL', key, unpack(drop))
     end
     if how == 'done' or how == 'failed' then
-      finish(id, how, task[7])
+      finish(id, task[3], 'leased', how, task[7])
     else
       if task[7] then
         call('SMOVE', P .. 'runs:' .. task[7], P .. 'waits:' .. task[7], id)
@@ -66,4 +68,5 @@ for at = 1, #ARGV, 8 do
     answer[#answer + 1] = state
   end
 end
+write_counts()
 return answer

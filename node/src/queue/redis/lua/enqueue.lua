@@ -1,6 +1,22 @@
--- Stores tasks, all or none.
--- ARGV: of each task its id, def, delay in ms, expiry in ms from now or -1, schedule or '', input.
-for at = 1, #ARGV, 6 do
-  add(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4], ARGV[at + 5])
+-- Stores tasks, group by group, each all or none.
+-- ARGV: of each group how many tasks it holds, then of each its id, def, delay in ms, expiry in ms from now or -1,
+-- schedule or '', input.
+-- Answers of each group the ids under which other tasks are there; then nothing of it was stored.
+local answer, at = {}, 1
+while at <= #ARGV do
+  local first, taken = at + 1, {}
+  at = first + 6 * tonumber(ARGV[at])
+  for n = first, at - 1, 6 do
+    if is_taken(ARGV[n], ARGV[n + 1]) then
+      taken[#taken + 1] = ARGV[n]
+    end
+  end
+  if #taken == 0 then
+    for n = first, at - 1, 6 do
+      add(ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2]), tonumber(ARGV[n + 3]), ARGV[n + 4], ARGV[n + 5])
+    end
+  end
+  answer[#answer + 1] = taken
 end
-return now
+write_counts()
+return answer

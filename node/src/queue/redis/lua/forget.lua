@@ -10,6 +10,10 @@ for _, state in ipairs({ 'done', 'failed', 'dead', 'cancelled', 'expired' }) do
     local tasks = {}
     for at, id in ipairs(old) do
       tasks[at] = P .. 'task:' .. id
+      local def = redis.pcall('HGET', tasks[at], 'def')
+      if type(def) == 'string' and parts(def) then
+        moved(def, state, nil)
+      end
     end
     call('UNLINK', unpack(tasks))
     call('ZREM', P .. 'all', unpack(old))
@@ -30,4 +34,5 @@ if #old > 0 then
     more = 1
   end
 end
+write_counts()
 return more

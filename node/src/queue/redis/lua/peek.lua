@@ -6,6 +6,7 @@ local who = claimant(1)
 local MOST_LOOKED_AT = 256
 
 promote()
+write_counts()
 
 local function takes(lost)
   return who.takes_suspect or lost < who.suspect_from
@@ -33,9 +34,9 @@ end
 local found = pairs_of(who.queues, '', 4096)
 for _, pair in ipairs(found) do
   local queue, fn = string.match(pair, '^(%S+) (%S+)$')
-  if who.room[fn] ~= 0 then
+  if who.room[fn] ~= 0 and who.left[queue] ~= 0 then
     local key = queue .. ':' .. fn
-    if holds(source(P .. 'ready:' .. key, fn), false) or holds(source(P .. 'again:' .. key, fn), true) then
+    if holds(source(P .. 'ready:' .. key, queue, fn), false) or holds(source(P .. 'again:' .. key, queue, fn), true) then
       return 0
     end
   end
@@ -52,7 +53,7 @@ for at = 1, #waiting, 2 do
   if not task.err and task[1] then
     local queue, fn = parts(task[1])
     local expires = tonumber(task[3])
-    if (#who.queues == 0 or wanted[queue]) and who.room[fn] ~= 0 and takes(tonumber(task[2]) or 0)
+    if (#who.queues == 0 or wanted[queue]) and who.room[fn] ~= 0 and who.left[queue] ~= 0 and takes(tonumber(task[2]) or 0)
       and (not expires or (expires > due and expires > now)) then
       return math.max(0, due - now)
     end

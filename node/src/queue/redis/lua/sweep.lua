@@ -13,11 +13,12 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. string.f
     local lost = (tonumber(task[4]) or 0) + 1
     if lost > most_lost then
       call('HSET', key, 'lost', lost)
-      finish(id, 'dead', task[5])
+      finish(id, task[2], 'leased', 'dead', task[5])
       dead[#dead + 1] = id
     else
       -- Back to its place in the queue, not to its end: it has waited since then.
       call('HSET', key, 'lost', lost, 'state', 'ready')
+      moved(task[2], 'leased', 'ready')
       push(id, task[2], tonumber(task[3]), lost)
       if task[5] then
         call('SMOVE', P .. 'runs:' .. task[5], P .. 'waits:' .. task[5], id)
@@ -36,10 +37,11 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'expiry', '-inf', now, 'LIMIT', 0
     set_aside(id)
   elseif task[1] == 'ready' or task[1] == 'scheduled' or task[1] == 'retry' then
     pull(id, task[1], task[2], tonumber(task[3]), tonumber(task[4]) or 0)
-    finish(id, 'expired', task[5])
+    finish(id, task[2], task[1], 'expired', task[5])
     expired = expired + 1
   else
     call('ZREM', P .. 'expiry', id)
   end
 end
+write_counts()
 return { returned, dead, expired }

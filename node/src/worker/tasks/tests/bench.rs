@@ -58,7 +58,7 @@ impl TaskQueue for Wayward {
     async fn now(&self) -> Result<UnixMs, StoreError> {
         self.inner.now().await
     }
-    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<(), StoreError> {
+    async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError> {
         self.inner.enqueue(tasks).await
     }
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
