@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{Client, SideFile, until};
+use crate::{Client, SideFile, until, until_some};
 
 /// Far longer than the few ticks that tests wait for take, also when the Beat has just died.
 const TICKS_WITHIN: Duration = Duration::from_secs(20);
+
+/// The same after a store was away: its way back, a busy machine, and what was missed.
+const CAUGHT_UP: Duration = Duration::from_secs(40);
 
 /// One due time, as the ledger has it.
 #[derive(Clone, Debug)]
@@ -34,7 +37,10 @@ pub struct Tick {
 /// # Panics
 /// When it cannot be read.
 pub async fn read(client: &Client, schedule: &str) -> Vec<Tick> {
-    let answer = client.get(&format!("/v1/schedules/{schedule}/ticks?limit=10000")).await.ok().json();
+    parse(&client.get(&format!("/v1/schedules/{schedule}/ticks?limit=10000")).await.ok().json())
+}
+
+fn parse(answer: &Value) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = answer["ticks"].as_array().expect("a list").iter().map(tick).collect();
     ticks.reverse();
     ticks
@@ -106,6 +112,51 @@ pub fn assert_complete(ticks: &[Tick], since: i64, period: i64) {
     }
     let tasks: BTreeSet<_> = ticks.iter().filter_map(|tick| tick.task.as_ref()).collect();
     assert_eq!(tasks.len(), ticks.len(), "every firing has a task of its own");
+}
+
+/// Milliseconds since 1970, by this machine's clock, which is that of every store of these tests.
+///
+/// # Panics
+/// Before 1970.
+#[must_use]
+pub fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+    i64::try_from(now.as_millis()).expect("that is long")
+}
+
+/// Makes the schedule `tick`, due every second, whose function writes into the side file; what is missed is owed.
+/// Answers from when on.
+pub async fn start_ticking(client: &Client, side: &SideFile) -> i64 {
+    client.deploy("note", &side.function(&recording(side))).await;
+    let definition =
+        json!({"cron": "* * * * * *", "function": "note", "misfire": "fire_all", "misfire_cap": 1000});
+    owed_since(&client.put("/v1/schedules/tick", &definition).await.ok().json())
+}
+
+/// Waits until the ledger of a schedule reaches past now; a node that has no answer yet is asked again.
+pub async fn caught_up(client: &Client, schedule: &str) -> Vec<Tick> {
+    let since = now();
+    until_some(&format!("the ledger of {schedule} has caught up"), CAUGHT_UP, async || {
+        let path = format!("/v1/schedules/{schedule}/ticks?limit=10000");
+        let answer = client.get(&path).await;
+        if answer.status != 200 {
+            return None;
+        }
+        let ticks = parse(&answer.json());
+        ticks.last().is_some_and(|tick| tick.due >= since).then_some(ticks)
+    })
+    .await
+}
+
+/// Waits until the task of every tick has ended well.
+///
+/// # Panics
+/// When one has not.
+pub async fn all_executed(client: &Client, ticks: &[Tick]) {
+    for tick in ticks {
+        let record = client.finished(tick.task.as_deref().expect("fired")).await;
+        assert_eq!(record["state"], "done", "{record:#}");
+    }
 }
 
 /// The script of a function that writes `due attempt node` into the side file.

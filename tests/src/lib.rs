@@ -12,11 +12,13 @@
 //! | `target` | a mesh that strangers try, and what it must be afterwards |
 //! | `database` | the common database, past the nodes |
 //! | `network` | nodes in network namespaces, and links that are cut |
+//! | `line` | the line to a server, on which answers vanish |
 //! | `loopback` | a loopback of one's own, for measuring |
 //! | `wait` | waiting for a condition, with a deadline |
 //! | `side_file` | what functions write down about their own executions |
 //! | `processes` | what runs on this machine and belongs to a test |
 //! | `ledger` | a schedule's ticks, checked |
+//! | `redis_queue` | the queue in a Redis, without nodes |
 //! | `servers` | PostgreSQL, MariaDB, Redis with Sentinel and Cluster: real ones, private to a test |
 //! | `scratch`, `figures` | directories, percentiles |
 //!
@@ -30,12 +32,14 @@ pub mod figures;
 pub mod guest;
 pub mod http;
 pub mod ledger;
+pub mod line;
 pub mod loopback;
 pub mod mesh;
 pub mod network;
 pub mod node;
 pub mod process;
 pub mod processes;
+pub mod redis_queue;
 pub mod replay;
 pub mod scratch;
 pub mod servers;
@@ -49,6 +53,7 @@ pub mod watch;
 pub use events::{Event, Events};
 pub use guest::Guest;
 pub use http::{Answer, Client};
+pub use line::{Answers, Line};
 pub use mesh::TestMesh;
 pub use network::Network;
 pub use node::{Node, NodeSpec};

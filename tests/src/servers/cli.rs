@@ -23,6 +23,12 @@ impl Cli {
         Self { program, args, env: Vec::new() }
     }
 
+    /// With further arguments of this kind.
+    pub(crate) fn with(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
     /// With a variable: passwords do not belong on command lines.
     pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
         self.env.push((name, value.to_owned()));

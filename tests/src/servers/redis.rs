@@ -1,7 +1,10 @@
 //! One Redis. By itself it forgets everything when it dies, as caches do: a test that wants more says `appendonly`.
 
 use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::cli::{Cli, program};
 use super::daemon::{Daemon, Home};
@@ -11,10 +14,16 @@ use crate::wait::until_so;
 /// A replica copies an almost empty Redis in milliseconds, but looks for its master once a second.
 const SYNC: Duration = Duration::from_secs(20);
 
+/// Files of an encrypted server.
+const CERTIFICATE: &str = "server.pem";
+const KEY: &str = "server.key";
+const CA: &str = "ca.pem";
+
 /// A Redis of one's own.
 #[derive(Debug)]
 pub struct Redis {
     password: Option<String>,
+    ca: Option<PathBuf>,
     daemon: Daemon,
 }
 
@@ -34,34 +43,74 @@ impl Redis {
     /// When it does not start. Its log is printed.
     #[must_use]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::launch(Home::new(RunAs::myself()), settings, None)
+    }
+
+    /// Starts one that takes encrypted connections only. Its certificate is for 127.0.0.1, by the authority of
+    /// [`Redis::ca`].
+    ///
+    /// # Panics
+    /// When it does not start. Its log is printed.
+    #[must_use]
+    pub fn start_encrypted(settings: &[(&str, &str)]) -> Self {
         let home = Home::new(RunAs::myself());
+        let ca = certify(&home);
+        Self::launch(home, settings, Some(ca))
+    }
+
+    fn launch(home: Home, settings: &[(&str, &str)], ca: Option<PathBuf>) -> Self {
         let (port, data) = (home.port.number().to_string(), home.data().display().to_string());
-        let own = [
+        let file = |name: &str| home.dir.join(name).display().to_string();
+        let (certificate, key, shown_ca) = (file(CERTIFICATE), file(KEY), file(CA));
+        let mut own = vec![
             ("bind", "127.0.0.1"),
-            ("port", &port),
-            ("dir", &data),
+            ("dir", data.as_str()),
             ("save", "\"\""),
             // It would wait five seconds for further replicas.
             ("repl-diskless-sync-delay", "0"),
         ];
+        match &ca {
+            None => own.push(("port", &port)),
+            Some(_) => own.extend([
+                ("port", "0"),
+                ("tls-port", port.as_str()),
+                ("tls-cert-file", certificate.as_str()),
+                ("tls-key-file", key.as_str()),
+                ("tls-ca-cert-file", shown_ca.as_str()),
+                ("tls-auth-clients", "no"),
+            ]),
+        }
         // A file, not arguments: Redis and Sentinel write into it who is whose replica.
         let lines = own.iter().chain(settings).map(|(name, value)| format!("{name} {value}\n"));
         let config = home.dir.file("redis.conf", lines.collect::<String>());
 
         let password = settings.iter().rev().find(|(name, _)| *name == "requirepass");
         let password = password.map(|(_, password)| (*password).to_owned());
-        let cli = cli(home.port.number(), password.as_deref());
+        let mut cli = cli(home.port.number(), password.as_deref());
+        if ca.is_some() {
+            cli = cli.with(&["--tls", "--cacert", &shown_ca]);
+        }
         let server = program("redis-server", "redis-server");
         let daemon = Daemon::start("redis", server, vec![config.into()], home, cli, &["ping"]);
-        Self { password, daemon }
+        Self { password, ca, daemon }
+    }
+
+    /// The file of the authority that has signed its certificate.
+    ///
+    /// # Panics
+    /// When it is not encrypted.
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        self.ca.as_deref().expect("an encrypted server has one")
     }
 
     /// Its address, with its password if it has one.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.password {
-            None => format!("redis://{}", self.addr()),
-            Some(password) => format!("redis://:{password}@{}", self.addr()),
+        let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        match &self.ca {
+            None => format!("redis://{login}{}", self.addr()),
+            Some(ca) => format!("rediss://{login}{}?ca={}", self.addr(), ca.display()),
         }
     }
 
@@ -158,4 +207,21 @@ pub(crate) fn cli(port: u16, password: Option<&str>) -> Cli {
         None => cli,
         Some(password) => cli.env("REDISCLI_AUTH", password),
     }
+}
+
+/// Makes an authority and a certificate by it; answers the authority's file.
+fn certify(home: &Home) -> PathBuf {
+    let key = || KeyPair::generate().expect("keys can be made");
+    let (ca_key, server_key) = (key(), key());
+    let mut ca = CertificateParams::default();
+    // Another name than the server's, which else would count as signed by itself.
+    ca.distinguished_name.push(DnType::CommonName, "authority of the tests");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = ca.self_signed(&ca_key).expect("good parameters").pem();
+    let file = home.dir.file(CA, certificate);
+    let server = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
+    let signed = server.signed_by(&server_key, &Issuer::new(ca, ca_key)).expect("good parameters");
+    home.dir.file(CERTIFICATE, signed.pem());
+    home.dir.secret_file(KEY, server_key.serialize_pem());
+    file
 }

@@ -26,17 +26,8 @@ pub(super) enum Asked {
 }
 
 /// Errors by which a server says that it did nothing, and that another one, or the same later, might.
-const ELSEWHERE: [&str; 9] = [
-    "MOVED",
-    "ASK",
-    "TRYAGAIN",
-    "CLUSTERDOWN",
-    "CROSSSLOT",
-    "READONLY",
-    "MASTERDOWN",
-    "LOADING",
-    "UNBLOCKED",
-];
+const ELSEWHERE: [&str; 8] =
+    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "CROSSSLOT", "READONLY", "MASTERDOWN", "LOADING"];
 
 /// Errors by which a server says that it did nothing, for reasons that pass.
 const LATER: [&str; 4] = ["OOM", "NOREPLICAS", "BUSY", "MISCONF"];

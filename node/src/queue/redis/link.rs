@@ -11,11 +11,11 @@ use beatmesh_mesh::env::Env;
 use parking_lot::Mutex as SyncMutex;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::error::{Asked, Failure, failure};
+use super::error::{Asked, Failure, failure, plain};
 use super::keys::Keys;
 use super::locate::{Connection, Locator, NoConnection};
 use super::scripts::Script;
@@ -50,8 +50,9 @@ struct State {
     live: Option<Connection>,
     /// Since the last connection was lost.
     failures: u32,
-    /// Why the last attempt failed, and when the next one may begin.
-    failed: Option<(NoConnection, Instant)>,
+    /// Why the last attempt failed, when the next one may begin, and what [`Locator::found`] was: the other link may
+    /// be through sooner.
+    failed: Option<(NoConnection, Instant, u64)>,
 }
 
 impl Link {
@@ -93,15 +94,23 @@ impl Link {
             Ok(answered) => answered,
             Err(error) => return Err(self.judge(&live, &error, Asked::Write).await),
         };
-        if let Some(confirmed) = confirmed
-            && !is_enough(self.demands.durability, self.demands.replicas, &confirmed)
-        {
-            let what = self.demands.durability.as_str();
-            return Err(StoreError::Unknown(format!(
-                "it was written, but not confirmed as `{what}` within {DURABLE_WITHIN:?}"
-            )));
+        let what = self.demands.durability.as_str();
+        match confirmed {
+            Some(Ok(confirmed)) if !is_enough(self.demands.durability, self.demands.replicas, &confirmed) => {
+                Err(StoreError::Unknown(format!(
+                    "it was written, but not confirmed as `{what}` within {DURABLE_WITHIN:?}"
+                )))
+            }
+            // Whatever the error says of itself, the change was made: by a master that is none any more, perhaps.
+            Some(Err(error)) => {
+                live.closing.cancel();
+                Err(StoreError::Unknown(format!(
+                    "it was written, but not confirmed as `{what}`: {}",
+                    plain(&error)
+                )))
+            }
+            Some(Ok(_)) | None => Ok(value),
         }
-        Ok(value)
     }
 
     /// Asks something that changes nothing.
@@ -139,7 +148,7 @@ impl Link {
         live: &mut Connection,
         command: &Cmd,
         durable: bool,
-    ) -> Result<(Value, Option<Value>), RedisError> {
+    ) -> Result<(Value, Option<RedisResult<Value>>), RedisError> {
         let within = DURABLE_WITHIN.as_millis().to_string();
         let mut confirm = match self.demands.durability {
             _ if !durable => return Ok((live.ask(command).await?, None)),
@@ -158,7 +167,7 @@ impl Link {
             Some(Value::ServerError(error)) => Err(RedisError::from(error)),
             other => Ok(other.unwrap_or_default()),
         };
-        Ok((next()?, Some(next()?)))
+        Ok((next()?, Some(next())))
     }
 
     /// The connection, made if there is none and the last failure was long enough ago.
@@ -171,8 +180,10 @@ impl Link {
             tracing::warn!(server = %live.peer, "the connection to Redis was lost");
             state.live = None;
         }
-        if let Some((why, until)) = &state.failed
+        let found = self.locator.found();
+        if let Some((why, until, seen)) = &state.failed
             && self.env.clock.now() < *until
+            && *seen == found
         {
             return Err(why.clone());
         }
@@ -181,6 +192,7 @@ impl Link {
                 if state.failed.take().is_some() {
                     tracing::info!(server = %live.peer, "Redis can be used again");
                 }
+                self.locator.has_found();
                 state.failures = 0;
                 state.live = Some(live.clone());
                 Ok(live)
@@ -193,7 +205,7 @@ impl Link {
                     tracing::warn!(%reason, "Redis cannot be used; trying again and again");
                 }
                 state.failures = state.failures.saturating_add(1);
-                state.failed = Some((why.clone(), self.env.clock.now() + pause));
+                state.failed = Some((why.clone(), self.env.clock.now() + pause, found));
                 Err(why)
             }
         }
@@ -201,7 +213,7 @@ impl Link {
 
     async fn connect(&self) -> Result<Connection, NoConnection> {
         let mut live = self.locator.connect(ANSWER_WITHIN).await?;
-        match self.demands.check(&mut live, &self.keys).await {
+        match self.demands.check(&mut live, &self.keys, self.locator.is_cluster()).await {
             Ok(()) => Ok(live),
             Err(error) => {
                 live.closing.cancel();

@@ -2,13 +2,14 @@
 //!
 //! Asked anew for each connection: after a failover the sentinels, or the nodes of a cluster, name another one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use beatmesh_mesh::env::{ByteStream, Env, OnExit};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, Value};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, pki_types::ServerName};
 use tokio_util::sync::CancellationToken;
 
 use super::codec::{list, number, text};
@@ -52,6 +53,8 @@ pub(super) struct Locator {
     tls: Option<TlsConnector>,
     /// Something that lives in the slot of our keys.
     key: String,
+    /// How often a good server was found.
+    found: AtomicU64,
 }
 
 impl Locator {
@@ -59,7 +62,7 @@ impl Locator {
     /// The file of the certificate authority cannot be used.
     pub(super) fn new(env: Env, url: RedisUrl, key: String) -> Result<Self, String> {
         let tls = if url.tls { Some(tls::connector(url.ca.as_deref())?) } else { None };
-        Ok(Self { env, url, tls, key })
+        Ok(Self { env, url, tls, key, found: AtomicU64::new(0) })
     }
 
     /// A connection to the server that takes writes, as far as those who should know tell it.
@@ -77,6 +80,21 @@ impl Locator {
             login = login.set_password(password);
         }
         self.dial(&server, login, answer_within).await
+    }
+
+    /// How often a good server was found. When this has changed there is one, and a pause need not end first.
+    pub(super) fn found(&self) -> u64 {
+        self.found.load(Ordering::Relaxed)
+    }
+
+    /// A connection has turned out well.
+    pub(super) fn has_found(&self) {
+        self.found.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the server is to be found by asking a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.url.kind == RedisKind::Cluster
     }
 
     /// Asks one after the other; the first that knows counts.
@@ -154,8 +172,7 @@ impl Locator {
         answer_within: Duration,
     ) -> Result<Connection, NoConnection> {
         let dialling = async {
-            let stream =
-                self.stream(host).await.map_err(|reason| NoConnection::Now(format!("{host}: {reason}")))?;
+            let stream = self.stream(host).await?;
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_within));
             let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
                 .await
@@ -173,13 +190,14 @@ impl Locator {
         tokio::time::timeout(CONNECT_WITHIN, dialling).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn stream(&self, host: &str) -> Result<Box<dyn ByteStream>, String> {
-        let addrs = self.env.network.resolve(host).await.map_err(|error| error.to_string())?;
-        let mut failed = "the name leads nowhere".to_owned();
+    async fn stream(&self, host: &str) -> Result<Box<dyn ByteStream>, NoConnection> {
+        let later = |error: &std::io::Error| NoConnection::Now(format!("{host}: {error}"));
+        let addrs = self.env.network.resolve(host).await.map_err(|error| later(&error))?;
+        let mut failed = NoConnection::Now(format!("{host}: the name leads nowhere"));
         for addr in addrs {
             match self.env.network.connect(addr).await {
                 Ok(stream) => return self.encrypted(host, stream).await,
-                Err(error) => failed = error.to_string(),
+                Err(error) => failed = later(&error),
             }
         }
         Err(failed)
@@ -189,25 +207,37 @@ impl Locator {
         &self,
         host: &str,
         stream: Box<dyn ByteStream>,
-    ) -> Result<Box<dyn ByteStream>, String> {
+    ) -> Result<Box<dyn ByteStream>, NoConnection> {
         let Some(tls) = &self.tls else { return Ok(stream) };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| error.to_string())?;
-        let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-        Ok(Box::new(stream))
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| NoConnection::AsItIs(format!("{host}: TLS: {error}")))?;
+        match tls.connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            // What they said to each other does not fit; anything else is the line's fault.
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                Err(NoConnection::AsItIs(format!("{host}: TLS: {error}")))
+            }
+            Err(error) => Err(NoConnection::Now(format!("{host}: TLS: {error}"))),
+        }
     }
 }
 
-fn refused(host: &str, error: &redis::RedisError) -> NoConnection {
+/// Why a server does not let us in, or will not talk with us.
+pub(super) fn refused(host: &str, error: &redis::RedisError) -> NoConnection {
     let said = format!("{host}: {}", plain(error));
     let code = error.code().unwrap_or_default();
-    if error.kind() == redis::ErrorKind::AuthenticationFailed
-        || matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM")
-    {
+    if code == "NOPERM" {
+        return NoConnection::AsItIs(format!("{said}; give the user that permission"));
+    }
+    if error.kind() == redis::ErrorKind::AuthenticationFailed || matches!(code, "WRONGPASS" | "NOAUTH") {
         return NoConnection::AsItIs(format!("{said}; check user and password"));
     }
     if said.contains("DB index") {
         return NoConnection::AsItIs(said);
+    }
+    if error.kind() == redis::ErrorKind::Parse {
+        return NoConnection::AsItIs(format!("{host} does not answer like a Redis server"));
     }
     NoConnection::Now(said)
 }

@@ -99,8 +99,10 @@ impl RedisQueue {
         let locator = Arc::new(locator);
         let RedisSettings { store_id, durability, replicas, keep_tasks, keep_ticks, .. } = settings;
         let demands = Demands { store_id, durability, replicas };
-        let link = || Arc::new(Link::new(env.clone(), locator.clone(), demands.clone(), keys.clone()));
-        let (durable, quick) = (link(), link());
+        let link = |demands| Arc::new(Link::new(env.clone(), locator.clone(), demands, keys.clone()));
+        // What is read, claimed and renewed waits for no replica, so that none need be there for it.
+        let (durable, quick) =
+            (link(demands.clone()), link(Demands { durability: Durability::Fast, ..demands }));
         let mut waits = false;
         loop {
             match durable.open().await {

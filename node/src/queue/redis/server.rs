@@ -4,9 +4,8 @@
 use redis::Value;
 
 use super::codec::{list, number, text};
-use super::error::plain;
 use super::keys::Keys;
-use super::locate::{Connection, NoConnection};
+use super::locate::{Connection, NoConnection, refused};
 use crate::config::Durability;
 
 /// Scripts write what they decided, not what they were called with, from 5.0 on; the rest of what is used is there
@@ -47,12 +46,22 @@ impl Info {
 
 impl Demands {
     /// Looks at the server behind a fresh connection, and marks it as this mesh's.
-    pub(super) async fn check(&self, connection: &mut Connection, keys: &Keys) -> Result<(), NoConnection> {
+    pub(super) async fn check(
+        &self,
+        connection: &mut Connection,
+        keys: &Keys,
+        is_cluster: bool,
+    ) -> Result<(), NoConnection> {
         let peer = connection.peer.clone();
-        let now = |error: redis::RedisError| NoConnection::Now(format!("{peer}: {}", plain(&error)));
+        let now = |error: redis::RedisError| refused(&peer, &error);
         let role = connection.ask(&redis::cmd("ROLE")).await.map_err(now)?;
         match list(&role).and_then(|role| text(role.first()?)) {
             Some("master") => {}
+            Some("sentinel") => {
+                return Err(NoConnection::AsItIs(format!(
+                    "{peer} is a sentinel; write redis+sentinel://HOST:PORT,HOST:PORT/MASTER"
+                )));
+            }
             Some(role) => return Err(NoConnection::Now(format!("{peer} is a {role} and takes no writes"))),
             None => return Err(NoConnection::AsItIs(format!("{peer} does not answer like a Redis server"))),
         }
@@ -61,7 +70,14 @@ impl Demands {
             Value::VerbatimString { text, .. } => text.clone(),
             other => text(other).unwrap_or_default().to_owned(),
         };
-        self.judge(&peer, &Info(info))?;
+        let info = Info(info);
+        if info.get("cluster_enabled") == Some("1") && !is_cluster {
+            // It may hold our keys today.
+            return Err(NoConnection::AsItIs(format!(
+                "{peer} is a node of a cluster; write redis+cluster://HOST:PORT,HOST:PORT"
+            )));
+        }
+        self.judge(&peer, &info)?;
         self.mark(connection, keys).await
     }
 
@@ -111,7 +127,7 @@ impl Demands {
     /// Two meshes of one name must not share a queue: each would run the other's tasks.
     async fn mark(&self, connection: &mut Connection, keys: &Keys) -> Result<(), NoConnection> {
         let peer = connection.peer.clone();
-        let now = |error: redis::RedisError| NoConnection::Now(format!("{peer}: {}", plain(&error)));
+        let now = |error: redis::RedisError| refused(&peer, &error);
         let key = keys.named("store");
         let mut found = connection.ask(redis::cmd("GET").arg(&key)).await.map_err(now)?;
         if found == Value::Nil {

@@ -1,6 +1,6 @@
 -- Takes a task back that nobody has begun. ARGV: its id. Answers its state afterwards, or nothing.
 local task = call('HMGET', P .. 'task:' .. ARGV[1], 'state', 'def', 'ready', 'lost', 'schedule')
-if not task[1] or not task[2] then
+if not task[1] or not task[2] or not parts(task[2]) then
   return false
 end
 if task[1] == 'ready' or task[1] == 'scheduled' or task[1] == 'retry' then

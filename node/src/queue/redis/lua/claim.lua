@@ -9,6 +9,7 @@ local MOST_PAIRS = 256
 -- Tasks looked at in one claim besides those that are taken: what has expired waits for the sweeper.
 local MOST_PASSED_OVER = 1000
 
+in_any_case()
 promote()
 
 local found, next_turn = pairs_of(who.queues, turn, MOST_PAIRS)

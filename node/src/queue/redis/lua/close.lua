@@ -1,5 +1,6 @@
 -- Holds a schedule still until its fence is written: 2 in place of 1 says that nothing commits, and that due times are
 -- owed all the same. ARGV: schedule, the revision of the fence.
+in_any_case()
 local standing = call('HGET', P .. 'schedules', ARGV[1])
 if standing then
   local known, rest = string.match(standing, '^(%d+) 1 (.*)$')

@@ -8,6 +8,14 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- A server whose memory is full refuses a script's first write if that may need more, and no later one. What is begun
+-- and ended makes room, and so does a schedule that is paused: so these scripts begin with a write that needs none.
+-- `complete`, `sweep`, `cancel` and `forget` do so anyway. What brings new tasks is refused before it has written
+-- anything.
+local function in_any_case()
+  call('ZREM', P .. 'aside', '')
+end
+
 -- Of a task's `def`: queue, function, urgency, length of the input in bytes.
 local function parts(def)
   return string.match(def, '^(%S+) (%S+) (%x%x%x%x) (%d+) ')
@@ -139,6 +147,10 @@ end
 -- Makes tasks ready whose time has come, a bounded number at a time.
 local function promote()
   local due = call('ZRANGEBYSCORE', P .. 'wait', '-inf', now, 'LIMIT', 0, 1000)
+  if #due > 0 then
+    -- First of all: this needs no memory, see `in_any_case`.
+    call('ZREM', P .. 'wait', unpack(due))
+  end
   for _, id in ipairs(due) do
     local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost', 'state')
     if task.err or not task[1] or not parts(task[1]) then
@@ -148,9 +160,6 @@ local function promote()
       moved(task[1], task[4] or 'scheduled', 'ready')
       push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
-  end
-  if #due > 0 then
-    call('ZREM', P .. 'wait', unpack(due))
   end
 end
 

@@ -2,6 +2,7 @@
 -- the edit gives up.
 -- ARGV: schedule, the standing that is expected or '', the new standing, due time of the line or '', the line.
 -- Answers 1, or 0 and where it stands.
+in_any_case()
 local standing = call('HGET', P .. 'schedules', ARGV[1])
 if (standing or '') ~= ARGV[2] then
   return { 0, standing }

@@ -1,7 +1,7 @@
 -- Makes a task ready again that ended badly. ARGV: its id. Answers its state afterwards, or nothing.
 local id, key = ARGV[1], P .. 'task:' .. ARGV[1]
 local task = call('HMGET', key, 'state', 'def', 'schedule')
-if not task[1] or not task[2] then
+if not task[1] or not task[2] or not parts(task[2]) then
   return false
 end
 local state = task[1]
