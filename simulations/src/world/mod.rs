@@ -25,6 +25,7 @@ pub mod interpose;
 pub mod kin;
 pub mod network;
 pub mod node;
+pub mod redis;
 pub mod spawner;
 pub mod store;
 pub mod weather;
