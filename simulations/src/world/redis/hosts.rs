@@ -57,6 +57,8 @@ struct State {
     history: History,
     failures: Failures,
     dice: StdRng,
+    /// Commands that memory was too full for.
+    refused: u64,
 }
 
 /// What is on its way to the replica.
@@ -105,7 +107,7 @@ impl RedisHosts {
         let prefix = format!("{{beatmesh:{mesh}}}:");
         let observer = Observer::new(prefix.clone());
         let link = Link::default();
-        let state = State { servers, master: 0, link, observer, prefix, history, failures, dice };
+        let state = State { servers, master: 0, link, observer, prefix, history, failures, dice, refused: 0 };
         let (lines, connections) = (Mutex::default(), AtomicU64::new(0));
         Self { names, state: Mutex::new(state), lines, connections }
     }
@@ -127,8 +129,8 @@ impl RedisHosts {
 
     /// The host of the server that takes writes.
     #[must_use]
-    pub fn master(&self) -> &str {
-        &self.names[self.state.lock().master]
+    pub fn master(&self) -> String {
+        self.names[self.state.lock().master].clone()
     }
 
     /// What nodes at this address meet on their way here.
@@ -156,6 +158,7 @@ impl RedisHosts {
             Ok(events) => events.into_iter().for_each(|event| state.history.record(event)),
             Err(failure) => state.failures.add(failure),
         }
+        state.refused += u64::from(matches!(&done.reply, Reply::Error(text) if text.starts_with("OOM ")));
         if done.writes.is_empty() || server != state.master {
             return (done.reply, None);
         }
@@ -248,9 +251,11 @@ impl RedisHosts {
         self.state.lock().servers.iter_mut().map(|server| server.set_right(fault)).sum()
     }
 
-    /// From here on nothing may grow, or it may again.
-    pub fn set_full(&self, is_full: bool) {
-        self.state.lock().servers.iter_mut().for_each(|server| server.is_full = is_full);
+    /// From here on nothing may grow, or it may again; answers how many commands were refused for it so far.
+    pub fn set_full(&self, is_full: bool) -> u64 {
+        let mut state = self.state.lock();
+        state.servers.iter_mut().for_each(|server| server.is_full = is_full);
+        std::mem::take(&mut state.refused)
     }
 
     /// What the master holds, as properties look at it.

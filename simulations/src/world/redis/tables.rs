@@ -16,11 +16,10 @@ use crate::world::store::state::StoreState;
 pub(super) fn tables(data: &Data, prefix: &str) -> StoreState {
     let hash = |key: &str| data.read::<BTreeMap<Vec<u8>, Vec<u8>>>(key.as_bytes()).ok().flatten();
     let of_kind = |kind: &'static str| {
-        let names = data.keys().filter_map(move |key| {
+        data.keys().filter_map(move |key| {
             let key = std::str::from_utf8(key).ok()?;
             Some((key, key.strip_prefix(prefix)?.strip_prefix(kind)?))
-        });
-        names
+        })
     };
     let schedules = hash(&format!("{prefix}schedules")).into_iter().flatten().filter_map(|(name, stands)| {
         let schedule = std::str::from_utf8(name).ok()?.parse().ok()?;
