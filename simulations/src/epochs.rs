@@ -25,30 +25,38 @@ impl Remembered {
     /// Of a whole run.
     #[must_use]
     pub fn of(history: &[Record]) -> Self {
-        let mut kept: Vec<Record> = Vec::with_capacity(history.len());
+        // With their places in the whole history.
+        let mut kept: Vec<(usize, &Record)> = Vec::with_capacity(history.len());
         let (mut forgotten, mut forgotten_edits, mut lost_count) = (BTreeMap::new(), BTreeSet::new(), 0);
-        for record in history {
-            if let Event::StoreForgot { number: which } = record.event {
-                let is_its_beginning = |record: &Record| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
-                let begin = kept.iter().rposition(is_its_beginning).unwrap_or(kept.len());
+        for (place, record) in history.iter().enumerate() {
+            let begin = match record.event {
+                Event::StoreForgot { number: which } => {
+                    let is_its_beginning = |(_, record): &(usize, &Record)| matches!(record.event, Event::FaultBegan { number, .. } if number == which);
+                    Some(kept.iter().rposition(is_its_beginning).unwrap_or(kept.len()))
+                }
+                Event::QueueForgot { known } => Some(kept.partition_point(|(place, _)| *place < known)),
+                _ => None,
+            };
+            if let Some(begin) = begin {
                 let after = kept.split_off(begin);
                 let (lost, others): (Vec<_>, Vec<_>) =
-                    after.into_iter().partition(|record| is_the_stores(&record.event));
+                    after.into_iter().partition(|(_, record)| is_the_stores(&record.event));
                 kept.extend(others);
                 lost_count += lost.len();
-                forgotten_edits.extend(lost.iter().filter_map(|lost| match lost.event {
+                forgotten_edits.extend(lost.iter().filter_map(|(_, lost)| match lost.event {
                     Event::Fenced { revision, .. } => Some(revision),
                     _ => None,
                 }));
-                let tasks = lost.into_iter().filter_map(|lost| match lost.event {
+                let tasks = lost.into_iter().filter_map(|(_, lost)| match lost.event {
                     Event::Stored { task } => Some((task, record.at)),
                     _ => None,
                 });
                 forgotten.extend(tasks);
             }
-            kept.push(record.clone());
+            kept.push((place, record));
         }
-        Self { history: kept, forgotten, forgotten_edits, lost: lost_count }
+        let history = kept.into_iter().map(|(_, record)| record.clone()).collect();
+        Self { history, forgotten, forgotten_edits, lost: lost_count }
     }
 }
 
@@ -69,6 +77,24 @@ fn is_the_stores(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_queue_took_after_what_it_still_knows_was_never_taken() {
+        let task =
+            |number: u8| format!("00000000-0000-0000-0000-00000000000{number}").parse::<TaskId>().unwrap();
+        let stored = |number| Event::Stored { task: task(number) };
+        let forgot = |known| Event::QueueForgot { known };
+        let node = || Event::Paused { node: "n".to_owned() };
+        // The second loss reaches back before the first one.
+        let events = [stored(1), stored(2), node(), stored(3), forgot(2), stored(4), forgot(1), stored(5)];
+        let history: Vec<_> =
+            events.into_iter().zip(1..).map(|(event, at)| Record { at: UnixMs(at), event }).collect();
+        let remembered = Remembered::of(&history);
+        let events: Vec<_> = remembered.history.into_iter().map(|record| record.event).collect();
+        assert_eq!(events, [stored(1), node(), forgot(2), forgot(1), stored(5)]);
+        let forgotten = [(task(2), UnixMs(7)), (task(3), UnixMs(5)), (task(4), UnixMs(7))];
+        assert_eq!(remembered.forgotten, BTreeMap::from(forgotten));
+    }
 
     #[test]
     fn what_a_store_took_between_a_faults_beginning_and_its_forgetting_was_never_taken() {

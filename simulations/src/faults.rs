@@ -57,6 +57,15 @@ pub enum FaultKind {
     /// At the end the store forgets all that it has taken since the beginning: a replica that had not heard of
     /// it takes over, or a backup is put back.
     StoreForgets,
+    /// Nothing more reaches the replica of the queue's Redis; at the end it takes its master's place. The master's
+    /// process ends with that, or goes on as a replica and keeps its connections.
+    QueueFailsOver(bool),
+    /// The queue's Redis is away: its process has ended, and is started again with what it held, or with nothing.
+    QueueAway(bool),
+    /// The queue's Redis is emptied by somebody who did not know.
+    QueueEmptied,
+    /// The queue's Redis has no memory left for more.
+    QueueFull,
 }
 
 impl FaultKind {
@@ -73,7 +82,12 @@ impl FaultKind {
             Self::Clone(..) => "clone",
             Self::Network(_, Harm::Cut | Harm::Flapping(_)) => "partition",
             Self::Network(..) => "network",
-            Self::Store(..) | Self::StoreForgets => "store",
+            Self::Store(..)
+            | Self::StoreForgets
+            | Self::QueueFailsOver(_)
+            | Self::QueueAway(_)
+            | Self::QueueEmptied
+            | Self::QueueFull => "store",
             Self::ClockJump(..) | Self::ClockDrift(..) | Self::StoreClock(_) => "clock",
         }
     }
@@ -108,6 +122,14 @@ impl fmt::Display for FaultKind {
             }
             Self::StoreClock(by_ms) => write!(f, "the store's clock jumps by {by_ms} ms"),
             Self::StoreForgets => f.write_str("what the store takes from here on is lost at the end"),
+            Self::QueueFailsOver(crashes) => {
+                let master = if *crashes { "ends" } else { "follows it" };
+                write!(f, "the replica hears nothing more and takes its master's place, which {master}")
+            }
+            Self::QueueAway(false) => f.write_str("the queue's Redis is away"),
+            Self::QueueAway(true) => f.write_str("the queue's Redis is away and comes back empty"),
+            Self::QueueEmptied => f.write_str("the queue's Redis is emptied"),
+            Self::QueueFull => f.write_str("the queue's Redis has no memory left"),
         }
     }
 }

@@ -144,6 +144,15 @@ pub enum Event {
         /// Who it is.
         beat: Option<String>,
     },
+    /// The catalogue took an edit of a schedule whose fence another store has to take.
+    Defined {
+        /// The schedule.
+        schedule: ScheduleName,
+        /// Its revision from here on.
+        revision: u64,
+        /// Whether it is to run.
+        enabled: bool,
+    },
     /// The store took an edit of a schedule.
     Fenced {
         /// The schedule.
@@ -218,6 +227,11 @@ pub enum Event {
     StoreForgot {
         /// The fault's place in the plan.
         number: usize,
+    },
+    /// The queue's store knows nothing of what it took after so many records of this history.
+    QueueForgot {
+        /// How many.
+        known: usize,
     },
     /// A worker was given a task.
     Claimed {
@@ -314,6 +328,18 @@ impl History {
         let mut inner = self.0.lock();
         let packet = Packet::new(inner.records.len(), at, from, to, bytes);
         inner.packets.push(packet);
+    }
+
+    /// How many events there are so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().records.len()
+    }
+
+    /// Whether nothing has happened yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Everything so far.

@@ -5,11 +5,13 @@
 
 mod havoc;
 mod panics;
+mod queue;
 mod stage;
 
 use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::config::Durability;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -18,7 +20,7 @@ use crate::faults::Fault;
 use crate::history::{EPOCH, Event, Record};
 use crate::measures::Measures;
 use crate::properties::{self, Evidence, Violation};
-use crate::scenarios::{Scenario, Script};
+use crate::scenarios::{Queue, Scenario, Script};
 use crate::trace::Packet;
 use crate::workload;
 use crate::world::World;
@@ -114,12 +116,13 @@ fn run_here(
     let history = world.history.records();
     let remembered = Remembered::of(&history);
     let settled = EPOCH.plus(script.settled);
-    let store = world.store.state();
+    let (store, tables) = (world.store.state(), world.redis.as_ref().map(|redis| redis.tables()));
     let evidence = Evidence {
         history: &remembered.history,
         forgotten: &remembered.forgotten,
         forgotten_edits: &remembered.forgotten_edits,
-        store: &store,
+        store: tables.as_ref().unwrap_or(&store),
+        is_durable: script.queue == Queue::Replicated(Durability::Replicated),
         settled,
         fire_all: &fire_all,
     };

@@ -78,6 +78,7 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
         forgotten: &BTreeMap::new(),
         forgotten_edits: &BTreeSet::new(),
         store: state,
+        is_durable: false,
         settled,
         fire_all: &names,
     };

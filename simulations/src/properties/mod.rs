@@ -38,6 +38,8 @@ pub struct Evidence<'a> {
     pub forgotten_edits: &'a BTreeSet<u64>,
     /// What the store holds.
     pub store: &'a StoreState,
+    /// Whether nothing that was acknowledged may be forgotten: a replica had it.
+    pub is_durable: bool,
     /// What was due or acknowledged by then must be done.
     pub settled: UnixMs,
     /// Schedules whose due times must all be fired.

@@ -94,6 +94,7 @@ mod tests {
             forgotten: &BTreeMap::new(),
             forgotten_edits: &BTreeSet::new(),
             store: &store,
+            is_durable: false,
             settled: UnixMs(0),
             fire_all: &[],
         };

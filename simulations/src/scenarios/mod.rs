@@ -25,6 +25,12 @@ mod one_way_and_flapping;
 mod other_mesh_in_the_table;
 mod partial_partition;
 mod poison_task;
+mod redis_again;
+mod redis_away;
+mod redis_errors;
+mod redis_fails_over;
+mod redis_forgets;
+mod redis_swarm;
 mod rolling_restart;
 mod split_brain;
 mod split_longer_than_remembered;
@@ -41,6 +47,8 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+
+use beatmesh_node::config::Durability;
 
 use crate::faults::Fault;
 use crate::world::kin::Kin;
@@ -91,6 +99,20 @@ pub struct Script {
     /// What each machine's node is to the mesh; those beyond the list are ordinary. Strangers
     /// come after the nodes of the mesh, and nobody else does.
     pub kin: Vec<Kin>,
+    /// Where the queue is.
+    pub queue: Queue,
+}
+
+/// Where a run keeps its queue. Faults of the store are then the queue's as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Queue {
+    /// In the store of everything else.
+    #[default]
+    Store,
+    /// In a Redis of its own.
+    Redis,
+    /// In a Redis with a replica and a sentinel.
+    Replicated(Durability),
 }
 
 /// Most functions are short.
@@ -125,12 +147,13 @@ impl Script {
             poison_at,
             stale_rows: 0,
             kin: Vec::new(),
+            queue: Queue::Store,
         }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 35] = [
+pub const ALL: [Scenario; 48] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -166,6 +189,19 @@ pub const ALL: [Scenario; 35] = [
     mixed_versions::SCENARIO,
     other_mesh_in_the_table::SCENARIO,
     swarm::SCENARIO,
+    redis_again::BEAT_OWNER_CRASHES,
+    redis_again::WORKER_PAUSED,
+    redis_again::POISON_TASK,
+    redis_again::CLOCK_STEPS,
+    redis_again::CLOCKS_JUMP,
+    redis_again::ONE_ERROR,
+    redis_again::MINORITY,
+    redis_again::ROLLING_RESTART,
+    redis_errors::SCENARIO,
+    redis_away::SCENARIO,
+    redis_forgets::SCENARIO,
+    redis_fails_over::SCENARIO,
+    redis_swarm::SCENARIO,
 ];
 
 /// The scenario of this name, or the nearest name there is.

@@ -7,7 +7,7 @@ use crate::world::clock::ClockError;
 use crate::world::files::DISK_FAILED;
 use crate::world::node::Ended;
 
-use super::stage::{Running, Stage};
+use super::stage::{Backup, Running, Stage};
 
 impl Stage<'_> {
     pub(super) fn begin(&mut self, number: usize) {
@@ -40,12 +40,28 @@ impl Stage<'_> {
                 self.tell_ways(number, links, harm.loses(), met);
             }
             FaultKind::Store(_, trouble) => {
-                met.nodes().for_each(|node| self.world.nodes[node].line.begin(number, trouble));
+                for node in met.nodes().map(|node| &self.world.nodes[node]) {
+                    node.line.begin(number, trouble);
+                    node.queue_line.begin(number, trouble);
+                }
             }
-            FaultKind::StoreClock(off_ms) => self.world.store.state().misset(number, off_ms),
+            FaultKind::StoreClock(off_ms) => {
+                self.world.store.state().misset(number, off_ms);
+                self.world.redis.iter().for_each(|redis| redis.misset(number, off_ms));
+            }
             // Of two at once the first one counts.
             FaultKind::StoreForgets if self.backup.is_some() => {}
-            FaultKind::StoreForgets => self.backup = Some((number, self.world.store.state().clone())),
+            FaultKind::StoreForgets => {
+                let backup = match &self.world.redis {
+                    None => Backup::Store(Box::new(self.world.store.state().clone())),
+                    Some(redis) => Backup::Redis(redis.snapshot()),
+                };
+                self.backup = Some((number, backup));
+            }
+            FaultKind::QueueFailsOver(_)
+            | FaultKind::QueueAway(_)
+            | FaultKind::QueueEmptied
+            | FaultKind::QueueFull => self.harm_queue(fault.kind),
             FaultKind::ClockJump(_, by_ms) => self.misset(met, number, ClockError::Jump(by_ms)),
             FaultKind::ClockDrift(_, gain_ms) => self.misset(met, number, ClockError::Drift(gain_ms)),
         }
@@ -75,12 +91,20 @@ impl Stage<'_> {
                 harmed > 0 || hindered || !self.all_run(met)
             }
             FaultKind::Store(_, trouble) => {
-                let ended: u64 = met.nodes().map(|node| self.world.nodes[node].line.end(number)).sum();
+                let nodes = met.nodes().map(|node| &self.world.nodes[node]);
+                let ended: u64 = nodes.map(|node| node.line.end(number) + node.queue_line.end(number)).sum();
                 let may_miss = !matches!(trouble, Trouble::Once(..)) && (hindered || !self.all_run(met));
                 ended > 0 || may_miss
             }
-            FaultKind::StoreClock(_) => self.world.store.state().set_right(number) > 0,
+            FaultKind::StoreClock(_) => {
+                let of_redis = self.world.redis.as_ref().map(|redis| redis.set_right(number));
+                self.world.store.state().set_right(number) + of_redis.unwrap_or(0) > 0
+            }
             FaultKind::StoreForgets => self.forget(number),
+            FaultKind::QueueFailsOver(_)
+            | FaultKind::QueueAway(_)
+            | FaultKind::QueueEmptied
+            | FaultKind::QueueFull => self.heal_queue(kind),
             FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
                 ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
@@ -136,8 +160,13 @@ impl Stage<'_> {
     /// lost.
     fn forget(&mut self, number: usize) -> bool {
         let Some((_, earlier)) = self.backup.take_if(|(fault, _)| *fault == number) else { return false };
-        self.world.store.state().go_back_to(earlier);
-        self.world.history.record(Event::StoreForgot { number });
+        match earlier {
+            Backup::Store(earlier) => {
+                self.world.store.state().go_back_to(*earlier);
+                self.world.history.record(Event::StoreForgot { number });
+            }
+            Backup::Redis(earlier) => self.restore_queue(earlier),
+        }
         Remembered::of(&self.world.history.records()).lost > 0
     }
 
@@ -304,7 +333,13 @@ impl Stage<'_> {
             | FaultKind::Network(Links::Of(target), _) => self.nodes(target),
             FaultKind::Network(Links::Between(a, b) | Links::OneWay(a, b), _) => Group::of(&[a, b]),
             FaultKind::Network(Links::Across(side) | Links::Bridged(side, _), _) => side,
-            FaultKind::Network(Links::All, _) | FaultKind::StoreClock(_) | FaultKind::StoreForgets => all(),
+            FaultKind::Network(Links::All, _)
+            | FaultKind::StoreClock(_)
+            | FaultKind::StoreForgets
+            | FaultKind::QueueFailsOver(_)
+            | FaultKind::QueueAway(_)
+            | FaultKind::QueueEmptied
+            | FaultKind::QueueFull => all(),
         }
     }
 

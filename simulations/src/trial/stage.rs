@@ -13,8 +13,9 @@ use crate::history::{EPOCH, Event};
 use crate::scenarios::Script;
 use crate::workload;
 use crate::world::node::SimNode;
+use crate::world::redis::hosts::Snapshot;
 use crate::world::store::state::StoreState;
-use crate::world::{CLIENT, OTHER_STORE, STORE, World};
+use crate::world::{CLIENT, OTHER_STORE, SENTINEL, STORE, World};
 
 /// Latency of the simulated network, one way: a data centre with a tail.
 const LATENCY: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(8));
@@ -39,7 +40,13 @@ pub(super) struct Stage<'a> {
     /// Spare machines that were switched off for good.
     pub(super) retired: Group,
     /// What a store that will forget goes back to, with the number of the fault.
-    pub(super) backup: Option<(usize, StoreState)>,
+    pub(super) backup: Option<(usize, Backup)>,
+}
+
+/// What a store held when a fault began.
+pub(super) enum Backup {
+    Store(Box<StoreState>),
+    Redis(Snapshot),
 }
 
 /// A fault's beginning or end, and what follows from it.
@@ -94,6 +101,19 @@ impl<'a> Stage<'a> {
         for node in &world.nodes {
             let (world, node) = (world.clone(), node.clone());
             sim.host(node.name.clone(), move || node.clone().live(world.clone()));
+        }
+        if let Some(redis) = &world.redis {
+            for (number, name) in redis.names().iter().enumerate() {
+                let redis = redis.clone();
+                sim.host(name.as_str(), move || redis.clone().serve(number));
+            }
+            if redis.has_replica() {
+                let redis = redis.clone();
+                sim.host(SENTINEL, move || redis.clone().serve_sentinel());
+            }
+            for node in &world.nodes {
+                redis.meet(sim.lookup(node.name.as_str()), node.queue_line.clone());
+            }
         }
         for (index, node) in world.nodes.iter().enumerate() {
             world.weather.locate(sim.lookup(node.name.as_str()), index);
@@ -177,8 +197,9 @@ impl<'a> Stage<'a> {
         if !finished {
             return Err("the client has not ended".to_owned());
         }
-        if !self.sim.is_host_running(STORE) {
-            return Err(format!("host {STORE} ended early"));
+        let redis = self.world.redis.iter().flat_map(|redis| redis.names().iter().map(String::as_str));
+        if let Some(store) = [STORE].into_iter().chain(redis).find(|host| !self.sim.is_host_running(*host)) {
+            return Err(format!("host {store} ended early"));
         }
         let hangs = |node: &&Arc<SimNode>| !node.is_up() && !node.gate().is_held();
         match self.world.nodes.iter().take(self.world.spares).find(hangs) {

@@ -11,6 +11,7 @@
 //! | `functions` | `Functions`: scripted executions |
 //! | `store` | `CatalogueStore`, `TaskQueue`, `SeedList`: one store on a host of its own |
 //! | `kin` | who is of a later version, of another mesh, or a stranger otherwise |
+//! | `redis` | `TaskQueue`, when it is in a Redis: the product's own, over simulated TCP |
 //! | `client` | HTTP clients |
 
 pub mod client;
@@ -25,6 +26,7 @@ pub mod interpose;
 pub mod kin;
 pub mod network;
 pub mod node;
+pub mod redis;
 pub mod spawner;
 pub mod store;
 pub mod weather;
@@ -34,14 +36,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::faults::FaultKind;
 use crate::history::History;
-use crate::scenarios::Script;
+use crate::scenarios::{Queue, Script};
 use kin::Kin;
 use node::SimNode;
+use redis::hosts::RedisHosts;
 use store::guards::Guards;
 use store::host::StoreHost;
 use weather::Weather;
@@ -51,6 +54,9 @@ pub const STORE: &str = "store";
 
 /// The name of the host of the other mesh's store.
 pub const OTHER_STORE: &str = "other-store";
+
+/// The name of the host of the sentinel that knows where the queue's Redis is.
+pub const SENTINEL: &str = "sentinel";
 
 /// The name of the client's host.
 pub const CLIENT: &str = "client";
@@ -95,6 +101,10 @@ pub struct World {
     pub store: Arc<StoreHost>,
     /// The store of those who have another one. What happens there is in no history.
     pub other_store: Arc<StoreHost>,
+    /// Where the queue is.
+    pub queue: Queue,
+    /// Its Redis, if it is in one.
+    pub redis: Option<Arc<RedisHosts>>,
     /// The machines, by index: nodes of the mesh first, then strangers, then spare ones, which copies of nodes
     /// are put on.
     pub nodes: Vec<Arc<SimNode>>,
@@ -138,6 +148,32 @@ impl World {
         let nodes = nodes.collect();
         let (failures, weather) = (Failures::default(), Weather::default());
         let functions_ms = script.functions_ms.clone();
-        Self { guards, functions_ms, history, failures, weather, store, other_store, nodes, spares }
+        let queue = script.queue;
+        let servers = match queue {
+            Queue::Store => 0,
+            Queue::Redis => 1,
+            Queue::Replicated(_) => 2,
+        };
+        let redis = (servers > 0).then(|| {
+            let names = (0..servers).map(|number| format!("redis-{number}")).collect();
+            let (mesh, dice) = (Kin::Ordinary.mesh(), StdRng::seed_from_u64(dice.random()));
+            let hosts = RedisHosts::new(names, mesh, history.clone(), failures.clone(), guards, dice);
+            hosts.set_clocks();
+            store.state().keep_no_queue();
+            Arc::new(hosts)
+        });
+        Self {
+            guards,
+            functions_ms,
+            history,
+            failures,
+            weather,
+            store,
+            other_store,
+            queue,
+            redis,
+            nodes,
+            spares,
+        }
     }
 }

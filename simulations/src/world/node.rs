@@ -11,14 +11,17 @@ use beatmesh_mesh::identity::Taken;
 use beatmesh_mesh::{Mesh, MeshParts, View};
 use beatmesh_node::assembly::{Node, Parts};
 use beatmesh_node::beat::driver::beat_ranks;
-use beatmesh_node::config::{ApiKeys, MeshSecret, Settings};
+use beatmesh_node::config::{ApiKeys, Durability, MeshSecret, Settings};
 use beatmesh_node::data_dir::DataDir;
+use beatmesh_node::queue::TaskQueue;
+use beatmesh_node::queue::redis::{RedisQueue, RedisSettings};
+use beatmesh_node::store::CatalogueStore;
+use beatmesh_node::store::fenced::FencedCatalogue;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, watch};
 
-use super::World;
 use super::clock::{SimClock, WallClock};
 pub use super::ended::Ended;
 use super::entropy::{SimEntropy, dice};
@@ -28,12 +31,15 @@ use super::functions::ScriptedFunctions;
 use super::gate::Gate;
 use super::kin::{self, Kin, LATER_FACT};
 use super::network::SimNetwork;
+use super::redis::hosts::{MASTER, PORT, SENTINEL_PORT};
 use super::spawner::SimSpawner;
 use super::store::client::StoreClient;
 use super::store::guards::Guard;
 use super::store::line::Line;
+use super::{KEEP, SENTINEL, World};
 use crate::faults::Twin;
 use crate::history::Event;
+use crate::scenarios::Queue;
 
 /// Where every node takes HTTP.
 pub const HTTP_PORT: u16 = 8080;
@@ -57,6 +63,9 @@ const LARGEST_STEP_BACK_MS: i64 = 3_600_000;
 /// The clock of a copy that begins no later generation: further back than any that the node may have begun by.
 const CLOCK_OF_A_COPY_MS: i64 = -2 * LARGEST_STEP_BACK_MS;
 
+/// The id of the mesh's store.
+const STORE_ID: &str = "simulated";
+
 /// A node that is asked to stop has this long to finish what runs: as much as many functions.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
@@ -66,6 +75,8 @@ pub struct SimNode {
     pub name: String,
     /// Its way to the store.
     pub line: Arc<Line>,
+    /// Its way to the queue's Redis.
+    pub queue_line: Arc<Line>,
     /// Its wall clock.
     pub wall: Arc<WallClock>,
     /// Its disk.
@@ -112,12 +123,13 @@ struct Seen {
 }
 
 impl SimNode {
-    /// A machine that is switched off. `dice` seeds its line to the store.
+    /// A machine that is switched off. `dice` seeds its lines to the stores.
     #[must_use]
     pub fn new(seed: u64, index: usize, name: String, skew_ms: i64, dice: u64, kin: Kin) -> Self {
         Self {
             name,
             line: Arc::new(Line::new(StdRng::seed_from_u64(dice))),
+            queue_line: Arc::new(Line::new(StdRng::seed_from_u64(dice ^ u64::MAX))),
             wall: Arc::new(WallClock::new(skew_ms)),
             usual_skew_ms: skew_ms,
             disk: Disk::default(),
@@ -160,7 +172,7 @@ impl SimNode {
             (world.history.clone(), world.functions_ms.clone(), dyn_entropy.rng());
         let functions = ScriptedFunctions::new(&self.name, history, takes_ms, kill, dice_of_life);
         let (host_of_store, id) = match self.kin.shares_the_store() {
-            true => (world.store.clone(), "simulated"),
+            true => (world.store.clone(), STORE_ID),
             false => (world.other_store.clone(), "another"),
         };
         let store = Arc::new(StoreClient::new(id, host_of_store, self.line.clone()));
@@ -178,10 +190,15 @@ impl SimNode {
             spawner: spawner.clone(),
             mesh_spawner: spawner.clone(),
         };
+        let redis = self.redis(&env, &world).await?;
+        let (catalogue, queue): (Arc<dyn CatalogueStore>, Arc<dyn TaskQueue>) = match &redis {
+            None => (store.clone(), store.clone()),
+            Some(queue) => (Arc::new(FencedCatalogue::new(store.clone(), queue.clone())), queue.clone()),
+        };
         let parts = Parts {
-            store: store.clone(),
-            seeds: store.clone(),
-            queue: store,
+            store: catalogue,
+            seeds: store,
+            queue,
             functions: Arc::new(functions),
             // Nodes of the simulation are asked to stop only when they have started.
             stopping: Default::default(),
@@ -213,10 +230,41 @@ impl SimNode {
             () = process.asked.notified() => {
                 spawner.stop();
                 node.stop(STOP_WITHIN).await;
+                if let Some(queue) = redis {
+                    queue.close().await;
+                }
                 process.has_left.store(true, Ordering::Relaxed);
                 std::future::pending().await
             }
         }
+    }
+
+    /// The queue in Redis, when this world has one; waits for it.
+    async fn redis(
+        &self,
+        env: &Env,
+        world: &World,
+    ) -> Result<Option<Arc<RedisQueue>>, Box<dyn std::error::Error>> {
+        let Some(hosts) = world.redis.as_ref().filter(|_| self.kin.shares_the_store()) else {
+            return Ok(None);
+        };
+        let (url, durability) = match world.queue {
+            Queue::Replicated(durability) => {
+                let sentinel = turmoil::lookup(SENTINEL);
+                (format!("redis+sentinel://{sentinel}:{SENTINEL_PORT}/{MASTER}"), durability)
+            }
+            _ => (format!("redis://{}:{PORT}", turmoil::lookup(hosts.names()[0].as_str())), Durability::Fast),
+        };
+        let settings = RedisSettings {
+            url: url.parse()?,
+            mesh: self.kin.mesh().to_owned(),
+            store_id: STORE_ID.to_owned(),
+            durability,
+            replicas: 1,
+            keep_tasks: KEEP,
+            keep_ticks: KEEP,
+        };
+        Ok(Some(Arc::new(RedisQueue::open(env, settings).await?)))
     }
 
     /// How wrong the wall clock is in one life: a machine that starts again may find its clock set back by

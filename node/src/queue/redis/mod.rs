@@ -39,6 +39,7 @@ use batch::Batcher;
 use keys::Keys;
 use link::Link;
 use locate::{Locator, NoConnection};
+pub use scripts::{Script, all as scripts};
 use server::Demands;
 
 /// How a mesh uses its Redis.

@@ -19,7 +19,8 @@ impl Script {
     }
 
     /// SHA-1, in hexadecimal digits.
-    pub(super) fn digest(&self) -> &str {
+    #[must_use]
+    pub fn digest(&self) -> &str {
         &self.digest
     }
 }
@@ -30,6 +31,12 @@ macro_rules! scripts {
             pub(super) static $name: LazyLock<Script> =
                 LazyLock::new(|| Script::new($file, include_str!(concat!("lua/", $file, ".lua"))));
         )*
+
+        /// All of them: whoever stands in for a server must know what it is asked to run.
+        #[must_use]
+        pub fn all() -> Vec<&'static Script> {
+            vec![$(&*$name),*]
+        }
     };
 }
 

@@ -165,6 +165,13 @@ impl StoreState {
 
     /// Makes the edit's revision the only one whose ticks may commit, and writes down what it gives up.
     fn fence(&mut self, edit: Edit<'_>) {
+        if self.is_catalogue_only {
+            return self.history.record(Event::Defined {
+                schedule: edit.schedule.clone(),
+                revision: edit.revision,
+                enabled: edit.after.is_some_and(|after| after.enabled),
+            });
+        }
         let standing = self.schedules.get(edit.schedule).cloned();
         let Fence { given_up, state } = edit.fence(standing.as_ref(), self.now);
         if let (Some(run), Some(standing)) = (given_up, standing)

@@ -74,7 +74,7 @@ impl StoreClient {
         let (way, is_botched) = match self.line.there() {
             Way::Arrives(way) => (way, false),
             Way::Botched(way) => (way, true),
-            Way::Refused => return Err(StoreError::Unavailable("it refuses connections".to_owned())),
+            Way::Refused { .. } => return Err(StoreError::Unavailable("it refuses connections".to_owned())),
             Way::Silence => {
                 tokio::time::sleep(PATIENCE).await;
                 return Err(StoreError::Unavailable("no connection in time".to_owned()));

@@ -31,15 +31,15 @@ struct Met {
 }
 
 /// What becomes of one request.
-pub(super) enum Way {
+pub(in crate::world) enum Way {
     /// It arrives after this.
     Arrives(Duration),
     /// It arrives after this, and whatever it did, the answer is an error.
     Botched(Duration),
     /// Nobody answers.
     Silence,
-    /// It is turned away.
-    Refused,
+    /// It is turned away: with an error, or by a closed connection.
+    Refused { with_words: bool },
 }
 
 impl Line {
@@ -60,7 +60,7 @@ impl Line {
     }
 
     /// A request leaves the node.
-    pub(super) fn there(&self) -> Way {
+    pub(in crate::world) fn there(&self) -> Way {
         let mut line = self.0.lock();
         let way = line.draw();
         let number = line.troubles.last_entry().map_or(0, |mut last| {
@@ -72,12 +72,12 @@ impl Line {
             Trouble::Mute => (Way::Arrives(way), true),
             Trouble::Slow(by) => (Way::Arrives(way + by), true),
             Trouble::Cut => (Way::Silence, true),
-            Trouble::Refusing => (Way::Refused, true),
+            Trouble::Refusing => (Way::Refused { with_words: false }, true),
             Trouble::Once(wanted, _) if number != u64::from(wanted) => (Way::Arrives(way), false),
             Trouble::Once(_, true) => (Way::Botched(way), true),
-            Trouble::Once(_, false) => (Way::Refused, true),
+            Trouble::Once(_, false) => (Way::Refused { with_words: true }, true),
             Trouble::Failing(percent) => match line.dice.random_range(0..200) {
-                drawn if drawn < u16::from(percent) => (Way::Refused, true),
+                drawn if drawn < u16::from(percent) => (Way::Refused { with_words: true }, true),
                 drawn if drawn < 2 * u16::from(percent) => (Way::Botched(way), true),
                 _ => (Way::Arrives(way), false),
             },
@@ -90,7 +90,7 @@ impl Line {
     }
 
     /// An answer leaves the store: how long it takes, `None` when it is lost.
-    pub(super) fn back(&self) -> Option<Duration> {
+    pub(in crate::world) fn back(&self) -> Option<Duration> {
         let mut line = self.0.lock();
         let way = line.draw();
         (!matches!(line.trouble(), Trouble::Cut | Trouble::Mute)).then_some(way)

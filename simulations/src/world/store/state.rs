@@ -31,6 +31,8 @@ pub struct StoreState {
     pub(super) ticks: Vec<(ScheduleName, TickRecord)>,
     pub(super) tasks: BTreeMap<TaskId, Row>,
     pub(super) nodes: BTreeMap<NodeId, Seed>,
+    /// Whether tasks and fences are another store's: then an edit is a definition alone.
+    pub(super) is_catalogue_only: bool,
 }
 
 /// Where a task stands for the store's own purposes.
@@ -80,7 +82,31 @@ impl StoreState {
             ticks: Vec::new(),
             tasks: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            is_catalogue_only: false,
         }
+    }
+
+    /// What another kind of store holds, as its tables would.
+    pub(in crate::world) fn holding(
+        schedules: Vec<ScheduleState>,
+        ticks: Vec<(ScheduleName, TickRecord)>,
+        tasks: Vec<TaskRecord>,
+    ) -> Self {
+        let mut state = Self::new(History::default(), Guards::default(), Duration::ZERO);
+        state.schedules = schedules.into_iter().map(|state| (state.schedule.clone(), state)).collect();
+        state.ticks = ticks;
+        let row = |record: TaskRecord| {
+            let phase = if record.state.is_final() { Phase::Ended } else { Phase::Waiting };
+            let (wake_at, reply_to) = (record.ready_at, String::new());
+            Row { record, phase, wake_at, input: Bytes::new(), content_type: String::new(), reply_to }
+        };
+        state.tasks = tasks.into_iter().map(|record| (record.id, row(record))).collect();
+        state
+    }
+
+    /// From here on tasks and fences are another store's.
+    pub fn keep_no_queue(&mut self) {
+        self.is_catalogue_only = true;
     }
 
     /// The store's clock is right but for what faults do to it. Nothing else makes it step back, though two

@@ -1,0 +1,100 @@
+//! Keys of any kind, and strings.
+
+use super::{Answer, NOT_AN_INTEGER, SYNTAX, Spec, grows, integer, is_word, reads, shrinks};
+use crate::world::redis::data::{Data, Value, WRONG_TYPE};
+use crate::world::redis::resp::Reply;
+
+pub(super) const ALL: &[Spec] = &[
+    reads("get", 2, get),
+    grows("set", -3, set),
+    grows("setnx", 3, setnx),
+    grows("incr", 2, incr),
+    grows("incrby", 3, incrby),
+    grows("decr", 2, decr),
+    shrinks("del", -2, del),
+    shrinks("unlink", -2, del),
+    reads("exists", -2, exists),
+    reads("type", 2, kind),
+    reads("strlen", 2, strlen),
+];
+
+fn string<'a>(data: &'a Data, key: &[u8]) -> Result<Option<&'a Vec<u8>>, String> {
+    match data.get(key) {
+        None => Ok(None),
+        Some(Value::String(bytes)) => Ok(Some(bytes)),
+        Some(_) => Err(WRONG_TYPE.to_owned()),
+    }
+}
+
+fn get(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    Ok(Reply::or_nil(string(data, &args[0])?))
+}
+
+/// Without expiry: nothing here asks for it.
+fn set(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let (mut only_new, mut only_known) = (false, false);
+    for option in &args[2..] {
+        match option {
+            word if is_word(word, "NX") && !only_known => only_new = true,
+            word if is_word(word, "XX") && !only_new => only_known = true,
+            _ => return Err(SYNTAX.to_owned()),
+        }
+    }
+    let known = data.get(&args[0]).is_some();
+    if (only_new && known) || (only_known && !known) {
+        return Ok(Reply::Nil);
+    }
+    data.put(args[0].clone(), Value::String(args[1].clone()));
+    Ok(Reply::ok())
+}
+
+fn setnx(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let is_new = data.get(&args[0]).is_none();
+    if is_new {
+        data.put(args[0].clone(), Value::String(args[1].clone()));
+    }
+    Ok(Reply::Int(i64::from(is_new)))
+}
+
+fn add(data: &mut Data, key: &[u8], by: i64) -> Answer {
+    let known = string(data, key)?.map_or(Ok(0), |bytes| integer(bytes))?;
+    let sum = known.checked_add(by).ok_or("ERR increment or decrement would overflow")?;
+    data.put(key.to_vec(), Value::String(sum.to_string().into_bytes()));
+    Ok(Reply::Int(sum))
+}
+
+fn incr(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    add(data, &args[0], 1)
+}
+
+fn decr(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    add(data, &args[0], -1)
+}
+
+fn incrby(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let by = integer(&args[1]).map_err(|_| NOT_AN_INTEGER)?;
+    add(data, &args[0], by)
+}
+
+fn del(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    Ok(Reply::count(args.iter().filter(|key| data.remove(key)).count()))
+}
+
+fn exists(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    Ok(Reply::count(args.iter().filter(|key| data.get(key).is_some()).count()))
+}
+
+fn kind(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let kind = match data.get(&args[0]) {
+        None => "none",
+        Some(Value::String(_)) => "string",
+        Some(Value::Hash(_)) => "hash",
+        Some(Value::Set(_)) => "set",
+        Some(Value::Sorted(_)) => "zset",
+    };
+    Ok(Reply::Status(kind.to_owned()))
+}
+
+fn strlen(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    Ok(Reply::count(string(data, &args[0])?.map_or(0, Vec::len)))
+}
