@@ -340,7 +340,7 @@ async fn a_postgresql_is_reached_over_tls() {
     std::fs::write(&rules, only_tls).expect("written");
     server.sql("mesh", "SELECT pg_reload_conf()");
     let look = async || server.try_sql("mesh", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()");
-    let spoken = beatmesh_tests::until("it speaks TLS", Duration::from_secs(10), look, |said| said.as_deref() == Ok("t"));
-        .await;
+    let spoken = beatmesh_tests::until("it speaks TLS", Duration::from_secs(10), look, |said| said.as_deref() == Ok("t")).await;
+    assert!(spoken.is_ok(), "{spoken:?}");
     tls_is_demanded_and_checked(&url, ["disable", "require", "verify-ca"], &data.join("server.crt")).await;
 }
