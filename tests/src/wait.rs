@@ -47,8 +47,19 @@ pub async fn until<T: Debug>(
 /// # Panics
 /// When the time is over.
 pub fn until_so(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+    until_some_so(what, within, || is_so().then_some(()));
+}
+
+/// The same until there is something.
+///
+/// # Panics
+/// When the time is over.
+pub fn until_some_so<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + within;
-    while !is_so() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(Instant::now() < deadline, "waited {within:?} in vain until {what}");
         std::thread::sleep(PAUSE);
     }

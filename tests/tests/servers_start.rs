@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use beatmesh_tests::process::Signal;
 use beatmesh_tests::processes;
-use beatmesh_tests::servers::{Daemon, MariaDb, Postgres, Redis};
+use beatmesh_tests::servers::{Cluster, Daemon, MASTER, MariaDb, Postgres, Redis, Sentinels};
 use beatmesh_tests::wait::until_so;
 
 /// What is gone when a server is dropped.
@@ -114,6 +114,78 @@ fn redis_keeps_what_it_appends_and_hands_it_to_a_replica() {
     replica.signal(Signal::Stop);
     let traces = [Traces::of(&master), Traces::of(&replica)];
     drop((master, replica));
+    traces.iter().for_each(Traces::assert_gone);
+}
+
+#[test]
+fn sentinels_make_the_replica_the_master_and_the_old_master_a_replica() {
+    let settings = [("requirepass", "canary"), ("masterauth", "canary")];
+    let (mut master, replica) = (Redis::start_with(&settings), Redis::start_with(&settings));
+    replica.replica_of(&master);
+    let mut sentinels = Sentinels::start(3, &master, 2);
+    let url = sentinels.url(MASTER);
+    assert!(url.starts_with("redis+sentinel://127.0.0.1:") && url.ends_with("/mymaster"), "{url}");
+    assert_eq!(url.matches(',').count(), 2, "{url}");
+    assert_eq!(sentinels.master(), master.addr());
+    master.cli(&["set", "a", "1"]);
+    assert_eq!(master.cli(&["wait", "1", "5000"]), "1");
+
+    master.kill();
+    assert_eq!(sentinels.wait_for_another(master.addr(), Duration::from_secs(20)), replica.addr());
+    assert!(replica.is_master());
+    assert_eq!(replica.cli(&["get", "a"]), "1");
+    master.start_again();
+    until_so("the old master obeys", Duration::from_secs(20), || !master.is_master());
+    master.wait_for_link();
+    // A Sentinel has written down what it knows.
+    sentinels.each[0].kill();
+    sentinels.each[0].start_again();
+    assert_eq!(sentinels.master(), replica.addr());
+
+    let traces: Vec<_> = sentinels.each.iter().map(Traces::of).collect();
+    drop(sentinels);
+    traces.iter().for_each(Traces::assert_gone);
+}
+
+#[test]
+fn a_cluster_moves_slots_and_survives_the_death_of_a_master() {
+    let settings = [("appendonly", "yes")];
+    let mut cluster = Cluster::start_with(&settings);
+    assert_eq!(cluster.url().matches("127.0.0.1:").count(), 6, "{}", cluster.url());
+    assert!(cluster.url().starts_with("redis+cluster://127.0.0.1:"), "{}", cluster.url());
+    assert_eq!(cluster.masters(), [0, 1, 2]);
+    cluster.cli("{a}1", &["set", "{a}1", "one"]);
+
+    let from = cluster.owner("{a}1");
+    let to = (from + 1) % 3;
+    let moving = cluster.begin_move("{a}1", to);
+    assert_eq!(cluster.nodes[from].cli(&["get", "{a}1"]), "one");
+    let ask = cluster.nodes[from].try_cli(&["get", "{a}2"]).unwrap_err();
+    assert!(ask.contains(&format!("ASK {} {}", moving.slot, cluster.nodes[to].addr())), "{ask}");
+    cluster.move_keys(&moving);
+    let ask = cluster.nodes[from].try_cli(&["get", "{a}1"]).unwrap_err();
+    assert!(ask.contains("ASK "), "{ask}");
+    cluster.finish_move(moving);
+    let moved = cluster.nodes[from].try_cli(&["get", "{a}1"]).unwrap_err();
+    assert!(moved.contains("MOVED "), "{moved}");
+    assert_eq!(cluster.owner("{a}1"), to);
+    cluster.move_slot("{a}1", from);
+    assert_eq!(cluster.owner("{a}1"), from);
+    assert_eq!(cluster.cli("{a}1", &["get", "{a}1"]), "one");
+
+    let heirs = cluster.replicas(from);
+    assert_eq!(heirs.len(), 1, "{heirs:?}");
+    assert_eq!(cluster.nodes[from].cli(&["wait", "1", "5000"]), "1");
+    cluster.nodes[from].kill();
+    assert_eq!(cluster.wait_for_another(from, "{a}1"), heirs[0]);
+    assert_eq!(cluster.cli("{a}1", &["get", "{a}1"]), "one");
+    cluster.nodes[from].start_again();
+    cluster.wait_until_ok();
+    let is_replica = || cluster.replicas(heirs[0]) == [from];
+    until_so("the old master is known as a replica", Duration::from_secs(20), is_replica);
+
+    let traces: Vec<_> = cluster.nodes.iter().map(|node| Traces::of(node)).collect();
+    drop(cluster);
     traces.iter().for_each(Traces::assert_gone);
 }
 

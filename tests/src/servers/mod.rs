@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `postgres`, `mariadb` | databases; MariaDB stands for MySQL |
 //! | `sql_server` | what tests ask of a database, whichever it is |
-//! | `redis` | one Redis |
+//! | `redis`, `sentinel`, `cluster` | Redis alone, watched, and in parts |
 //! | `daemon` | what all of them share: start, kill, freeze, start again |
 //! | `cli` | their command line clients |
 //! | `port`, `run_as` | a port that nobody else takes; a user who is not root |
@@ -13,19 +13,23 @@
 //! neither used nor touched.
 
 mod cli;
+mod cluster;
 mod daemon;
 mod mariadb;
 mod port;
 mod postgres;
 mod redis;
 mod run_as;
+mod sentinel;
 mod sql_server;
 
+pub use cluster::{Cluster, Move};
 pub use daemon::Daemon;
 pub use mariadb::MariaDb;
 pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use sentinel::{MASTER, Sentinels};
 pub use sql_server::SqlServer;
 
 /// The role of the tests in databases; it may do everything.
