@@ -65,8 +65,11 @@ fn values_that_cannot_be_are_refused_with_the_setting() {
     }
     assert_refused(&NodeSpec::new(&dir, "Node_1").fail(), 2, &["Node_1"]);
     assert_refused(&NodeSpec::new(&dir, "a-").fail(), 2, &["flag --name", "`a-`"]);
-    let said = NodeSpec::new(&dir, "node-1").flag("--db", "postgres://user:canary@host/db").fail();
-    assert_refused(&said, 2, &["postgres"]);
+    let said = NodeSpec::new(&dir, "node-1").flag("--db", "postgres://user:canary@host").fail();
+    assert_refused(&said, 2, &["seeds.database", "postgres://user:***@host", "one database"]);
+    assert!(!said.stderr.contains("canary"), "a password in a message: {said:?}");
+    let said = NodeSpec::new(&dir, "node-1").flag("--db", "redis://user:canary@host/0").fail();
+    assert_refused(&said, 2, &["seeds.database", "not an SQL database", "queue.url"]);
     assert!(!said.stderr.contains("canary"), "a password in a message: {said:?}");
     assert_refused(&NodeSpec::new(&dir, "node-1").flag("--seed", "nowhere").fail(), 2, &["nowhere"]);
 }

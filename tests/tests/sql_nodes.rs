@@ -242,7 +242,7 @@ async fn a_beat_stopped_in_its_transaction_on_mariadb_holds_nobody_up() {
     a_beat_stopped_in_its_transaction_holds_nobody_up(MariaDb::start()).await;
 }
 
-/// Machines that start together do so in any order.
+/// Machines that start together do so in any order, and leave in any order.
 async fn a_node_started_before_its_database_waits_for_it(server: &mut dyn SqlServer) {
     let url = server.create("mesh");
     let dir = Scratch::new();
@@ -279,6 +279,12 @@ async fn a_node_started_before_its_database_waits_for_it(server: &mut dyn SqlSer
         assert!(error.contains("seeds.database") && error.contains(words), "{error}");
         assert!(!said.stderr.contains("canary") && !said.stdout.contains("canary"), "{said:?}");
     }
+    // Nor does a server that hangs keep a node from leaving.
+    node.restart();
+    server.daemon().signal(Signal::Stop);
+    assert!(node.stop().success());
+    node.assert_no_panic();
+    server.daemon().signal(Signal::Continue);
     let log = std::fs::read_to_string(dir.join("node-1.log")).expect("a log");
     assert!(!log.contains(PASSWORD), "the password is in the log");
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::cli::{Cli, program};
@@ -38,6 +39,7 @@ impl MariaDb {
     #[must_use]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let home = Home::new(RunAs::user_for_root("mysql"));
+        home.run_as.make_dir(&scratch(&home));
         init(&home);
 
         let port = home.port.number().to_string();
@@ -53,6 +55,7 @@ impl MariaDb {
             ("bind-address", "127.0.0.1".to_owned()),
             ("port", port.clone()),
             ("datadir", home.data().display().to_string()),
+            ("tmpdir", scratch(&home).display().to_string()),
             // Within the data, because that is the user's.
             ("socket", in_data("socket")),
             ("pid-file", in_data("pid")),
@@ -118,9 +121,15 @@ impl DerefMut for MariaDb {
     }
 }
 
+/// Where it keeps temporary tables. One that starts removes what it finds there, so they must not share /tmp.
+fn scratch(home: &Home) -> PathBuf {
+    home.dir.join("tmp")
+}
+
 fn init(home: &Home) {
     let mut install = Command::new(program("mariadb-install-db", PACKAGE));
     install.arg("--no-defaults").arg(format!("--datadir={}", home.data().display()));
+    install.arg(format!("--tmpdir={}", scratch(home).display()));
     install.args([
         "--auth-root-authentication-method=normal",
         "--skip-test-db",

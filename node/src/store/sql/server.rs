@@ -38,6 +38,10 @@ const STATEMENT: Duration = Duration::from_secs(5);
 pub(super) const READ: Duration = Duration::from_secs(5);
 const _: () = assert!(STATEMENT.as_secs() <= READ.as_secs());
 
+/// How long a stopping node waits for the end of its changes and connections. What runs takes milliseconds; with the
+/// 8 s of `limits.shutdown` before it, this ends before the 10 s that container runtimes give.
+pub(super) const CLOSE: Duration = Duration::from_secs(1);
+
 /// Connections for reading; fewer than for most applications, because a mesh has many nodes and a server has
 /// a hundred connections in its default settings.
 const READERS: u32 = 4;

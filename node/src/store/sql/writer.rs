@@ -12,39 +12,29 @@
 //! the next change must not find out. A server may also end a transaction in favour of another node's, when each
 //! waits for a row of the other: then nothing has happened, and the whole batch is tried again.
 
-use std::panic::AssertUnwindSafe;
+mod transaction;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use beatmesh_mesh::env::{Clock, Env, OnExit, UnixMs};
-use futures_util::FutureExt;
+use beatmesh_mesh::env::{Clock, Env, OnExit};
 use futures_util::future::BoxFuture;
-use sqlx::{AnyConnection, Connection, Row};
+use sqlx::{AnyConnection, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::dialect::Dialect;
 use super::file::{Home, Sight};
 use super::guards::Guards;
 use super::open::{Opened, Place};
 use super::{Tx, error};
 use crate::queue::StoreError;
+use transaction::{Failed, LOOK_AGAIN, begin, commit_on};
 
 /// Changes in one transaction: enough to share a commit among all requests that wait, few enough that
 /// other nodes get their turn within milliseconds.
 const MOST: usize = 256;
-
-/// No further change joins a transaction that is older: other nodes wait for the lock.
-const LONGEST_TRANSACTION: Duration = Duration::from_millis(50);
-
-/// How long a transaction waits for another process's write lock. Less than what an HTTP client waits, so
-/// that a locked file becomes a clear answer.
-const LOCKED: Duration = Duration::from_secs(2);
-
-/// How often it looks whether the lock is free. One look costs some microseconds.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// While processes compete, each leaves the lock alone for so long after a transaction: longer than the
 /// others take to look again, timers being up to a millisecond late.
@@ -184,18 +174,6 @@ struct Desk {
     left: Instant,
 }
 
-/// Where a transaction failed.
-enum Failed {
-    /// Before any change ran: nothing happened.
-    Begin(StoreError),
-    /// In the change at this place: nothing happened, for all is rolled back.
-    Change(usize, StoreError),
-    /// Another node's change was in the way, and the server has let that one pass: nothing happened.
-    Deadlock(StoreError),
-    /// After so many changes had run: nobody knows.
-    Commit(usize, StoreError),
-}
-
 impl Desk {
     async fn write_all(
         mut self,
@@ -253,22 +231,19 @@ impl Desk {
 
     async fn commit_alone(&mut self, job: Box<dyn Job>) {
         let mut alone = [job];
-        let mut rounds = 0;
-        let outcome = loop {
-            break match self.commit(&mut alone).await {
-                Ok(_) => Ok(()),
-                Err(Failed::Deadlock(_)) if rounds < MOST_ROUNDS => {
-                    rounds += 1;
-                    continue;
-                }
-                Err(
-                    Failed::Begin(error)
-                    | Failed::Change(_, error)
-                    | Failed::Deadlock(error)
-                    | Failed::Commit(_, error),
-                ) => Err(error),
-            };
-        };
+        let mut outcome = self.commit(&mut alone).await;
+        for _ in 0..MOST_ROUNDS {
+            if !matches!(outcome, Err(Failed::Deadlock(_))) {
+                break;
+            }
+            outcome = self.commit(&mut alone).await;
+        }
+        let outcome = outcome.map(drop).map_err(|failed| match failed {
+            Failed::Begin(error)
+            | Failed::Change(_, error)
+            | Failed::Deadlock(error)
+            | Failed::Commit(_, error) => error,
+        });
         let [job] = alone;
         job.answer(outcome);
     }
@@ -357,70 +332,6 @@ impl Desk {
             self.contended = Some(now);
         } else if self.contended.is_some_and(|last| now.duration_since(last) > CONTENDED_FOR) {
             self.contended = None;
-        }
-    }
-}
-
-/// Runs changes until the transaction is long enough, commits. On any error the connection is in a state that
-/// nobody knows.
-async fn commit_on(
-    connection: &mut AnyConnection,
-    dialect: Dialect,
-    clock: &dyn Clock,
-    guards: Guards,
-    jobs: &mut [Box<dyn Job>],
-) -> Result<usize, Failed> {
-    let begin = |error| Failed::Begin(error::before_commit(error));
-    let began = clock.now();
-    let asked = dialect.query(format!("SELECT {}", dialect.clock()));
-    let row = dialect.step(asked.fetch_one(&mut *connection)).await.map_err(begin)?;
-    let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut *connection, dialect, now, guards, promoted: false };
-    let mut ran = 0;
-    for job in jobs {
-        // A fault in one change must not end the writer, and with it the node.
-        match AssertUnwindSafe(dialect.step(job.run(&mut tx))).catch_unwind().await {
-            Ok(Ok(())) => ran += 1,
-            Ok(Err(error)) => return Err(failed_change(ran, error)),
-            Err(_) => {
-                let reason = "a fault of this program, please report it".to_owned();
-                return Err(Failed::Change(ran, StoreError::Refused(reason)));
-            }
-        }
-        if clock.now().duration_since(began) > LONGEST_TRANSACTION {
-            break;
-        }
-    }
-    match dialect.step(sqlx::raw_sql("COMMIT").execute(connection)).await {
-        Ok(_) => Ok(ran),
-        Err(error) => Err(Failed::Commit(ran, error::at_commit(&error))),
-    }
-}
-
-fn failed_change(at: usize, error: sqlx::Error) -> Failed {
-    if error::is_deadlock(&error) {
-        return Failed::Deadlock(error::before_commit(error));
-    }
-    // The connection is gone: that is nobody's fault, and with a new one for each change all would wait for long.
-    if error::is_unreachable(&error) {
-        return Failed::Begin(error::before_commit(error));
-    }
-    Failed::Change(at, error::before_commit(error))
-}
-
-/// Begins a transaction; on SQLite it takes the write lock. SQLite's own way of waiting looks more and more seldom,
-/// so that one busy node keeps all others out (measured: for more than two seconds). Answers whether it had to wait.
-async fn begin(connection: &mut AnyConnection, dialect: Dialect, clock: &dyn Clock) -> sqlx::Result<bool> {
-    let asked = clock.now();
-    let mut waited = false;
-    loop {
-        match dialect.step(sqlx::raw_sql(dialect.begin()).execute(&mut *connection)).await {
-            Ok(_) => return Ok(waited),
-            Err(error) if error::is_locked(&error) && clock.now().duration_since(asked) < LOCKED => {
-                waited = true;
-                sleep(LOOK_AGAIN).await;
-            }
-            Err(error) => return Err(error),
         }
     }
 }
