@@ -80,7 +80,9 @@ impl TestQueue {
     /// # Errors
     /// What the queue says.
     pub async fn enqueue(&self, number: u32) -> Result<(), StoreError> {
-        self.0.enqueue(vec![task(number)]).await
+        let taken = self.0.enqueue(vec![task(number)]).await?;
+        assert!(taken.is_empty(), "one number is one task: {taken:?}");
+        Ok(())
     }
 
     /// Enqueues until it is acknowledged; answers how long that took.
