@@ -80,7 +80,9 @@ impl TestQueue {
     /// # Errors
     /// What the queue says.
     pub async fn enqueue(&self, number: u32) -> Result<(), StoreError> {
-        self.0.enqueue(vec![task(number)]).await
+        let others = self.0.enqueue(vec![task(number)]).await?;
+        assert_eq!(others, [], "the same id is the same task");
+        Ok(())
     }
 
     /// Enqueues until it is acknowledged; answers how long that took.
