@@ -8,8 +8,8 @@ use beatmesh_mesh::env::Env;
 
 use crate::assembly::StartError;
 use crate::config::{Settings, StoreUrl};
-use crate::queue::TaskQueue;
 use crate::queue::redis::{RedisQueue, RedisSettings};
+use crate::queue::{StoreError, TaskQueue};
 use crate::store::CatalogueStore;
 use crate::store::fenced::FencedCatalogue;
 use crate::store::sql::{OpenError, Retention, SqlStore};
@@ -30,6 +30,10 @@ impl Stores {
         let database = open_database(env, &settings.seeds.database, retention).await;
         let database = database.map_err(|error| StartError::Store(error.to_string()))?;
         let Some(url) = settings.queue.url.redis() else {
+            if let Err(error) = agree_on_queue(&database, settings).await {
+                database.close().await;
+                return Err(error);
+            }
             return Ok(Self { database: Arc::new(database), redis: None });
         };
         let database = Arc::new(database.without_queue());
@@ -43,7 +47,15 @@ impl Stores {
             keep_ticks,
         };
         match RedisQueue::open(env, wanted).await {
-            Ok(queue) => Ok(Self { database, redis: Some(Arc::new(queue)) }),
+            // Only now: it may have waited for its Redis, and the others may have agreed otherwise meanwhile.
+            Ok(queue) => match agree_on_queue(&database, settings).await {
+                Ok(()) => Ok(Self { database, redis: Some(Arc::new(queue)) }),
+                Err(error) => {
+                    queue.close().await;
+                    database.close().await;
+                    Err(error)
+                }
+            },
             Err(error) => {
                 database.close().await;
                 Err(StartError::Queue(error.to_string()))
@@ -76,6 +88,10 @@ impl Stores {
     }
 }
 
+/// The kinds of stores that a queue may be in, as people read them; the database keeps these words.
+const DATABASE: &str = "the database";
+const REDIS: &str = "a Redis";
+
 /// How soon a database server is tried again that did not answer, at first; each time twice as long.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 
@@ -97,6 +113,28 @@ async fn open_database(env: &Env, database: &StoreUrl, retention: Retention) -> 
                 pause = (pause * 2).min(TRY_AGAIN_AT_MOST);
             }
             outcome => return outcome,
+        }
+    }
+}
+
+/// Two nodes of one database whose queues are two would fire everything twice.
+async fn agree_on_queue(database: &SqlStore, settings: &Settings) -> Result<(), StartError> {
+    let kind = if settings.queue.url.redis().is_some() { REDIS } else { DATABASE };
+    let mut pause = TRY_AGAIN;
+    loop {
+        match database.agree_on_queue(settings.node.name.as_str(), kind).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(other)) => {
+                return Err(StartError::Queue(format!(
+                    "it names {kind}, but nodes that run on this database keep their tasks in {other}; make queue.url equal on all nodes, or stop all of them before it changes (a killed one is waited for 90 s)"
+                )));
+            }
+            Err(StoreError::Refused(reason)) => return Err(StartError::Store(reason)),
+            Err(error) => {
+                tracing::warn!(%error, "waiting for the database");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(TRY_AGAIN_AT_MOST);
+            }
         }
     }
 }

@@ -152,6 +152,27 @@ async fn an_empty_redis_is_given_the_schedules_anew_and_fires_no_history() {
     mesh.assert_well().await;
 }
 
+/// Nobody misses it by its ticks, and when it is due at last it is too late: what is written anew begins at the present.
+#[tokio::test]
+async fn a_schedule_that_is_not_due_for_long_is_written_anew_before_it_is_due() {
+    let redis = Redis::start();
+    let mut mesh = mesh_on(&redis.url(), |spec| spec).await;
+    let rare = json!({"cron": "0 0 29 2 *", "function": "echo"});
+    for number in 0..20 {
+        mesh.client(number % 3).put(&format!("/v1/schedules/rare-{number}"), &rare).await.ok();
+    }
+    let complaints =
+        || mesh.nodes.iter().map(|node| node.events("the queue's store is behind").len()).sum::<usize>();
+    assert_eq!(complaints(), 0, "an edit that is under way is no loss");
+    redis.flush();
+    let begin = Instant::now();
+    let known = || redis.cli(&["hlen", "{beatmesh:beatmesh}:schedules"]);
+    until("all schedules are there again", BACK, async || known(), |known| known == "20").await;
+    println!("all are there again after {:?}", begin.elapsed());
+    assert!(complaints() > 0);
+    mesh.assert_well().await;
+}
+
 /// A backup that is put back, or a failover to a replica that was far behind.
 #[tokio::test]
 async fn an_older_snapshot_runs_again_what_it_has_not_seen_and_goes_on() {

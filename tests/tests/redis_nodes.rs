@@ -166,6 +166,31 @@ async fn without_the_database_ticks_and_tasks_go_on_and_edits_are_refused() {
     mesh.assert_well().await;
 }
 
+/// Each would keep cursors of its own: every due time would be fired twice.
+#[tokio::test]
+async fn a_node_of_the_same_database_with_another_queue_does_not_start_until_all_others_have_stopped() {
+    let (mut mesh, redis) = start(2, |spec| spec).await;
+    let without = NodeSpec::new(&mesh.dir, "node-3");
+    let said = without.fail();
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.stderr.contains("queue.url: it names the database") && said.stderr.contains("a Redis"),
+        "{said:?}"
+    );
+    for node in &mut mesh.nodes {
+        assert!(node.stop().success());
+    }
+    // The queue moves. That the last one stopped and did not just start can be known after some seconds.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut node = without.start();
+    let said = NodeSpec::new(&mesh.dir, "node-4").set("queue.url", redis.url()).fail();
+    assert!(said.stderr.contains("queue.url: it names a Redis"), "{said:?}");
+    node.kill();
+    // Its own row does not keep it from starting in another way.
+    let node = NodeSpec::new(&mesh.dir, "node-3").set("queue.url", redis.url()).start();
+    drop(node);
+}
+
 /// Fault 32 of the list. `BEATMESH_SCHEDULES=10000` for more of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_owner_of_many_schedules_dies_when_all_are_due() {

@@ -3,7 +3,7 @@
 //! Time is the store's: monotonic time plus an offset that is measured again and again, so a wall clock
 //! that jumps on this machine neither fires early nor loses a tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// Fences on their way to the store at the same time: after it has lost everything there is one for each
 /// schedule.
 const REPAIRS_AT_ONCE: usize = 16;
+
+/// How often the Beat looks whether the store still knows all schedules. One that it has lost between two due times
+/// must be there again before the next one: a standing that is written anew begins at the present.
+const SURVEY_EVERY: Duration = Duration::from_secs(10);
+
+/// The second look at what is missing: an edit that is under way has had its second half by then.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
 /// slept. A loaded machine may look the same; then one needless read is the price. A shorter stop goes unnoticed: then
@@ -89,6 +96,8 @@ pub struct BeatParts {
 enum Answer {
     Read(ReadId, Result<Vec<ScheduleState>, StoreError>),
     Commit(CommitId, TickCommit, Result<TickOutcome, StoreError>),
+    /// States that were asked for only to see whether all are there.
+    Surveyed(Result<Vec<ScheduleState>, StoreError>),
     /// Fences that the store did not have were written, or could not be.
     Repaired,
     /// The store's clock, and when it was asked and answered.
@@ -108,6 +117,8 @@ pub async fn drive(parts: BeatParts) {
         store_time: None,
         asking_clock: false,
         repairing: false,
+        suspected: BTreeSet::new(),
+        surveying: false,
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
@@ -143,6 +154,11 @@ struct Driver {
     asking_clock: bool,
     /// Fences that the store did not have are being written.
     repairing: bool,
+    /// Fences that were missing at the last look. Of an edit that is under way the second half is on its way, so only
+    /// what is missing twice is missing.
+    suspected: BTreeSet<(ScheduleName, u64)>,
+    /// A look at all schedules is under way.
+    surveying: bool,
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
@@ -158,6 +174,8 @@ impl Driver {
         calibrate.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut survey = tokio::time::interval(SURVEY_EVERY);
+        survey.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_beat = self.parts.env.clock.now();
         views.mark_changed();
         catalogues.mark_changed();
@@ -186,6 +204,7 @@ impl Driver {
                     self.on_catalogue(&catalogue);
                 }
                 _ = calibrate.tick() => self.ask_clock(),
+                _ = survey.tick() => self.survey_after(Duration::ZERO),
                 () = sleep_until(wake) => {
                     self.wake = None;
                     self.take(Event::TimerFired);
@@ -225,10 +244,29 @@ impl Driver {
         });
     }
 
+    /// Looks whether the store still knows all schedules, also those that are not due for long.
+    fn survey_after(&mut self, pause: Duration) {
+        if self.plan.standing() != Standing::Owner || std::mem::replace(&mut self.surveying, true) {
+            return;
+        }
+        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
+        self.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let states = within(queue.schedule_states()).await;
+            let _ = answers.send(Answer::Surveyed(states)).await;
+        });
+    }
+
     /// Puts right where the queue's store is behind the catalogue. The plan reads again by itself while the two
     /// do not agree.
     fn repair(&mut self, states: &[ScheduleState]) {
-        let missing = repair::missing(&self.parts.catalogue.current(), states);
+        let mut missing = repair::missing(&self.parts.catalogue.current(), states);
+        let names = missing.iter().map(|missing| (missing.schedule.clone(), missing.revision)).collect();
+        let before = std::mem::replace(&mut self.suspected, names);
+        missing.retain(|missing| before.contains(&(missing.schedule.clone(), missing.revision)));
+        if missing.len() < self.suspected.len() {
+            self.survey_after(LOOK_AGAIN);
+        }
         if missing.is_empty() || std::mem::replace(&mut self.repairing, true) {
             return;
         }
@@ -287,6 +325,13 @@ impl Driver {
             Answer::Commit(id, commit, result) => {
                 self.note_outcome(&commit, &result);
                 self.take(Event::CommitEnded { id, result, dice });
+            }
+            Answer::Surveyed(result) => {
+                self.surveying = false;
+                match result {
+                    Ok(states) => self.repair(&states),
+                    Err(error) => tracing::debug!(%error, "the schedules cannot be looked at"),
+                }
             }
             Answer::Repaired => self.repairing = false,
             Answer::Clock(reading, asked, answered) => {

@@ -200,7 +200,8 @@ mod tests {
                                     (seeds.peers)
               --db <URL>            The database (seeds.database) [default: the file mesh.db in the data
                                     directory]
-              --queue <URL>         Where tasks are (queue.url) [default: the database]
+              --queue <URL>         Where tasks are, redis://HOST:PORT for one (queue.url) [default: the
+                                    database]
               --data-dir <DIR>      Where the node keeps its identity (node.data_dir) [default:
                                     ./beatmesh-data]
               --secret-file <FILE>  The secret that the nodes share (security.secret_file)

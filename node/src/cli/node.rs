@@ -39,7 +39,7 @@ pub(super) struct NodeArgs {
     /// The database (seeds.database) [default: the file mesh.db in the data directory].
     #[arg(long, value_name = "URL")]
     pub(super) db: Option<String>,
-    /// Where tasks are (queue.url) [default: the database].
+    /// Where tasks are, redis://HOST:PORT for one (queue.url) [default: the database].
     #[arg(long, value_name = "URL")]
     pub(super) queue: Option<String>,
     /// Where the node keeps its identity (node.data_dir) [default: ./beatmesh-data].

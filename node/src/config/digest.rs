@@ -12,9 +12,10 @@ type Shared = (&'static str, fn(&Settings) -> String);
 /// Beat's. Whichever node sweeps the store does so for all, and whichever claims a task keeps it for its own lease.
 ///
 /// Nodes of one version compare the values in this order.
-const SHARED: [Shared; 9] = [
+const SHARED: [Shared; 10] = [
     ("mesh.name", |s| s.mesh.name.to_string()),
     ("mesh.pace", |s| s.mesh.pace.as_str().to_owned()),
+    ("queue.url", redis),
     ("queue.durability", |s| s.queue.durability.as_str().to_owned()),
     ("queue.replicas", |s| s.queue.replicas.to_string()),
     ("queue.lease", |s| s.queue.lease.to_string()),
@@ -23,6 +24,12 @@ const SHARED: [Shared; 9] = [
     ("queue.keep_ticks", |s| s.queue.keep_ticks.to_string()),
     ("beat.standby_delay", |s| s.beat.standby_delay.to_string()),
 ];
+
+/// Of the database each node may have a name of its own, and its id is checked. A Redis that was emptied looks like
+/// any other, so only the words can tell two of them apart.
+fn redis(settings: &Settings) -> String {
+    settings.queue.url.redis().map(ToString::to_string).unwrap_or_default()
+}
 
 /// Hexadecimal digits of one setting: two values pass for equal once in sixteen million.
 const DIGITS: usize = 6;
@@ -71,6 +78,7 @@ mod tests {
         let changes: [(_, fn(&mut Settings)); SHARED.len()] = [
             ("mesh.name", |s| s.mesh.name = "other".parse().unwrap()),
             ("mesh.pace", |s| s.mesh.pace = PaceName::Wan),
+            ("queue.url", |s| s.queue.url = "redis://other".parse().unwrap()),
             ("queue.durability", |s| s.queue.durability = Durability::Replicated),
             ("queue.replicas", |s| s.queue.replicas = 2),
             ("queue.lease", |s| s.queue.lease = "20s".parse().unwrap()),

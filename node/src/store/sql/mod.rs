@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod guards;
 mod lease;
+mod moved;
 mod nodes;
 mod open;
 mod queues;
