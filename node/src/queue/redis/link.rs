@@ -93,15 +93,21 @@ impl Link {
             Ok(answered) => answered,
             Err(error) => return Err(self.judge(&live, &error, Asked::Write).await),
         };
-        if let Some(confirmed) = confirmed
-            && !is_enough(self.demands.durability, self.demands.replicas, &confirmed)
-        {
-            let what = self.demands.durability.as_str();
-            return Err(StoreError::Unknown(format!(
+        let what = self.demands.durability.as_str();
+        match confirmed {
+            None => Ok(value),
+            Some(Ok(confirmed)) if is_enough(self.demands.durability, self.demands.replicas, &confirmed) => {
+                Ok(value)
+            }
+            Some(Ok(_)) => Err(StoreError::Unknown(format!(
                 "it was written, but not confirmed as `{what}` within {DURABLE_WITHIN:?}"
-            )));
+            ))),
+            // Whatever the error says, it is about the confirmation alone: the change was made before.
+            Some(Err(error)) => {
+                let error = self.judge(&live, &error, Asked::Write).await;
+                Err(StoreError::Unknown(format!("it was written, but not confirmed as `{what}`: {error}")))
+            }
         }
-        Ok(value)
     }
 
     /// Asks something that changes nothing.
@@ -139,7 +145,7 @@ impl Link {
         live: &mut Connection,
         command: &Cmd,
         durable: bool,
-    ) -> Result<(Value, Option<Value>), RedisError> {
+    ) -> Result<(Value, Option<Result<Value, RedisError>>), RedisError> {
         let within = DURABLE_WITHIN.as_millis().to_string();
         let mut confirm = match self.demands.durability {
             _ if !durable => return Ok((live.ask(command).await?, None)),
@@ -158,7 +164,7 @@ impl Link {
             Some(Value::ServerError(error)) => Err(RedisError::from(error)),
             other => Ok(other.unwrap_or_default()),
         };
-        Ok((next()?, Some(next()?)))
+        Ok((next()?, Some(next())))
     }
 
     /// The connection, made if there is none and the last failure was long enough ago.
