@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use beatmesh_simulations::COMMIT;
+use beatmesh_simulations::scenarios::Scenario;
 use beatmesh_simulations::teeth::{Bite, bite};
 use beatmesh_simulations::world::store::guards::Guard;
 use clap::Args;
@@ -18,6 +19,9 @@ pub struct Teeth {
     /// Only in this scenario
     #[arg(long)]
     scenario: Option<String>,
+    /// Only checks that stand in the scripts of the queue in a Redis, and only in scenarios that have one
+    #[arg(long, conflicts_with_all = ["guards", "scenario"])]
+    redis: bool,
     /// A guard that nothing misses at these seeds is a failure
     #[arg(long, default_value = "0..40", value_parser = seeds, value_name = "A..B")]
     seeds: Range<u64>,
@@ -28,8 +32,12 @@ pub struct Teeth {
 
 impl Teeth {
     pub fn play(self) -> Result<bool, String> {
-        let scenarios = scenarios_named(self.scenario.as_deref())?;
-        let guards = if self.guards.is_empty() { Guard::ALL.to_vec() } else { self.guards };
+        let mut scenarios = scenarios_named(self.scenario.as_deref())?;
+        let mut guards = if self.guards.is_empty() { Guard::ALL.to_vec() } else { self.guards };
+        if self.redis {
+            scenarios.retain(Scenario::has_redis);
+            guards = Guard::OF_SCRIPTS.to_vec();
+        }
         say!("commit {}", COMMIT);
         say!("{:22} {:45} {:>5}  first seen", "guard removed", "caught by", "runs");
         let mut all_bite = true;

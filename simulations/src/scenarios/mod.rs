@@ -70,6 +70,12 @@ impl Scenario {
     pub fn nodes(&self) -> usize {
         (self.script)(&mut StdRng::seed_from_u64(0)).nodes
     }
+
+    /// Whether its queue is in a Redis.
+    #[must_use]
+    pub fn has_redis(&self) -> bool {
+        (self.script)(&mut StdRng::seed_from_u64(0)).queue != Queue::Store
+    }
 }
 
 /// One run, before it begins. Times count from the world's start.

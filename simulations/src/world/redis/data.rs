@@ -132,7 +132,7 @@ pub struct SortedSet {
     order: BTreeSet<(Score, Vec<u8>)>,
 }
 
-/// A score to sort by. Never NaN; both zeros are one.
+/// A score to sort by, never NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score(pub f64);
 
@@ -171,6 +171,8 @@ impl SortedSet {
 
     /// Puts a member in its place; answers the score that it had.
     pub fn insert(&mut self, member: Vec<u8>, score: f64) -> Option<f64> {
+        // Small sets of Redis have one zero.
+        let score = score + 0.0;
         let before = self.remove(&member);
         self.order.insert((Score(score), member.clone()));
         self.scores.insert(member, score);
@@ -184,7 +186,7 @@ impl SortedSet {
         Some(score)
     }
 
-    /// All in order. The score is as it was given.
+    /// All in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Vec<u8>, f64)> {
         self.order.iter().map(|(_, member)| (member, self.scores[member]))
     }

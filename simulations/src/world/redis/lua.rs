@@ -203,9 +203,7 @@ impl Running {
 
     fn answer(&mut self, words: &[Value]) -> Result<Reply, String> {
         if words.is_empty() {
-            return Err(
-                "ERR Please specify at least one argument for this redis.call/pcall() call".to_owned()
-            );
+            return Err("ERR Please specify at least one argument for this redis lib call".to_owned());
         }
         let words: Option<Command> = words.iter().map(argument).collect();
         let words = words.ok_or("ERR Lua redis lib command arguments must be strings or integers")?;

@@ -156,6 +156,8 @@ impl Server {
             (b"info", _) => return Ok(Reply::text(self.info())),
             (b"dbsize", 1) => return Ok(Reply::count(self.data.len())),
             (b"script", 2..) => return self.scripts(words),
+            (b"eval", _) => return Err(wrong_number("eval")),
+            (b"evalsha", _) => return Err(wrong_number("evalsha")),
             (b"flushall" | b"flushdb", 1..=2) if self.is_replica => return Err(READ_ONLY.to_owned()),
             (b"flushall" | b"flushdb", 1..=2) => {
                 self.data = Data::default();

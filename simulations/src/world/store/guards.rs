@@ -115,6 +115,16 @@ impl Guard {
         Self::TwinRefused,
     ];
 
+    /// Those that are lines of the scripts of the queue in a Redis, marked with `--guard NAME`.
+    pub const OF_SCRIPTS: [Self; 6] = [
+        Self::CursorCompare,
+        Self::RevisionCompare,
+        Self::EnabledCheck,
+        Self::StoreClock,
+        Self::AttemptToken,
+        Self::SuspectsApart,
+    ];
+
     /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -116,6 +116,9 @@ fn hscan(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     if cursor.is_none() {
         return Err("ERR invalid cursor".to_owned());
     }
+    if data.read::<Hash>(&args[0])?.is_none() {
+        return Ok(Reply::Array(vec![Reply::text("0"), Reply::Array(Vec::new())]));
+    }
     for option in args[2..].chunks(2) {
         match option {
             [name, count] if is_word(name, "COUNT") && integer(count)? >= 1 => {}

@@ -95,7 +95,7 @@ fn zrank(data: &mut Data, args: &[Vec<u8>]) -> Answer {
 fn zincrby(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     let by = float(&args[1])?;
     data.change(&args[0], |set: &mut SortedSet| {
-        let sum = set.score(&args[2]).unwrap_or(0.0) + by;
+        let sum = set.score(&args[2]).map_or(by, |score| score + by);
         if sum.is_nan() {
             return Err("ERR resulting score is not a number (NaN)".to_owned());
         }
@@ -113,7 +113,9 @@ struct Bound<T> {
 
 fn score_bound(bytes: &[u8]) -> Result<Bound<f64>, String> {
     let (rest, is_open) = bytes.strip_prefix(b"(").map_or((bytes, false), |rest| (rest, true));
-    let value = float(rest).map_err(|_| "ERR min or max is not a float")?;
+    // C reads a zero where nothing stands.
+    let value =
+        if rest.is_empty() { 0.0 } else { float(rest).map_err(|_| "ERR min or max is not a float")? };
     Ok(Bound { value, is_open })
 }
 
