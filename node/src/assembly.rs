@@ -32,6 +32,7 @@ use crate::load;
 use crate::notice::Notice;
 use crate::queue::task::TaskId;
 use crate::queue::{Claimant, TaskQueue, suspect_from};
+use crate::reclaim::{ReclaimerParts, reclaim};
 use crate::roles;
 use crate::router::Router;
 use crate::router::rings::OtherRings;
@@ -284,6 +285,15 @@ impl Node {
             most_lost: settings.queue.max_lost_leases,
         };
         spawn("sweeper", until_stop(Box::pin(sweep(sweeping))));
+        let reclaiming = ReclaimerParts {
+            env: self.env.clone(),
+            mesh: self.mesh.clone(),
+            queue: parts.queue.clone(),
+            bell: bell.clone(),
+            lease: settings.queue.lease.0,
+            most_lost: settings.queue.max_lost_leases,
+        };
+        spawn("reclaimer", until_stop(Box::pin(reclaim(reclaiming))));
         if settings.node.roles.has(Role::Beat) {
             let beat = BeatParts {
                 env: self.env.clone(),

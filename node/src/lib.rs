@@ -17,6 +17,7 @@ pub mod logs;
 pub mod notice;
 pub mod problem;
 pub mod queue;
+pub mod reclaim;
 pub mod roles;
 pub mod router;
 pub mod run;

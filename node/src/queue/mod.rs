@@ -189,6 +189,17 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// those that expired.
     async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError>;
 
+    /// Takes the leases of dead workers away before they run out: those that nobody has renewed for `silent`, so
+    /// that a worker which only seems dead from here, and renews, keeps its own. `lease` is how long leases are.
+    /// What they were on counts as lost, for a task that kills its workers looks just like this.
+    async fn reclaim(
+        &self,
+        workers: &[String],
+        lease: Duration,
+        silent: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError>;
+
     /// One task with its result.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 

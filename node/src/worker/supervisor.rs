@@ -18,6 +18,10 @@ use crate::queue::task::{Attempt, TaskId};
 /// Two renewals in a row may be lost before a lease is.
 const RENEWALS_PER_LEASE: u32 = 3;
 
+/// How often leases are renewed at least. Whoever has not renewed for longer is silent, and when it counts as dead as
+/// well, its leases are taken away before they run out.
+pub const RENEW_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+
 /// The leases that this node holds.
 pub struct Supervisor {
     queue: Arc<dyn TaskQueue>,
@@ -89,7 +93,7 @@ impl Supervisor {
     }
 
     async fn renew_in_time(&self) {
-        let mut ticks = tokio::time::interval(self.lease / RENEWALS_PER_LEASE);
+        let mut ticks = tokio::time::interval((self.lease / RENEWALS_PER_LEASE).min(RENEW_AT_LEAST_EVERY));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::given::{LONG, PAST_SHORT, SHORT, done, task};
-use super::{FOREVER, Subject};
-use crate::queue::task::{Attempt, Completion, TaskState};
+use super::given::{LONG, PAST_SHORT, SHORT, claimant, done, task};
+use super::{FOREVER, Node, Subject};
+use crate::queue::Swept;
+use crate::queue::task::{Attempt, Claimed, Completion, TaskId, TaskState};
 
 /// Renewal counts from now, for the current attempt only.
 pub async fn a_renewed_lease_is_kept(subject: &dyn Subject) {
@@ -99,4 +100,46 @@ pub async fn a_task_whose_lease_was_lost_keeps_its_place(subject: &dyn Subject) 
     assert_eq!(nodes[1].queue.sweep(5).await.expect("swept").returned, [old]);
     let claimed: Vec<_> = nodes[1].claim(2, LONG).await.into_iter().map(|task| task.id).collect();
     assert_eq!(claimed, [old, young]);
+}
+
+/// Two witnesses: it is said to be dead, and it has not renewed. One alone takes nothing away.
+pub async fn leases_of_a_dead_worker_are_taken_away_unless_it_renews(subject: &dyn Subject) {
+    const LEASE: Duration = Duration::from_millis(10_000);
+    let silent = Duration::from_millis(60);
+    let nodes = subject.fresh(FOREVER).await;
+    let claim = async |worker: &str| {
+        let id = nodes[0].enqueue(task()).await;
+        let claimed = nodes[0].queue.claim(&claimant(worker), 8, LEASE).await.expect("claimed").remove(0);
+        assert_eq!(claimed.id, id);
+        claimed
+    };
+    let (dead, seems_dead, other) = (claim("dead").await, claim("seems-dead").await, claim("other").await);
+    let workers = ["dead".to_owned(), "seems-dead".to_owned()];
+    let nothing =
+        nodes[1].queue.reclaim(&workers, LEASE, Duration::from_secs(5), 5).await.expect("reclaimed");
+    assert_eq!(nothing, Swept::default(), "all have just been claimed");
+    subject.pass(Duration::from_millis(100)).await;
+    let renewed = nodes[2].queue.renew(&[(seems_dead.id, seems_dead.attempt)], LEASE).await;
+    assert_eq!(renewed, Ok(vec![]));
+    let none = nodes[1].queue.reclaim(&[], LEASE, silent, 5).await.expect("reclaimed");
+    assert_eq!(none, Swept::default(), "nobody is said to be dead");
+    let taken = nodes[1].queue.reclaim(&workers, LEASE, silent, 5).await.expect("reclaimed");
+    assert_eq!((taken.returned, taken.dead), (vec![dead.id], vec![]));
+    for held in [&seems_dead, &other] {
+        nodes[0].end(held.id, held.attempt, done()).await;
+    }
+    let stale = nodes[0].queue.complete(dead.id, dead.attempt, done(), String::new()).await;
+    assert_eq!(stale, Ok(Completion::Stale));
+    let again = claim_one_of(&nodes[1], dead.id).await;
+    assert_eq!((again.attempt, again.lost_leases), (Attempt(2), 1), "it may be what killed its worker");
+
+    subject.pass(Duration::from_millis(100)).await;
+    let taken = nodes[1].queue.reclaim(&["worker".to_owned()], LEASE, silent, 1).await.expect("reclaimed");
+    assert_eq!((taken.returned, taken.dead), (vec![], vec![dead.id]), "and then too often");
+}
+
+async fn claim_one_of(node: &Node, id: TaskId) -> Claimed {
+    let claimed = node.claim_one(Duration::from_secs(10)).await;
+    assert_eq!(claimed.id, id);
+    claimed
 }

@@ -105,6 +105,7 @@ macro_rules! for_each_story {
             leases::a_task_whose_lease_was_lost_keeps_its_place,
             leases::too_many_lost_leases_bury_a_task,
             leases::one_of_many_sweepers_returns_a_task,
+            leases::leases_of_a_dead_worker_are_taken_away_unless_it_renews,
             node_table::the_latest_rows_come_first,
             node_table::an_old_generation_neither_replaces_nor_removes_a_newer_row,
             order::the_most_urgent_comes_first_then_the_oldest,

@@ -168,6 +168,16 @@ impl TaskQueue for RedisQueue {
         self.sweep_tasks(most_lost).await
     }
 
+    async fn reclaim(
+        &self,
+        workers: &[String],
+        lease: Duration,
+        silent: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError> {
+        self.reclaim_leases(workers, lease.saturating_sub(silent), most_lost).await
+    }
+
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.read_task(id).await
     }

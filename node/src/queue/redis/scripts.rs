@@ -47,6 +47,7 @@ scripts! {
     RENEW = "renew",
     COMPLETE = "complete",
     SWEEP = "sweep",
+    RECLAIM = "reclaim",
     FORGET = "forget",
     CANCEL = "cancel",
     RETRY = "retry",

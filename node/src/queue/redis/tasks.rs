@@ -244,16 +244,27 @@ impl RedisQueue {
         args.number(most_lost);
         args.number(AT_ONCE);
         let answer = self.durable.run(&scripts::SWEEP, &args.slices(), true).await?;
-        let swept = match list(&answer) {
-            Some([returned, dead, expired]) => (|| {
-                let expired = u64::try_from(number(expired)?).ok()?;
-                Some(Swept { returned: ids(returned)?, dead: ids(dead)?, expired })
-            })(),
-            _ => None,
-        };
-        let swept = swept.ok_or_else(|| odd("sweep"))?;
+        let swept = swept(&answer).ok_or_else(|| odd("sweep"))?;
         self.forget().await;
         Ok(swept)
+    }
+
+    /// `left`: a lease that was renewed lately runs longer than this.
+    pub(super) async fn reclaim_leases(
+        &self,
+        workers: &[String],
+        left: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError> {
+        let mut args = Args::default();
+        args.number(most_lost);
+        args.number(AT_ONCE);
+        args.millis(left);
+        for worker in workers {
+            args.add(worker.clone());
+        }
+        let answer = self.quick.run(&scripts::RECLAIM, &args.slices(), false).await?;
+        swept(&answer).ok_or_else(|| odd("reclaim"))
     }
 
     /// Forgets what is old. That it fails is no failure of the sweep: the next one goes on with it.
@@ -316,6 +327,12 @@ fn claimed(item: &Value) -> Option<Claimed> {
         );
     }
     claimed
+}
+
+fn swept(answer: &Value) -> Option<Swept> {
+    let [returned, dead, expired] = list(answer)? else { return None };
+    let expired = u64::try_from(number(expired)?).ok()?;
+    Some(Swept { returned: ids(returned)?, dead: ids(dead)?, expired })
 }
 
 fn ids(value: &Value) -> Option<Vec<TaskId>> {

@@ -91,7 +91,7 @@ impl TaskQueue for SqlStore {
     async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError> {
         let swept = self.writer.run(move |tx| {
             Box::pin(async move {
-                let mut swept = return_lost(tx, most_lost).await?;
+                let mut swept = return_lost(tx, None, tx.now, most_lost).await?;
                 swept.expired = tasks::expire(tx).await?;
                 Ok(swept)
             })
@@ -99,6 +99,21 @@ impl TaskQueue for SqlStore {
         let swept = swept.await?;
         self.forget().await;
         Ok(swept)
+    }
+
+    async fn reclaim(
+        &self,
+        workers: &[String],
+        lease: Duration,
+        silent: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError> {
+        let (workers, left) = (Arc::new(workers.to_vec()), lease.saturating_sub(silent));
+        let reclaimed = self.writer.run(move |tx| {
+            let workers = workers.clone();
+            Box::pin(async move { return_lost(tx, Some(&workers), tx.now.plus(left), most_lost).await })
+        });
+        reclaimed.await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -220,15 +235,27 @@ async fn pretend_to_hold(tx: &mut Tx<'_>, id: TaskId, attempt: Attempt) -> sqlx:
     given.execute(&mut *tx.connection).await.map(drop)
 }
 
-/// Tasks whose worker was not heard of until the lease ran out.
-async fn return_lost(tx: &mut Tx<'_>, most_lost: u32) -> sqlx::Result<Swept> {
+/// Tasks of these workers, or of all, whose leases run out before `until`.
+async fn return_lost(
+    tx: &mut Tx<'_>,
+    workers: Option<&[String]>,
+    until: UnixMs,
+    most_lost: u32,
+) -> sqlx::Result<Swept> {
+    let of_workers = match workers {
+        None => String::new(),
+        Some([]) => return Ok(Swept::default()),
+        Some(workers) => format!("AND node IN ({})", tasks::marks(workers.len())),
+    };
     // A task that somebody has in hand right now is being completed or renewed: the next sweep sees what it became.
     let query = format!(
-        "SELECT id, lost_leases FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id, lost_leases FROM {} WHERE phase = ? AND wake_at < ? {of_workers} ORDER BY wake_at LIMIT ? {}",
         tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
-    let query = tx.dialect.query(query).bind(phase::LEASED).bind(tx.now.0).bind(AT_ONCE);
+    let query = tx.dialect.query(query).bind(phase::LEASED).bind(until.0);
+    let workers = workers.unwrap_or_default().iter();
+    let query = workers.fold(query, |query, worker| query.bind(worker.clone())).bind(AT_ONCE);
     let rows = query.fetch_all(&mut *tx.connection).await?;
     let mut swept = Swept::default();
     for row in &rows {

@@ -141,6 +141,17 @@ impl TaskQueue for StoreClient {
         self.change(move |state| state.sweep(most_lost)).await
     }
 
+    async fn reclaim(
+        &self,
+        workers: &[String],
+        lease: Duration,
+        silent: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError> {
+        let (workers, left) = (workers.to_vec(), lease.saturating_sub(silent));
+        self.change(move |state| state.reclaim(&workers, left, most_lost)).await
+    }
+
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.read(move |state| state.task(id).cloned()).await
     }

@@ -148,9 +148,26 @@ impl StoreState {
 
     pub(super) fn sweep(&mut self, most_lost: u32) -> Swept {
         let now = self.now;
+        let mut swept = self.lose(|row| row.wake_at < now, most_lost);
+        swept.expired = self.expire();
+        let before = now.minus(self.keep);
+        self.tasks.retain(|_, row| row.phase != Phase::Ended || row.wake_at >= before);
+        self.ticks.retain(|(_, tick)| tick.committed_at >= before);
+        swept
+    }
+
+    /// Leases of these workers that run no longer than `left`: nobody has renewed them lately.
+    pub(super) fn reclaim(&mut self, workers: &[String], left: Duration, most_lost: u32) -> Swept {
+        let until = self.now.plus(left);
+        let is_theirs = |row: &Row| row.record.node.as_ref().is_some_and(|node| workers.contains(node));
+        self.lose(|row| row.wake_at < until && is_theirs(row), most_lost)
+    }
+
+    fn lose(&mut self, is_lost: impl Fn(&Row) -> bool, most_lost: u32) -> Swept {
+        let now = self.now;
         let mut swept = Swept::default();
         for (id, row) in &mut self.tasks {
-            if row.phase != Phase::Leased || row.wake_at >= now {
+            if row.phase != Phase::Leased || !is_lost(row) {
                 continue;
             }
             row.record.lost_leases += 1;
@@ -166,10 +183,6 @@ impl StoreState {
             self.history.record(Event::LeaseLost { task: *id, dead });
             if dead { &mut swept.dead } else { &mut swept.returned }.push(*id);
         }
-        swept.expired = self.expire();
-        let before = now.minus(self.keep);
-        self.tasks.retain(|_, row| row.phase != Phase::Ended || row.wake_at >= before);
-        self.ticks.retain(|(_, tick)| tick.committed_at >= before);
         swept
     }
 }

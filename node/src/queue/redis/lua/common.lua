@@ -144,6 +144,35 @@ local function set_aside(id)
   call('ZADD', P .. 'aside', now, id)
 end
 
+-- A task whose worker was not heard of: it may be claimed again, or is buried when it has lost too many leases.
+local function lose(id, most_lost, returned, dead)
+  local key = P .. 'task:' .. id
+  local task = redis.pcall('HMGET', key, 'state', 'def', 'ready', 'lost', 'schedule', 'expires')
+  call('ZREM', P .. 'leases', id)
+  if task.err or not task[2] or not parts(task[2]) then
+    set_aside(id)
+  elseif task[1] == 'leased' then
+    local lost = (tonumber(task[4]) or 0) + 1
+    if lost > most_lost then
+      call('HSET', key, 'lost', lost)
+      finish(id, task[2], 'leased', 'dead', task[5])
+      dead[#dead + 1] = id
+    else
+      -- Back to its place in the queue, not to its end: it has waited since then.
+      call('HSET', key, 'lost', lost, 'state', 'ready')
+      moved(task[2], 'leased', 'ready')
+      push(id, task[2], tonumber(task[3]), lost)
+      if task[5] then
+        call('SMOVE', P .. 'runs:' .. task[5], P .. 'waits:' .. task[5], id)
+      end
+      if task[6] then
+        call('ZADD', P .. 'expiry', task[6], id)
+      end
+      returned[#returned + 1] = id
+    end
+  end
+end
+
 -- Makes tasks ready whose time has come, a bounded number at a time.
 local function promote()
   local due = call('ZRANGEBYSCORE', P .. 'wait', '-inf', now, 'LIMIT', 0, 1000)

@@ -99,6 +99,15 @@ impl TaskQueue for Wayward {
     async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError> {
         self.inner.sweep(most_lost).await
     }
+    async fn reclaim(
+        &self,
+        workers: &[String],
+        lease: Duration,
+        silent: Duration,
+        most_lost: u32,
+    ) -> Result<Swept, StoreError> {
+        self.inner.reclaim(workers, lease, silent, most_lost).await
+    }
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.inner.task(id).await
     }

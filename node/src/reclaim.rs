@@ -1,0 +1,122 @@
+//! Gives the tasks of a dead worker to others before its leases run out.
+//!
+//! Two witnesses are needed: the mesh says that the member is dead, or that it lives again under another generation,
+//! and the store has not seen a renewal of the lease lately. In a split both sides may reach the store, and each
+//! believes that the other is dead: then both go on renewing, and nobody loses anything.
+//!
+//! What is taken away counts as a lost lease: that a task took its worker down looks just like this.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beatmesh_mesh::env::Env;
+use beatmesh_mesh::id::{Generation, NodeId};
+use beatmesh_mesh::member::Liveness;
+use beatmesh_mesh::{Mesh, View};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::beat::driver::beat_ranks;
+use crate::notice::Notice;
+use crate::queue::{Swept, TaskQueue};
+use crate::worker::supervisor::RENEW_AT_LEAST_EVERY;
+
+/// A lease that nobody has renewed for so long is silent: one renewal is missing, and a little more.
+const SILENT: Duration = Duration::from_millis(1_300);
+const _: () = assert!(SILENT.as_millis() > RENEW_AT_LEAST_EVERY.as_millis());
+
+/// Between two attempts, from a death on.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// By then every lease of a worker that was dead is silent; and a store that was away has its second chance. What is
+/// left goes back when its lease runs out.
+const TRY_FOR: Duration = Duration::from_secs(5);
+
+/// The Beat and its first stand-in do it, so that it does not hang on one node and the store is not asked by all.
+const RANKS: usize = 2;
+
+/// What a reclaimer works with.
+pub struct ReclaimerParts {
+    /// The seams.
+    pub env: Env,
+    /// Says who is dead.
+    pub mesh: Arc<Mesh>,
+    /// Where the leases are.
+    pub queue: Arc<dyn TaskQueue>,
+    /// Rung when a task was returned.
+    pub bell: Arc<Notify>,
+    /// How long leases are.
+    pub lease: Duration,
+    /// A task that loses more leases is put aside.
+    pub most_lost: u32,
+}
+
+/// Watches for deaths, for ever.
+pub async fn reclaim(parts: ReclaimerParts) {
+    let mut views = parts.mesh.watch();
+    let mut lives = Lives::default();
+    let mut gone: BTreeMap<NodeId, Instant> = BTreeMap::new();
+    loop {
+        let view = views.borrow_and_update().clone();
+        let now = parts.env.clock.now();
+        gone.extend(lives.ended(&view).into_iter().map(|id| (id, now)));
+        gone.retain(|_, since| now.duration_since(*since) < TRY_FOR);
+        if !gone.is_empty() && beat_ranks(&view).iter().take(RANKS).any(|id| *id == view.me) {
+            parts.try_once(&gone).await;
+        }
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() { return std::future::pending().await },
+            () = tokio::time::sleep(TRY_EVERY), if !gone.is_empty() => {}
+        }
+    }
+}
+
+impl ReclaimerParts {
+    async fn try_once(&self, gone: &BTreeMap<NodeId, Instant>) {
+        let workers: Vec<String> = gone.keys().map(ToString::to_string).collect();
+        // Shorter leases run out by themselves as fast.
+        let reclaimed =
+            self.queue.reclaim(&workers, self.lease, SILENT.min(self.lease), self.most_lost).await;
+        match reclaimed {
+            Ok(Swept { returned, dead, .. }) => {
+                for task in &returned {
+                    tracing::warn!(%task, "a task's worker is dead; the task waits for another one");
+                }
+                for task in &dead {
+                    tracing::error!(%task, "a task has lost too many workers and is put aside as dead");
+                }
+                if !returned.is_empty() {
+                    self.bell.notify_one();
+                    self.mesh.notify_all(&Notice::Work.encode());
+                }
+            }
+            Err(error) => tracing::debug!(%error, "leases of dead workers could not be taken away"),
+        }
+    }
+}
+
+/// Which life of each member runs, as far as this node knows.
+#[derive(Debug, Default)]
+struct Lives(BTreeMap<NodeId, (Generation, bool)>);
+
+impl Lives {
+    /// The members of which a life has ended since the last view.
+    fn ended(&mut self, view: &View) -> Vec<NodeId> {
+        let mut ended = Vec::new();
+        for (id, member) in view.members.iter().filter(|(id, _)| **id != view.me) {
+            let runs = matches!(member.liveness, Liveness::Alive | Liveness::Suspect);
+            let before = self.0.insert(id.clone(), (member.generation, runs));
+            let has_ended = match before {
+                Some((generation, ran)) => (ran && !runs) || (ran && generation < member.generation),
+                // A death that this node has only heard of; or a new life of which it has not seen the one before.
+                None => member.liveness == Liveness::Dead,
+            };
+            if has_ended {
+                ended.push(id.clone());
+            }
+        }
+        self.0.retain(|id, _| view.members.contains_key(id));
+        ended
+    }
+}
