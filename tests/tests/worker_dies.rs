@@ -50,6 +50,34 @@ async fn tasks_of_a_killed_worker_run_again_after_the_lease_and_its_processes_di
     assert_eq!(again.len(), lost.len(), "only lost tasks run again: {again:#?}");
 }
 
+/// L6: the mesh knows that the worker is dead, and the store has not heard of it either.
+#[tokio::test]
+async fn tasks_of_a_killed_worker_begin_elsewhere_long_before_their_leases_run_out() {
+    const LEASE: Duration = Duration::from_secs(60);
+    let lease = |spec: beatmesh_tests::NodeSpec| spec.set("queue.lease", "60s");
+    let mut mesh = TestMesh::start_with(3, lease).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let script = format!(
+        "{}; [ $BEATMESH_ATTEMPT -gt 1 ] || exec sleep 50; echo good",
+        side.append("$BEATMESH_TASK $BEATMESH_NODE")
+    );
+    mesh.client(0).deploy("long", &side.function(&script)).await;
+    for _ in 0..9 {
+        mesh.client(0).enqueue("long", "", "").await;
+    }
+    until("all run", Duration::from_secs(10), async || side.lines().len(), |n| *n == 9).await;
+    let victim = mesh.index_of(side.lines()[0].rsplit(' ').next().unwrap());
+    let name = mesh.nodes[victim].name().to_owned();
+    let held = side.lines().iter().filter(|line| line.ends_with(&name)).count();
+    mesh.nodes[victim].kill();
+    let dead = Instant::now();
+    let begun = async || side.lines().len() - 9;
+    until("all begin elsewhere", LEASE / 3, begun, |n| *n == held).await;
+    println!("{held} tasks of the dead worker had begun elsewhere after {:?} (lease {LEASE:?})", dead.elapsed());
+    // Those of the others were left alone.
+    assert_eq!(side.lines().len(), 9 + held);
+}
+
 /// Fault 29 of the list: it wakes up with a result that nobody may take any more.
 #[tokio::test]
 async fn a_worker_that_stood_still_past_its_lease_does_not_complete_the_task_of_another() {
