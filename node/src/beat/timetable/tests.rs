@@ -33,6 +33,17 @@ fn what_is_refused_is_named_with_what_to_do() {
         ("0 0 30 2 *", "Europe/Berlin", &["never"]),
         ("0 0 31 4,6,9,11 *", "UTC", &["never"]),
         ("* * * 30 2 +MON", "UTC", &["never"]),
+        ("@every", "UTC", &["`@every `", "`@every 90s`"]),
+        ("@every 90", "UTC", &["`@every 90`", "number and a unit"]),
+        ("@every 999ms", "UTC", &["`@every 999ms`", "too short", "1s to 366d"]),
+        ("@every 0s", "UTC", &["`@every 0s`", "too short"]),
+        ("@every 367d", "UTC", &["`@every 367d`", "too long", "1s to 366d"]),
+        ("@every 99999d", "UTC", &["too large"]),
+        ("@every 1.0005s", "UTC", &["`@every 1.0005s`", "milliseconds"]),
+        ("@every -5s", "UTC", &["`@every -5s`"]),
+        ("@every 5s 6s", "UTC", &["`@every 5s 6s`"]),
+        ("@every 5s", "Europe/Berln", &["`Europe/Berlin`"]),
+        ("@everyday", "UTC", &["`@everyday`", "five fields"]),
     ] {
         let error = Timetable::parse(cron, zone).expect_err(cron).to_string();
         for part in parts {
@@ -42,7 +53,7 @@ fn what_is_refused_is_named_with_what_to_do() {
 }
 
 #[test]
-fn five_fields_six_fields_and_nicknames_are_read() {
+fn five_fields_six_fields_nicknames_and_periods_are_read() {
     let after = "2026-01-01T00:00:00Z";
     for (cron, first) in [
         ("*/5 * * * *", "2026-01-01T00:05:00Z"),
@@ -53,6 +64,10 @@ fn five_fields_six_fields_and_nicknames_are_read() {
         ("0 0 L * *", "2026-01-31T00:00:00Z"),
         // The fifth Monday of a February: once in 28 years, and still a date that comes.
         ("0 0 29 2 +MON", "2044-02-29T00:00:00Z"),
+        ("@every 90s", "2026-01-01T00:01:30Z"),
+        ("@every  1 d ", "2026-01-02T00:00:00Z"),
+        ("@every 1.5s", "2026-01-01T00:00:01.5Z"),
+        ("@every 366d", "2026-02-12T00:00:00Z"),
     ] {
         assert_eq!(upcoming(cron, "utc", after, 1), [first], "{cron}");
     }
@@ -111,6 +126,11 @@ fn next_after_is_strict_down_to_the_millisecond() {
     }
     for beyond in [i64::MIN, i64::MAX] {
         assert_eq!(minutely.next_after(UnixMs(beyond)), None);
+    }
+    let period = Timetable::parse("@every 1m", "Asia/Kathmandu").unwrap();
+    for after in [-60_001, -60_000, -1, 0, 1, 59_999, i64::MAX, i64::MIN] {
+        let after = UnixMs(after);
+        assert_eq!(period.next_after(after), minutely.next_after(after), "{after:?}");
     }
 }
 
