@@ -84,6 +84,36 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_single_moment_fires_once_and_one_that_has_passed_is_refused() {
+    let mesh = TestMesh::start(2).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    let at = |in_ms: i64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+        jiff::Timestamp::from_millisecond(now + in_ms).unwrap()
+    };
+    let due = at(2_500);
+    let definition = json!({"at": due.to_string(), "function": "noop"});
+    let shown = put(&mesh.client(0), "once", &definition).await;
+    assert_eq!((&shown["state"], ledger::time(&shown["next"])), (&json!("active"), due.as_millisecond()));
+    let ticks = until_ticks(&mesh.client(1), "once", 1).await;
+    assert_eq!((ticks.len(), ticks[0].due, ticks[0].state.as_str()), (1, due.as_millisecond(), "fired"));
+    let shown = mesh.client(1).get("/v1/schedules/once").await.ok().json();
+    assert_eq!((&shown["state"], &shown["next"]), (&json!("done"), &Value::Null), "{shown:#}");
+    // It may be deployed again, and stays done; what never fires is refused.
+    assert_eq!(put(&mesh.client(1), "once", &definition).await["changed"], json!(false));
+    let passed = json!({"at": at(-60_000).to_string(), "function": "noop"});
+    let refused = mesh.client(0).put("/v1/schedules/late", &passed).await.problem(422, "invalid_definition");
+    assert!(refused["detail"].as_str().unwrap().contains("lies in the past"), "{refused:#}");
+    let both = json!({"at": at(60_000).to_string(), "cron": "* * * * *", "function": "noop"});
+    mesh.client(0).put("/v1/schedules/late", &both).await.problem(422, "invalid_definition");
+    let later = at(2_500);
+    let shown = put(&mesh.client(0), "once", &json!({"at": later.to_string(), "function": "noop"})).await;
+    assert_eq!(shown["state"], "active");
+    let ticks = until_ticks(&mesh.client(1), "once", 2).await;
+    assert_eq!((ticks.len(), ticks[1].due), (2, later.as_millisecond()));
+}
+
+#[tokio::test]
 async fn a_trigger_runs_the_function_once_besides_the_due_times() {
     let mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");

@@ -25,6 +25,7 @@ use super::timetable::Timetables;
 use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::Catalogue;
 use crate::catalogue::name::ScheduleName;
+use crate::catalogue::schedule::Times;
 use crate::notice::Notice;
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::queue::{StoreError, TaskQueue};
@@ -370,11 +371,11 @@ impl Driver {
                 retries: function.definition.retries.max,
             });
             let known = self.planned.get(&entry.name);
-            let schedule = match known
-                .filter(|known| known.revision == entry.revision && known.firing == firing)
-            {
+            let known = known.filter(|known| known.revision == entry.revision && known.firing == firing);
+            let Times { cron, timezone } = entry.definition.times();
+            let schedule = match known {
                 Some(known) => known.clone(),
-                None => match self.timetables.get(&entry.definition.cron, &entry.definition.timezone) {
+                None => match self.timetables.get(&cron, &timezone) {
                     Ok(timetable) => {
                         let (name, definition) = (entry.name.clone(), entry.definition.clone());
                         Arc::new(PlannedSchedule::new(name, entry.revision, definition, timetable, firing))

@@ -71,7 +71,7 @@ impl Edit<'_> {
             // They stay owed, and fire under the new revision.
             Some(_) => return None,
         };
-        match Timetable::parse(&before.cron, &before.timezone) {
+        match before.timetable() {
             Ok(timetable) => Some((timetable, reason)),
             Err(error) => {
                 let schedule = self.schedule.as_str();

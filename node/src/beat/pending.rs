@@ -92,7 +92,7 @@ mod tests {
     fn schedule(cron: &str, misfire: &str, more: &str) -> (Schedule, Timetable) {
         let text = format!("cron = \"{cron}\"\nfunction = \"f\"\nmisfire = \"{misfire}\"\n{more}");
         let schedule: Schedule = toml::from_str(&text).unwrap();
-        let timetable = Timetable::parse(&schedule.cron, &schedule.timezone).unwrap();
+        let timetable = schedule.times().timetable().unwrap();
         (schedule, timetable)
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a cron expression, `@daily` and its kin | by the wall clock of the zone |
 //! | `@every 90s` | at the multiples of the period since 1970: each node finds the same ones without any state |
+//! | `@at 2026-12-24T18:00:00` | once, by the wall clock of the zone, or as its offset says |
 //!
 //! Invariants: due times are whole milliseconds (of a cron expression whole seconds) and strictly increase;
 //! every node computes the same ones, because the time zones come from the data inside the binary and never
@@ -12,7 +13,8 @@
 //!
 //! Daylight saving, as croner 4 does it and as the oracle in the tests demands:
 //! - a *fixed* time (one second, one minute, one hour: `30 2 * * *`) fires once a day: a time that the
-//!   clock jumps over fires at the first instant after the jump, a time that comes twice at its first;
+//!   clock jumps over fires at the first instant after the jump, a time that comes twice at its first; so does
+//!   the single one of `@at`;
 //! - everything else (`*/30 * * * *`, and also the list `0 2,14 * * *`) follows the wall clock: what is
 //!   jumped over does not happen, what comes twice happens twice.
 
@@ -26,7 +28,8 @@ use std::time::Duration;
 use beatmesh_mesh::env::UnixMs;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, Zoned};
 pub use passed::Passed;
 
@@ -44,6 +47,7 @@ pub struct Timetable {
 enum Rule {
     Calendar(Box<Calendar>),
     Every { period_ms: i64 },
+    Once { due: UnixMs },
 }
 
 /// A cron expression, read in a zone.
@@ -76,6 +80,16 @@ pub enum TimetableError {
         /// What is wrong with it.
         reason: String,
     },
+    /// `@at` without a moment.
+    #[error(
+        "`{time}` is not a moment ({reason}); write for example `2026-12-24T18:00:00`, which is read in `timezone`, or `2026-12-24T18:00:00+01:00`"
+    )]
+    BadTime {
+        /// What was given.
+        time: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No time zone of that name.
     #[error("`{timezone}` is not an IANA time zone; {hint}")]
     UnknownZone {
@@ -100,6 +114,9 @@ const LONGEST_TEXT: usize = 256;
 /// What a text begins with that has a period.
 const EVERY: &str = "@every";
 
+/// What a text begins with that is due once.
+pub(crate) const AT: &str = "@at";
+
 /// As often as a cron expression can be due; each due time costs a commit of the store.
 const LEAST_PERIOD: Span = Span(Duration::from_secs(1));
 
@@ -119,7 +136,7 @@ const CYCLE_START: UnixMs = UnixMs(946_684_800_000);
 
 impl Timetable {
     /// Reads a text in an IANA time zone: five fields, or six with seconds first, or `@daily` and its kin, or
-    /// `@every` with a period.
+    /// `@every` with a period, or `@at` with a moment.
     ///
     /// # Errors
     /// [`TimetableError`] names the text at fault and what to write instead.
@@ -128,13 +145,28 @@ impl Timetable {
             let reason = format!("it is longer than {LONGEST_TEXT} characters");
             return Err(TimetableError::BadCron { cron: shown(text), reason });
         }
+        // Stores keep both texts in one line.
+        if text.contains(char::is_control) {
+            let reason = "it holds a line break or another control character".to_owned();
+            return Err(TimetableError::BadCron { cron: shown(text), reason });
+        }
         // Of a period as well, though it is the same everywhere: a zone that is written is meant.
         let zone = find_zone(timezone)?;
-        let rule = match argument(text, EVERY) {
-            Some(period) => Rule::Every { period_ms: period_ms(period)? },
-            None => Rule::Calendar(Box::new(Calendar::parse(text, zone)?)),
+        let rule = match (argument(text, EVERY), argument(text, AT)) {
+            (Some(period), _) => Rule::Every { period_ms: period_ms(period)? },
+            (_, Some(time)) => Rule::Once { due: moment(time, &zone)? },
+            _ => Rule::Calendar(Box::new(Calendar::parse(text, zone)?)),
         };
         Ok(Self { rule })
+    }
+
+    /// The only due time, of a timetable that has no other.
+    #[must_use]
+    pub fn only(&self) -> Option<UnixMs> {
+        match self.rule {
+            Rule::Once { due } => Some(due),
+            Rule::Calendar(_) | Rule::Every { .. } => None,
+        }
     }
 
     /// The first due time strictly after `after`; `None` when there is none, or past the calendar's end.
@@ -149,6 +181,7 @@ impl Timetable {
                 let due = periods.checked_mul(*period_ms)?;
                 Timestamp::from_millisecond(due).is_ok().then_some(UnixMs(due))
             }
+            Rule::Once { due } => Some(*due).filter(|due| *due > after),
         }
     }
 
@@ -207,6 +240,7 @@ impl fmt::Debug for Timetable {
                 write!(f, "Timetable({} in {zone})", calendar.cron.as_str())
             }
             Rule::Every { period_ms } => write!(f, "Timetable({EVERY} {period_ms}ms)"),
+            Rule::Once { due } => write!(f, "Timetable({AT} {due:?})"),
         }
     }
 }
@@ -215,6 +249,37 @@ impl fmt::Debug for Timetable {
 fn argument<'t>(text: &'t str, word: &str) -> Option<&'t str> {
     let rest = text.trim_start().strip_prefix(word)?;
     (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
+}
+
+fn moment(text: &str, zone: &TimeZone) -> Result<UnixMs, TimetableError> {
+    let bad = |reason: String| TimetableError::BadTime { time: shown(text), reason };
+    if text.contains('[') {
+        return Err(bad("the name of a zone has a field of its own, `timezone`".to_owned()));
+    }
+    // With an offset first: jiff reads a time without one also from a text that has one, and drops it.
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => time,
+        Err(_) if !text.contains(['T', 't', ' ']) => return Err(bad("it has no time of day".to_owned())),
+        Err(_) => on_the_wall(text.parse().map_err(|error: jiff::Error| bad(error.to_string()))?, zone)
+            .map_err(|error| bad(error.to_string()))?,
+    };
+    Ok(UnixMs(time.as_millisecond()))
+}
+
+/// When a zone's clocks show this: for the first time, or, where they jump over it, right after the jump.
+fn on_the_wall(wall: DateTime, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
+    match zone.to_ambiguous_timestamp(wall).offset() {
+        AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
+            offset.to_timestamp(wall)
+        }
+        AmbiguousOffset::Gap { before, after } => {
+            let shortly_before = after.to_timestamp(wall)?;
+            match zone.following(shortly_before).next() {
+                Some(jump) => Ok(jump.timestamp()),
+                None => before.to_timestamp(wall),
+            }
+        }
+    }
 }
 
 fn period_ms(text: &str) -> Result<i64, TimetableError> {
@@ -287,12 +352,12 @@ impl Timetables {
     ///
     /// # Errors
     /// As [`Timetable::parse`]; errors are not kept.
-    pub fn get(&mut self, cron: &str, timezone: &str) -> Result<Arc<Timetable>, TimetableError> {
-        let key = (cron.to_owned(), timezone.to_owned());
+    pub fn get(&mut self, text: &str, timezone: &str) -> Result<Arc<Timetable>, TimetableError> {
+        let key = (text.to_owned(), timezone.to_owned());
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        let parsed = Arc::new(Timetable::parse(cron, timezone)?);
+        let parsed = Arc::new(Timetable::parse(text, timezone)?);
         self.known.insert(key, parsed.clone());
         Ok(parsed)
     }

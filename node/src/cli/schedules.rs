@@ -120,21 +120,38 @@ fn list_text(schedules: &Value, now: Timestamp) -> String {
     if schedules.is_empty() {
         return "no schedules; `beatmesh deploy FILE` brings some".to_owned();
     }
-    let mut table = Table::new(&["SCHEDULE", "CRON", "TIMEZONE", "FUNCTION", "MISFIRE", "OVERLAP", "NEXT"]);
+    let mut table = Table::new(&["SCHEDULE", "WHEN", "TIMEZONE", "FUNCTION", "MISFIRE", "OVERLAP", "NEXT"]);
     for schedule in schedules {
         let definition = schedule.get("definition").unwrap_or(&Value::Null);
-        let paused = schedule.get("enabled").and_then(Value::as_bool) == Some(false);
         table.row([
             text_of(schedule, "name"),
-            text_of(definition, "cron"),
+            when_due(definition),
             text_of(definition, "timezone"),
             text_of(definition, "function"),
             text_of(definition, "misfire"),
             text_of(definition, "overlap"),
-            if paused { "paused".to_owned() } else { when::from_now(schedule, "next", now) },
+            next(schedule, now),
         ]);
     }
     table.render()
+}
+
+/// The cron text, or the single moment.
+fn when_due(definition: &Value) -> String {
+    match definition.get("at").and_then(Value::as_str) {
+        Some(at) => format!("at {at}"),
+        None => text_of(definition, "cron"),
+    }
+}
+
+fn next(schedule: &Value, now: Timestamp) -> String {
+    let state = schedule.get("state").and_then(Value::as_str);
+    let paused = schedule.get("enabled").and_then(Value::as_bool) == Some(false);
+    match state {
+        _ if paused => "paused".to_owned(),
+        Some("done") => "done".to_owned(),
+        _ => when::from_now(schedule, "next", now),
+    }
 }
 
 fn preview_text(preview: &Value, now: Timestamp) -> String {
@@ -162,11 +179,20 @@ mod tests {
                 "overlap": "allow"}})
         };
         let now = "2026-01-31T12:00:00Z".parse().unwrap();
-        let schedules = json!({"schedules": [schedule("every-2s", true), schedule("other", false)]});
+        let once = |name: &str, state: &str, next: Value| {
+            json!({"name": name, "enabled": true, "state": state, "next": next, "definition": {
+                "at": "2026-01-31T13:00:00", "timezone": "UTC", "function": "report", "misfire": "fire_latest",
+                "overlap": "allow"}})
+        };
+        let ahead = once("ahead", "active", json!("2026-01-31T13:00:00.000Z"));
+        let schedules = json!({"schedules": [schedule("every-2s", true), schedule("other", false), ahead,
+            once("over", "done", Value::Null)]});
         insta::assert_snapshot!(list_text(&schedules, now), @r"
-        SCHEDULE  CRON           TIMEZONE  FUNCTION  MISFIRE   OVERLAP  NEXT
-        every-2s  */2 * * * * *  UTC       report    fire_all  allow    in 2s
-        other     */2 * * * * *  UTC       report    fire_all  allow    paused
+        SCHEDULE  WHEN                    TIMEZONE  FUNCTION  MISFIRE      OVERLAP  NEXT
+        every-2s  */2 * * * * *           UTC       report    fire_all     allow    in 2s
+        other     */2 * * * * *           UTC       report    fire_all     allow    paused
+        ahead     at 2026-01-31T13:00:00  UTC       report    fire_latest  allow    in 1h 0m
+        over      at 2026-01-31T13:00:00  UTC       report    fire_latest  allow    done
         ");
         insta::assert_snapshot!(preview_text(&json!({"due": ["2026-01-31T13:00:00.000Z"]}), now), @r"
         DUE

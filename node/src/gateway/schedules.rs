@@ -53,6 +53,7 @@ pub(super) async fn put(
     let expected = expected_revision(&headers)?;
     let definition: Schedule = gateway.bodies.definition(&headers, definition).await?;
     definition.validate().map_err(|error| Problem::invalid(error.to_string()))?;
+    lies_ahead(&gateway, &name, &definition).await?;
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
         // The schedule's own name is not at fault: its definition is.
@@ -65,6 +66,28 @@ pub(super) async fn put(
         gateway.catalogue_changed().await;
     }
     answer(&gateway, &entry, Some(changed)).await
+}
+
+/// A single moment is so far ahead when it is put in: the store must know it before it comes.
+const LEAST_AHEAD: Duration = Duration::from_secs(1);
+
+/// Refuses a single moment that has passed: it would never fire, and nobody would be told. A schedule that has
+/// this moment already may be sent again, and edited, after its firing too.
+async fn lies_ahead(gateway: &Gateway, name: &ScheduleName, definition: &Schedule) -> Result<(), ApiError> {
+    let Some(due) = timetable(definition)?.only() else { return Ok(()) };
+    if gateway.queue.now().await?.plus(LEAST_AHEAD) < due {
+        return Ok(());
+    }
+    gateway.catalogue.refresh().await?;
+    let catalogue = gateway.catalogue.current();
+    if catalogue.schedules.get(name).is_some_and(|known| known.definition.same_times(definition)) {
+        return Ok(());
+    }
+    let (at, due) = (definition.at.as_deref().unwrap_or_default(), reply::time(due));
+    let function = &definition.function;
+    Err(ApiError(Problem::invalid(format!(
+        "`at` = \"{at}\" ({due}) lies in the past, or less than a second ahead; write a later time, or run the function now with POST /v1/functions/{function}/tasks"
+    ))))
 }
 
 /// `DELETE /v1/schedules/{name}`: its ledger stays.
@@ -185,8 +208,7 @@ fn input_of(definition: &Schedule) -> Bytes {
 }
 
 fn timetable(definition: &Schedule) -> Result<Timetable, ApiError> {
-    let parsed = Timetable::parse(&definition.cron, &definition.timezone);
-    parsed.map_err(|error| Problem::invalid(error.to_string()).into())
+    definition.times().timetable().map_err(|error| Problem::invalid(error.to_string()).into())
 }
 
 async fn find(gateway: &Gateway, name: &ScheduleName) -> Result<ScheduleEntry, ApiError> {
@@ -213,18 +235,24 @@ async fn answer(
 }
 
 fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value {
-    let cursor =
-        states.iter().find(|state| state.schedule == entry.name).map(|state| reply::time(state.cursor));
-    let timetable = Timetable::parse(&entry.definition.cron, &entry.definition.timezone).ok();
-    let next =
-        timetable.filter(|_| entry.enabled).and_then(|timetable| timetable.next_after(now)).map(reply::time);
+    let cursor = states.iter().find(|state| state.schedule == entry.name).map(|state| state.cursor);
+    let timetable = entry.definition.times().timetable().ok();
+    // What nobody has decided yet.
+    let undecided = timetable.as_ref().and_then(|timetable| timetable.next_after(cursor.unwrap_or(now)));
+    let next = timetable.as_ref().and_then(|timetable| timetable.next_after(now)).or(undecided);
+    let state = match (entry.enabled, &timetable, undecided) {
+        (false, ..) => "paused",
+        (true, Some(_), None) => "done",
+        (true, ..) => "active",
+    };
     json!({
         "name": entry.name,
         "revision": entry.revision,
         "definition": *entry.definition,
         "enabled": entry.enabled,
-        "cursor": cursor,
-        "next": next,
+        "state": state,
+        "cursor": cursor.map(reply::time),
+        "next": next.filter(|_| entry.enabled).map(reply::time),
     })
 }
 

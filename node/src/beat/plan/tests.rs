@@ -404,6 +404,32 @@ fn plan_costs() {
 }
 
 #[test]
+fn what_is_due_once_fires_once_also_late_and_again_when_its_time_is_edited() {
+    let mut stage = Stage::new();
+    let once = |stage: &mut Stage, revision, at| vec![stage.planned("a", revision, at)];
+    let catalogue = once(&mut stage, 1, "@at 1970-01-01T00:00:10");
+    stage.on(0, Event::CatalogueChanged(catalogue));
+    stage.on(0, Event::StandingChanged(Standing::Owner));
+    // The mesh was down when its time came.
+    stage.answer_read(70_000, vec![state("a", 1, 0)]);
+    let (id, commit) = stage.commit();
+    assert_eq!(commit.decisions, [fire(10_000)]);
+    stage.wake = None;
+    stage.end(70_010, id, committed());
+    assert_eq!(stage.plan.next_due(&"a".parse().unwrap()), None, "it is over");
+    assert_eq!(stage.wake, None);
+    stage.on(80_000, Event::PauseNoticed);
+    stage.answer_read(80_010, vec![state("a", 1, 10_000)]);
+    assert!(stage.quiet(), "whoever looks again fires nothing");
+    let later = once(&mut stage, 2, "@at 1970-01-01T00:02:00");
+    stage.on(90_000, Event::CatalogueChanged(later));
+    stage.answer_read(90_010, vec![state("a", 2, 90_000)]);
+    assert_eq!(stage.wake, Some(120_000));
+    stage.tick(120_000);
+    assert_eq!(stage.commit().1.decisions, [fire(120_000)]);
+}
+
+#[test]
 fn the_misfire_policy_reaches_the_commit() {
     let mut stage = Stage::new();
     let mut planned = PlannedSchedule::clone(&stage.planned("a", 1, "*/10 * * * * *"));

@@ -30,16 +30,16 @@ impl Timetable {
     /// The due times in `(after, until]`; `None` when there is none.
     #[must_use]
     pub fn passed(&self, after: UnixMs, until: UnixMs) -> Option<Passed> {
-        let calendar = match &self.rule {
-            Rule::Calendar(calendar) => calendar,
+        let first = || self.next_after(after).filter(|due| *due <= until);
+        match &self.rule {
+            Rule::Calendar(calendar) => calendar.passed(after, until),
             Rule::Every { period_ms } => {
-                let first = self.next_after(after).filter(|due| *due <= until)?;
-                let last = UnixMs(until.0.div_euclid(*period_ms) * period_ms);
+                let (first, last) = (first()?, UnixMs(until.0.div_euclid(*period_ms) * period_ms));
                 let count = last.millis_since(first) / period_ms + 1;
-                return Some(Passed { first, last, count: u32::try_from(count).unwrap_or(u32::MAX) });
+                Some(Passed { first, last, count: u32::try_from(count).unwrap_or(u32::MAX) })
             }
-        };
-        calendar.passed(after, until)
+            Rule::Once { .. } => first().map(|due| Passed { first: due, last: due, count: 1 }),
+        }
     }
 }
 
@@ -135,6 +135,7 @@ mod tests {
             "@every 7s",
             "@every 1h",
             "@every 5000.5s",
+            "@at 2026-10-25T02:30",
         ];
         for ((zone, from), cron) in spans.into_iter().flat_map(|span| texts.map(|text| (span, text))) {
             let timetable = Timetable::parse(cron, zone).unwrap();

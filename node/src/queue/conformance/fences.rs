@@ -98,7 +98,8 @@ pub async fn an_edit_of_the_times_starts_at_the_present(subject: &dyn Subject) {
     for (cron, timezone) in [("* * * * *", "UTC"), ("* * * * *", "Europe/Berlin")] {
         subject.pass(Duration::from_millis(20)).await;
         let before = nodes[0].queue.now().await.expect("read");
-        let definition = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), ..on_leap_days() };
+        let definition =
+            Schedule { cron: Some(cron.to_owned()), timezone: timezone.to_owned(), ..on_leap_days() };
         let edited = nodes[1].catalogue.put_schedule(&entry.name, &definition, None).await.expect("edited").0;
         assert_eq!(edited.times_revision, edited.revision);
         let after = nodes[0].queue.now().await.expect("read");

@@ -16,7 +16,7 @@ const SECOND_MS: i64 = 1_000;
 const OVERDUE: Duration = Duration::from_millis(2_050);
 
 fn every(seconds: u32) -> Schedule {
-    Schedule { cron: format!("*/{seconds} * * * * *"), ..on_leap_days() }
+    Schedule { cron: Some(format!("*/{seconds} * * * * *")), ..on_leap_days() }
 }
 
 /// Nodes, and where a schedule stands that is due every second and has been left alone for [`OVERDUE`].
@@ -88,6 +88,36 @@ pub async fn what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times
     assert_given_up(&ledger[0], &running, "edited");
     let state = nodes[2].standing(&name).await;
     assert_eq!((state.cursor, state.revision), (ledger[0].committed_at, edited.revision));
+}
+
+/// What is due once owes that one moment, and a later one after an edit.
+pub async fn what_is_due_once_is_owed_once_and_again_when_its_time_is_edited(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let name = nodes[0].schedule("s").await.name;
+    let at = |time: UnixMs| {
+        let time = jiff::Timestamp::from_millisecond(time.0).expect("a moment of today");
+        Schedule { cron: None, at: Some(time.to_string()), ..on_leap_days() }
+    };
+    let due = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(200));
+    nodes[0].catalogue.put_schedule(&name, &at(due), None).await.expect("edited");
+    let before = nodes[1].standing(&name).await;
+    assert!(before.cursor < due);
+    // Nobody has decided it when its time is moved.
+    subject.pass(Duration::from_millis(300)).await;
+    let later = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(30));
+    nodes[1].catalogue.put_schedule(&name, &at(later), None).await.expect("edited");
+    let ledger = nodes[2].ledger(&name).await;
+    assert_eq!(ledger.len(), 1, "{ledger:?}");
+    assert_eq!((ledger[0].due, ledger[0].from, ledger[0].count), (due, due, 1));
+    assert_eq!((ledger[0].skipped.as_deref(), ledger[0].revision), (Some("edited"), before.revision));
+    let state = nodes[0].standing(&name).await;
+    assert!(state.cursor < later);
+    subject.pass(Duration::from_millis(60)).await;
+    let outcome = nodes[2].queue.commit_tick(deciding(&state, vec![fire(later)])).await;
+    assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
+    // It is over: whatever ends it now gives nothing up.
+    nodes[0].catalogue.put_schedule(&name, &every(30), None).await.expect("edited");
+    assert_eq!(nodes[1].ledger(&name).await.len(), 2);
 }
 
 /// They fire under the new revision.

@@ -151,7 +151,7 @@ impl StoreState {
             // As the edit wants it, not as the fence has it.
             revision: edit.revision,
             enabled: edit.after.is_some_and(|after| after.enabled),
-            cron: edit.after.map(|after| after.definition.cron.clone()),
+            cron: edit.after.map(|after| after.definition.times().cron),
             cursor: state.cursor,
             store_now: self.now,
         });
