@@ -326,7 +326,9 @@ impl Driver {
         match outcome {
             Ok(TickOutcome::Committed { fired }) => {
                 let latest = commit.decisions.last().map(|decision| decision.due);
-                let lateness = latest.zip(self.store_now()).map(|(due, now)| now.millis_since(due));
+                let moments = self.planned.get(&commit.schedule).map(|planned| planned.moments());
+                let latest = latest.map(|due| moments.map_or(due, |moments| moments.of(due)));
+                let lateness = latest.zip(self.store_now()).map(|(moment, now)| now.millis_since(moment));
                 tracing::debug!(schedule = %commit.schedule, fired = fired.len(), lateness_ms = lateness, "ticks committed");
                 if !fired.is_empty() {
                     self.parts.bell.notify_one();

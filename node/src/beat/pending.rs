@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 
-use super::timetable::Timetable;
+use super::jitter::Moments;
 use crate::catalogue::schedule::{LARGEST_MISFIRE_CAP, Misfire, Schedule};
 use crate::queue::tick::{MOST_DECISIONS, SkipReason, TickDecision, Verdict};
 
@@ -34,16 +34,17 @@ pub struct Pending {
     pub seen: usize,
 }
 
-/// Decides the due times in `(cursor, until]`, or a first piece of them.
+/// Decides the due times whose moments lie in `(cursor, until]`, or a first piece of them.
 ///
 /// `first` must be the first due time after the cursor: the caller has it already.
 #[must_use]
-pub fn decide(schedule: &Schedule, timetable: &Timetable, first: UnixMs, until: UnixMs) -> Pending {
-    if first > until {
+pub fn decide(schedule: &Schedule, moments: &Moments<'_>, first: UnixMs, until: UnixMs) -> Pending {
+    if moments.of(first) > until {
         return Pending { decisions: Vec::new(), seen: 0 };
     }
     let mut due = vec![first];
-    let mut later = timetable.after(first).take_while(|due| *due <= until);
+    // Moments ascend as due times do.
+    let mut later = moments.timetable.after(first).take_while(|due| moments.of(*due) <= until);
     due.extend(later.by_ref().take(MOST_DUE_TIMES - 1));
     // Whether due times have passed that this piece does not hold.
     let more = due.len() == MOST_DUE_TIMES && later.next().is_some();
@@ -55,7 +56,7 @@ pub fn decide(schedule: &Schedule, timetable: &Timetable, first: UnixMs, until: 
         Misfire::FireAll => (due.len().saturating_sub(cap(schedule)), SkipReason::OverMisfireCap),
         Misfire::Skip => {
             let oldest = until.minus(schedule.misfire_grace.0.max(LEAST_GRACE));
-            (due.partition_point(|due| *due < oldest), SkipReason::PastGrace)
+            (due.partition_point(|due| moments.of(*due) < oldest), SkipReason::PastGrace)
         }
     };
     // With more to come, `fire_all` and `fire_latest` fire nothing: what would be fired may be too old.
@@ -88,6 +89,14 @@ fn run(due: &[UnixMs], reason: SkipReason) -> Option<TickDecision> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beat::timetable::Timetable;
+    use crate::catalogue::name::ScheduleName;
+
+    fn decide((schedule, timetable): &(Schedule, Timetable), first: UnixMs, until: UnixMs) -> Pending {
+        let name: ScheduleName = "s".parse().unwrap();
+        let moments = Moments { schedule: &name, timetable, jitter: schedule.jitter.0 };
+        super::decide(schedule, &moments, first, until)
+    }
 
     fn schedule(cron: &str, misfire: &str, more: &str) -> (Schedule, Timetable) {
         let text = format!("cron = \"{cron}\"\nfunction = \"f\"\nmisfire = \"{misfire}\"\n{more}");
@@ -97,9 +106,9 @@ mod tests {
     }
 
     /// Decisions as text: `s1-7x7` is a run of seven skipped, `f8` a firing; in seconds.
-    fn shown((schedule, timetable): &(Schedule, Timetable), cursor: i64, until_ms: i64) -> String {
-        let first = timetable.next_after(UnixMs(cursor * 1_000)).unwrap();
-        let pending = decide(schedule, timetable, first, UnixMs(until_ms));
+    fn shown(schedule: &(Schedule, Timetable), cursor: i64, until_ms: i64) -> String {
+        let first = schedule.1.next_after(UnixMs(cursor * 1_000)).unwrap();
+        let pending = decide(schedule, first, UnixMs(until_ms));
         let word = |d: &TickDecision| match d.verdict {
             Verdict::Fire => format!("f{}", d.due.0 / 1_000),
             Verdict::Skip(_) => format!("s{}-{}x{}", d.from.0 / 1_000, d.due.0 / 1_000, d.count),
@@ -142,6 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_off_is_due_at_its_moment_and_supersedes_nothing_before() {
+        // A jitter longer than the gap counts as the gap.
+        let every_minute = schedule("* * * * *", "fire_latest", "jitter = \"1h\"");
+        let name = "s".parse().unwrap();
+        let jitter = every_minute.0.jitter.0;
+        let moments = Moments { schedule: &name, timetable: &every_minute.1, jitter };
+        let [one, two] = [60_000, 120_000].map(|due| moments.of(UnixMs(due)).0);
+        assert!((60_000..120_000).contains(&one) && (120_000..180_000).contains(&two), "{one} {two}");
+        assert_eq!(shown(&every_minute, 0, one - 1), "");
+        assert_eq!(shown(&every_minute, 0, one), "f60");
+        assert_eq!(shown(&every_minute, 0, two - 1), "f60", "the next one is due, but put off");
+        assert_eq!(shown(&every_minute, 0, two), "s60-60x1 f120");
+        // The grace counts from the moment as well.
+        let skips = schedule("* * * * *", "skip", "jitter = \"1h\"\nmisfire_grace = \"1s\"");
+        assert_eq!(shown(&skips, 0, one + 1_000), "f60");
+        assert_eq!(shown(&skips, 0, one + 1_001), "s60-60x1");
+    }
+
+    #[test]
     fn a_gap_without_end_is_decided_piece_by_piece_and_ends_as_the_policy_says() {
         let seconds = 30_000;
         for (misfire, more, fired) in [
@@ -153,7 +181,7 @@ mod tests {
             let (mut cursor, mut commits, mut decided, mut fires) = (0, 0, 0, Vec::new());
             while cursor < seconds {
                 let first = UnixMs((cursor + 1) * 1_000);
-                let pending = decide(&every_second.0, &every_second.1, first, UnixMs(seconds * 1_000));
+                let pending = decide(&every_second, first, UnixMs(seconds * 1_000));
                 assert!(pending.seen <= MOST_DUE_TIMES && pending.decisions.len() <= MOST_DECISIONS);
                 for decision in &pending.decisions {
                     assert_eq!(decision.from.0, (cursor + 1) * 1_000, "{misfire}: no gap, no overlap");

@@ -210,7 +210,7 @@ impl Plan {
         }
     }
 
-    /// How late the latest schedule is, as far as this node knows: a metric, and a sign of overload.
+    /// How late the latest schedule is, counted from the moment of its firing, as far as this node knows: a metric, and a sign of overload.
     #[must_use]
     pub fn overdue(&self, now: UnixMs) -> Duration {
         self.by_due.first().map_or(Duration::ZERO, |(at, _)| at.until(now))
@@ -269,9 +269,9 @@ impl Plan {
         self.by_due.remove(&(at, name.clone()));
         let planned = &known.planned;
         let until = UnixMs(now.0.saturating_sub(known.lead));
-        let pending = pending::decide(&planned.schedule, &planned.timetable, undecided.due, until);
+        let pending = pending::decide(&planned.schedule, &planned.moments(), undecided.due, until);
         let Some(last) = pending.decisions.last() else {
-            unreachable!("a schedule acts at its due time plus its lead, or later")
+            unreachable!("a schedule acts at its moment plus its lead, or later")
         };
         known.phase = Phase::Committing { id, revision: planned.revision, undecided, last: last.due };
         self.in_flight.insert(id, name.clone());
@@ -336,7 +336,7 @@ impl Plan {
                 if let Some(known) = self.schedules.get_mut(&name) {
                     known.lead = 0;
                     if let Phase::Waiting { undecided, .. } = known.phase {
-                        self.wait(&name, undecided, undecided.due);
+                        self.wait(&name, undecided, undecided.moment);
                     }
                 }
             }

@@ -41,6 +41,10 @@ pub struct Schedule {
     /// What happens when the task of the previous firing has not ended.
     #[serde(default)]
     pub overlap: Overlap,
+    /// Each due time is fired so much later at most, by a share of its own: see [`crate::beat::jitter`].
+    // Left out when there is none, so that nodes of an earlier version read the definition.
+    #[serde(default, skip_serializing_if = "Span::is_zero")]
+    pub jitter: Span,
 }
 
 /// What happens to due times that nobody fired in time.
@@ -89,6 +93,9 @@ pub enum ScheduleError {
     /// No catch-up, or one without bounds.
     #[error("`misfire_cap` = {0} is out of range: 1 to {LARGEST_MISFIRE_CAP}")]
     MisfireCap(u32),
+    /// Put off for longer than makes sense.
+    #[error("`jitter` = \"{0}\" is too long: at most {LONGEST_JITTER}")]
+    Jitter(Span),
 }
 
 impl Schedule {
@@ -108,6 +115,9 @@ impl Schedule {
         self.times().timetable()?;
         if !(1..=LARGEST_MISFIRE_CAP).contains(&self.misfire_cap) {
             return Err(ScheduleError::MisfireCap(self.misfire_cap));
+        }
+        if self.jitter > LONGEST_JITTER {
+            return Err(ScheduleError::Jitter(self.jitter));
         }
         Ok(())
     }
@@ -165,6 +175,9 @@ fn default_misfire_grace() -> Span {
 /// The most missed due times that `misfire_cap` may ask for: a catch-up must stay bounded.
 pub const LARGEST_MISFIRE_CAP: u32 = 1_000;
 
+/// The longest `jitter`: what is put off for more than a day has another due time.
+pub const LONGEST_JITTER: Span = Span(Duration::from_secs(86_400));
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +205,7 @@ mod tests {
             ("at = \"24.12.2026 18:00\"", "`24.12.2026 18:00` is not a moment"),
             ("at = \"@every 5s\"", "`@every 5s` is not a moment"),
             ("at = \"2026-12-24T18:00:00\"\ntimezone = \"Europe/Berln\"", "`Europe/Berlin`"),
+            ("cron = \"* * * * *\"\njitter = \"25h\"", "`jitter` = \"25h\" is too long: at most 1d"),
         ] {
             let error = read(text).validate().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -159,10 +159,15 @@ fn preview_text(preview: &Value, now: Timestamp) -> String {
     if due.is_empty() {
         return "it is never due again".to_owned();
     }
-    let mut table = Table::new(&["DUE", ""]);
-    for time in due {
-        let line = json!({"due": time});
-        table.row([text_of(&line, "due"), when::from_now(&line, "due", now)]);
+    // Only of a schedule with a jitter.
+    let fires_at = list_of(preview, "fires_at");
+    let is_put_off = !fires_at.is_empty();
+    let mut table = Table::new(if is_put_off { &["DUE", "FIRES", ""] } else { &["DUE", ""] });
+    for (nth, time) in due.iter().enumerate() {
+        let line = json!({"due": time, "fires": fires_at.get(nth).unwrap_or(time)});
+        let (due, fires) = (text_of(&line, "due"), text_of(&line, "fires"));
+        let soon = when::from_now(&line, "fires", now);
+        if is_put_off { table.row([due, fires, soon]) } else { table.row([due, soon]) }
     }
     table.render()
 }
@@ -197,6 +202,11 @@ mod tests {
         insta::assert_snapshot!(preview_text(&json!({"due": ["2026-01-31T13:00:00.000Z"]}), now), @r"
         DUE
         2026-01-31T13:00:00.000Z  in 1h 0m
+        ");
+        let put_off = json!({"due": ["2026-01-31T13:00:00.000Z"], "fires_at": ["2026-01-31T13:00:12.345Z"]});
+        insta::assert_snapshot!(preview_text(&put_off, now), @r"
+        DUE                       FIRES
+        2026-01-31T13:00:00.000Z  2026-01-31T13:00:12.345Z  in 1h 0m
         ");
     }
 }

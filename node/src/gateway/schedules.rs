@@ -16,6 +16,7 @@ use super::functions::with_revision;
 use super::reply::{self, ApiError, Named, Parameters, expected_revision, in_range};
 use super::tasks::store_task;
 use super::{Gateway, NO_CONTENT};
+use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::ScheduleName;
@@ -172,7 +173,16 @@ pub(super) async fn ticks(
     if ticks.is_empty() {
         find(&gateway, &name).await?;
     }
-    let ticks: Vec<_> = ticks.iter().map(tick).collect();
+    let catalogue = gateway.catalogue.current();
+    let present = catalogue.schedules.get(&name);
+    let timetable = present.and_then(|entry| entry.definition.times().timetable().ok());
+    let jitter = |tick: &TickRecord| {
+        // A line does not say how far it was put off: of an earlier definition that is not known.
+        let entry = present.filter(|entry| entry.revision == tick.revision && tick.count == 1)?;
+        let moments = moments(entry, timetable.as_ref()?)?;
+        Some(moments.of(tick.due).millis_since(tick.due))
+    };
+    let ticks: Vec<_> = ticks.iter().map(|line| tick(line, jitter(line))).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "ticks": ticks })))
 }
 
@@ -191,15 +201,18 @@ pub(super) async fn preview(
     let n = in_range("n", preview.n.unwrap_or(5), 1..=1_000)?;
     let entry = find(&gateway, &name).await?;
     let timetable = timetable(&entry.definition)?;
-    let due: Vec<_> =
-        upcoming(&timetable, gateway.env.clock.wall(), n).into_iter().map(reply::time).collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "due": due })))
+    let due = timetable.upcoming(gateway.env.clock.wall(), n as usize);
+    let mut answer = json!({ "due": due.iter().map(|due| reply::time(*due)).collect::<Vec<_>>() });
+    if let Some(moments) = moments(&entry, &timetable) {
+        answer["fires_at"] = due.iter().map(|due| reply::time(moments.of(*due))).collect();
+    }
+    Ok(reply::json(StatusCode::OK, &answer))
 }
 
-fn upcoming(timetable: &Timetable, now: UnixMs, n: u32) -> Vec<UnixMs> {
-    std::iter::successors(timetable.next_after(now), |due| timetable.next_after(*due))
-        .take(n as usize)
-        .collect()
+/// When the due times of a schedule with a jitter are fired.
+fn moments<'a>(entry: &'a ScheduleEntry, timetable: &'a Timetable) -> Option<Moments<'a>> {
+    let jitter = entry.definition.jitter;
+    (!jitter.is_zero()).then_some(Moments { schedule: &entry.name, timetable, jitter: jitter.0 })
 }
 
 /// The input of every firing, as bytes.
@@ -256,7 +269,7 @@ fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value 
     })
 }
 
-fn tick(tick: &TickRecord) -> Value {
+fn tick(tick: &TickRecord, jitter_ms: Option<i64>) -> Value {
     let mut shown = json!({
         "due": reply::time(tick.due),
         "state": if tick.skipped.is_some() { "skipped" } else { "fired" },
@@ -266,6 +279,9 @@ fn tick(tick: &TickRecord) -> Value {
         "revision": tick.revision,
         "count": tick.count,
     });
+    if let Some(jitter_ms) = jitter_ms {
+        shown["jitter_ms"] = jitter_ms.into();
+    }
     if let Some(reason) = &tick.skipped {
         shown["reason"] = reason.as_str().into();
     }

@@ -127,7 +127,7 @@ impl Plan {
             Ok(TickOutcome::TooEarly { store_now }) => {
                 // Counted to the end of the round trip: rather a little late than too early again.
                 known.lead = now.millis_since(store_now).max(1);
-                let at = UnixMs(undecided.due.0.saturating_add(known.lead));
+                let at = UnixMs(undecided.moment.0.saturating_add(known.lead));
                 self.leading.insert(name.clone());
                 self.wait(&name, undecided, at);
             }
@@ -153,8 +153,9 @@ impl Plan {
         known.troubles = 0;
         match known.planned.timetable.next_after(state.cursor) {
             Some(due) => {
-                let at = UnixMs(due.0.saturating_add(known.lead));
-                self.wait(name, Undecided { cursor: state.cursor, due }, at);
+                let moment = known.planned.moments().of(due);
+                let at = UnixMs(moment.0.saturating_add(known.lead));
+                self.wait(name, Undecided { cursor: state.cursor, due, moment }, at);
             }
             None => self.enter(name, Phase::Idle),
         }

@@ -7,6 +7,7 @@ use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
 
 use super::CommitId;
+use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::Schedule;
@@ -51,6 +52,12 @@ impl PlannedSchedule {
     ) -> Self {
         let input = schedule.input.as_ref().map_or_else(Bytes::new, |input| input.to_string().into());
         Self { name, revision, schedule, timetable, firing, input }
+    }
+
+    /// When its due times are fired.
+    #[must_use]
+    pub fn moments(&self) -> Moments<'_> {
+        Moments { schedule: &self.name, timetable: &self.timetable, jitter: self.schedule.jitter.0 }
     }
 
     /// The commit of these decisions.
@@ -107,11 +114,12 @@ pub(super) enum Phase {
     Idle,
 }
 
-/// The cursor, and the first due time after it.
+/// The cursor, the first due time after it, and when that is fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Undecided {
     pub(super) cursor: UnixMs,
     pub(super) due: UnixMs,
+    pub(super) moment: UnixMs,
 }
 
 impl Known {

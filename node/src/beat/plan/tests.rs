@@ -4,6 +4,7 @@ use super::*;
 use crate::beat::timetable::Timetables;
 use crate::catalogue::schedule::{Misfire, Schedule};
 use crate::queue::tick::{TickDecision, Verdict};
+use crate::units::Span;
 
 /// A plan and what it asked for since the last look.
 struct Stage {
@@ -427,6 +428,35 @@ fn what_is_due_once_fires_once_also_late_and_again_when_its_time_is_edited() {
     assert_eq!(stage.wake, Some(120_000));
     stage.tick(120_000);
     assert_eq!(stage.commit().1.decisions, [fire(120_000)]);
+}
+
+#[test]
+fn a_jitter_puts_off_the_owner_and_the_standbys_and_leaves_the_due_time_alone() {
+    for (standing, delay) in [(Standing::Owner, 0), (Standing::Standby(1), 1_000)] {
+        let mut stage = Stage::new();
+        let mut planned = PlannedSchedule::clone(&stage.planned("a", 1, "*/10 * * * * *"));
+        Arc::make_mut(&mut planned.schedule).jitter = Span(Duration::from_secs(8));
+        let moment = planned.moments().of(UnixMs(10_000)).0;
+        assert!(moment > 10_000 && moment < 18_000, "this one is put off: {moment}");
+        stage.on(0, Event::CatalogueChanged(vec![planned.into()]));
+        stage.on(0, Event::StandingChanged(standing));
+        stage.answer_read(0, vec![state("a", 1, 0)]);
+        assert_eq!(stage.wake, Some(moment + delay), "{standing:?}");
+        assert_eq!(stage.plan.next_due(&"a".parse().unwrap()), Some(UnixMs(10_000)));
+        assert_eq!(stage.plan.overdue(UnixMs(moment + 7)), Duration::from_millis(7));
+        stage.tick(moment + delay - 1);
+        assert!(stage.quiet());
+        stage.tick(moment + delay);
+        if standing != Standing::Owner {
+            stage.answer_read(moment + delay, vec![state("a", 1, 0)]);
+        }
+        let (id, commit) = stage.commit();
+        assert_eq!(commit.decisions, [fire(10_000)]);
+        // By the store's clock it is 300 ms before the due time.
+        stage.end(moment + delay, id, Ok(TickOutcome::TooEarly { store_now: UnixMs(9_700) }));
+        let lead = moment + delay - 9_700;
+        assert_eq!(stage.wake, Some(moment + lead + delay));
+    }
 }
 
 #[test]
