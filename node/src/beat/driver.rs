@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{
-    Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Standing,
+    Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Rollback, Standing,
 };
 use super::repair::{self, Missing};
 use super::timetable::Timetables;
@@ -206,6 +206,7 @@ impl Driver {
                 Action::WakeAt(at) => self.wake = Some(at),
                 Action::ReadStates(id) => self.read(id),
                 Action::Commit(id, commit) => self.commit(id, commit),
+                Action::Report(rollback) => say(&rollback),
             }
         }
     }
@@ -408,6 +409,10 @@ impl Driver {
         let after = u64::try_from(wake.millis_since(store)).unwrap_or(0);
         Some(at + Duration::from_millis(after))
     }
+}
+
+fn say(Rollback { refire, skip, example, furthest_ms }: &Rollback) {
+    tracing::error!(refire, skip, %example, furthest_ms, "the queue's store has gone back to an earlier state: it lost what it had taken, with a failover, or an old copy was put back; by their `on_store_rollback`, schedules fire again what is due by the store (refire), or skip what this node knows to be decided (skip)");
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -45,6 +45,8 @@
 //! A `Committed` result, before it is handed in, is also where the driver counts firings, lateness
 //! (from the moment at which the last one was to be fired) and wakes the workers of the queue.
 //!
+//! - **Report.** Told to people, at most once for each time that the store went back.
+//!
 //! A simulator drives thousands of plans the same way: a plan is a value, costs nothing while nothing
 //! is due, and the catalogue's `Arc`s are shared between all of them.
 //!

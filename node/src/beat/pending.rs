@@ -10,7 +10,7 @@ use std::time::Duration;
 use beatmesh_mesh::env::UnixMs;
 
 use super::jitter::Moments;
-use crate::catalogue::schedule::{LARGEST_MISFIRE_CAP, Misfire, Schedule};
+use crate::catalogue::schedule::{LARGEST_MISFIRE_CAP, Misfire, OnStoreRollback, Schedule};
 use crate::queue::tick::{MOST_DECISIONS, SkipReason, TickDecision, Verdict};
 
 /// The most due times of one schedule that one commit decides. 2 to 20 us each, so at most 0.2 s for
@@ -25,6 +25,17 @@ const _: () = assert!(MOST_DUE_TIMES >= 10 * LARGEST_MISFIRE_CAP as usize + LARG
 /// standby delay, so that what the owner fires is in time and what a standby rescues is not.
 pub const LEAST_GRACE: Duration = Duration::from_millis(500);
 
+/// The due times to be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overdue {
+    /// The first one after the cursor: the caller has it already.
+    pub first: UnixMs,
+    /// Those whose moments come later are not.
+    pub until: UnixMs,
+    /// Up to here all had been decided before the store went back to an earlier state, as this node remembers.
+    pub decided_before: UnixMs,
+}
+
 /// What to commit, and what it cost to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
@@ -34,11 +45,10 @@ pub struct Pending {
     pub seen: usize,
 }
 
-/// Decides the due times whose moments lie in `(cursor, until]`, or a first piece of them.
-///
-/// `first` must be the first due time after the cursor: the caller has it already.
+/// Decides due times, or a first piece of them.
 #[must_use]
-pub fn decide(schedule: &Schedule, moments: &Moments<'_>, first: UnixMs, until: UnixMs) -> Pending {
+pub fn decide(schedule: &Schedule, moments: &Moments<'_>, overdue: Overdue) -> Pending {
+    let Overdue { first, until, decided_before } = overdue;
     if moments.of(first) > until {
         return Pending { decisions: Vec::new(), seen: 0 };
     }
@@ -49,9 +59,16 @@ pub fn decide(schedule: &Schedule, moments: &Moments<'_>, first: UnixMs, until: 
     // Whether due times have passed that this piece does not hold.
     let more = due.len() == MOST_DUE_TIMES && later.next().is_some();
 
+    // They neither fire once more nor count for the policy.
+    let lost = match schedule.on_store_rollback {
+        OnStoreRollback::Refire => 0,
+        OnStoreRollback::Skip => due.partition_point(|due| *due <= decided_before),
+    };
+    let (lost, due) = due.split_at(lost);
+
     let (skipped, reason) = match schedule.misfire {
         // The last one of a piece is superseded too when more have passed.
-        Misfire::FireLatest => (due.len() - usize::from(!more), SkipReason::Superseded),
+        Misfire::FireLatest => (due.len().saturating_sub(usize::from(!more)), SkipReason::Superseded),
         // With more to come, these `cap` may be among the newest or not: leave them to the next piece.
         Misfire::FireAll => (due.len().saturating_sub(cap(schedule)), SkipReason::OverMisfireCap),
         Misfire::Skip => {
@@ -62,12 +79,13 @@ pub fn decide(schedule: &Schedule, moments: &Moments<'_>, first: UnixMs, until: 
     // With more to come, `fire_all` and `fire_latest` fire nothing: what would be fired may be too old.
     let fires_now = !more || schedule.misfire == Misfire::Skip;
     let mut decisions = Vec::new();
+    decisions.extend(run(lost, SkipReason::StoreRolledBack));
     decisions.extend(run(&due[..skipped], reason));
     if fires_now {
         decisions.extend(due[skipped..].iter().map(|due| single(*due, Verdict::Fire)));
     }
     decisions.truncate(MOST_DECISIONS);
-    Pending { decisions, seen: due.len() }
+    Pending { decisions, seen: lost.len() + due.len() }
 }
 
 /// At least one, or a schedule with a cap of zero would not even fire in time.
@@ -95,7 +113,7 @@ mod tests {
     fn decide((schedule, timetable): &(Schedule, Timetable), first: UnixMs, until: UnixMs) -> Pending {
         let name: ScheduleName = "s".parse().unwrap();
         let moments = Moments { schedule: &name, timetable, jitter: schedule.jitter.0 };
-        super::decide(schedule, &moments, first, until)
+        super::decide(schedule, &moments, Overdue { first, until, decided_before: UnixMs(i64::MIN) })
     }
 
     fn schedule(cron: &str, misfire: &str, more: &str) -> (Schedule, Timetable) {
@@ -167,6 +185,42 @@ mod tests {
         let skips = schedule("* * * * *", "skip", "jitter = \"1h\"\nmisfire_grace = \"1s\"");
         assert_eq!(shown(&skips, 0, one + 1_000), "f60");
         assert_eq!(shown(&skips, 0, one + 1_001), "s60-60x1");
+    }
+
+    #[test]
+    fn what_the_store_has_lost_is_skipped_or_fired_again_and_the_rest_goes_by_the_misfire_policy() {
+        let reasons = |misfire: &str, more: &str, decided_before: i64, until: i64| {
+            let (schedule, timetable) = schedule("* * * * * *", misfire, more);
+            let name = "s".parse().unwrap();
+            let moments = Moments { schedule: &name, timetable: &timetable, jitter: Duration::ZERO };
+            let [first, until, decided_before] = [1, until, decided_before].map(|s| UnixMs(s * 1_000));
+            let pending = super::decide(&schedule, &moments, Overdue { first, until, decided_before });
+            let word = |d: &TickDecision| match d.verdict {
+                Verdict::Fire => format!("f{}", d.due.0 / 1_000),
+                Verdict::Skip(reason) => format!("{} {}x{}", reason.as_str(), d.due.0 / 1_000, d.count),
+            };
+            (pending.decisions.iter().map(word).collect::<Vec<_>>().join(", "), pending.seen)
+        };
+        let skip = "on_store_rollback = \"skip\"";
+        for (misfire, more, decided_before, until, expected) in [
+            ("fire_all", skip, 5, 7, "store_rolled_back 5x5, f6, f7"),
+            ("fire_latest", skip, 5, 7, "store_rolled_back 5x5, superseded 6x1, f7"),
+            ("fire_latest", skip, 5, 5, "store_rolled_back 5x5"),
+            ("skip", skip, 1, 2, "store_rolled_back 1x1, f2"),
+            ("fire_all", skip, 9, 2, "store_rolled_back 2x2"),
+            ("fire_all", skip, 0, 2, "f1, f2"),
+            ("fire_all", "", 5, 3, "f1, f2, f3"),
+            ("fire_latest", "", 5, 3, "superseded 2x2, f3"),
+        ] {
+            let found = reasons(misfire, more, decided_before, until);
+            assert_eq!(found, (expected.to_owned(), until as usize), "{misfire} {more}");
+        }
+        // Longer than a piece: the rest is decided with the next one.
+        let many = MOST_DUE_TIMES as i64 + 5;
+        let expected = format!("store_rolled_back {MOST_DUE_TIMES}x{MOST_DUE_TIMES}");
+        for misfire in ["fire_latest", "fire_all", "skip"] {
+            assert_eq!(reasons(misfire, skip, many, many), (expected.clone(), MOST_DUE_TIMES));
+        }
     }
 
     #[test]

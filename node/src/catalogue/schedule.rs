@@ -45,6 +45,9 @@ pub struct Schedule {
     // Left out when there is none, so that nodes of an earlier version read the definition.
     #[serde(default, skip_serializing_if = "Span::is_zero")]
     pub jitter: Span,
+    /// What happens to due times whose decision the store has lost.
+    #[serde(default, skip_serializing_if = "OnStoreRollback::is_default")]
+    pub on_store_rollback: OnStoreRollback,
 }
 
 /// What happens to due times that nobody fired in time.
@@ -71,6 +74,24 @@ pub enum Overlap {
     Skip,
     /// It is enqueued unless one is waiting already.
     QueueOne,
+}
+
+/// What happens to due times that had been decided, as nodes remember, before the queue's store went back to an
+/// earlier state: a failover lost writes, or a backup was put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStoreRollback {
+    /// They are due again, by the misfire policy: what the store has lost with them may never have run.
+    #[default]
+    Refire,
+    /// They are skipped: rather lost than twice.
+    Skip,
+}
+
+impl OnStoreRollback {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why a definition cannot work. Each names the value at fault and what to write instead.
@@ -190,6 +211,7 @@ mod tests {
     fn a_schedule_has_a_cron_text_or_a_moment() {
         for (text, cron) in [
             ("cron = \"@every 90s\"", "@every 90s"),
+            ("cron = \"* * * * *\"\njitter = \"30s\"\non_store_rollback = \"skip\"", "* * * * *"),
             ("at = \"2026-12-24T18:00:00\"\ntimezone = \"Europe/Berlin\"", "@at 2026-12-24T18:00:00"),
         ] {
             let schedule = read(text);

@@ -80,6 +80,8 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
         store: state,
         settled,
         fire_all: &names,
+        lost_ticks: &[],
+        skips_rollbacks: &[],
     };
     let mut violations = std::mem::take(&mut mesh.movement.violations);
     for property in [t1_once::PROPERTY, t2_cursor::PROPERTY] {

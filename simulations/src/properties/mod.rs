@@ -17,6 +17,7 @@ pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
 pub mod t4_edits_hold;
+pub mod t6_rollbacks;
 pub mod v1_later_versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::TaskId;
 
+use crate::epochs::LostTick;
 use crate::history::Record;
 use crate::world::store::state::StoreState;
 
@@ -36,12 +38,16 @@ pub struct Evidence<'a> {
     pub forgotten: &'a BTreeMap<TaskId, UnixMs>,
     /// Revisions of edits that the store had taken and has forgotten.
     pub forgotten_edits: &'a BTreeSet<u64>,
+    /// Ticks that the store had taken and has forgotten.
+    pub lost_ticks: &'a [LostTick],
     /// What the store holds.
     pub store: &'a StoreState,
     /// What was due or acknowledged by then must be done.
     pub settled: UnixMs,
     /// Schedules whose due times must all be fired.
     pub fire_all: &'a [ScheduleName],
+    /// Schedules that skip what had been decided before the store forgot it.
+    pub skips_rollbacks: &'a [ScheduleName],
 }
 
 /// A promise that was broken.
@@ -79,11 +85,12 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 17] = [
+pub const ALL: [Property; 18] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
     t4_edits_hold::PROPERTY,
+    t6_rollbacks::PROPERTY,
     q1_acknowledged::PROPERTY,
     q2_one_completion::PROPERTY,
     q3_one_key_one_task::PROPERTY,

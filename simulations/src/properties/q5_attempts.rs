@@ -96,6 +96,8 @@ mod tests {
             store: &store,
             settled: UnixMs(0),
             fire_all: &[],
+            lost_ticks: &[],
+            skips_rollbacks: &[],
         };
         check(&evidence).len()
     }

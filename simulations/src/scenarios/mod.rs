@@ -25,6 +25,7 @@ mod one_way_and_flapping;
 mod other_mesh_in_the_table;
 mod partial_partition;
 mod poison_task;
+mod rollback_is_skipped;
 mod rolling_restart;
 mod split_brain;
 mod split_longer_than_remembered;
@@ -91,6 +92,8 @@ pub struct Script {
     /// What each machine's node is to the mesh; those beyond the list are ordinary. Strangers
     /// come after the nodes of the mesh, and nobody else does.
     pub kin: Vec<Kin>,
+    /// Whether one schedule skips what had been decided before the store forgot it.
+    pub skips_rollbacks: bool,
 }
 
 /// Most functions are short.
@@ -125,12 +128,13 @@ impl Script {
             poison_at,
             stale_rows: 0,
             kin: Vec::new(),
+            skips_rollbacks: false,
         }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 35] = [
+pub const ALL: [Scenario; 36] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -154,6 +158,7 @@ pub const ALL: [Scenario; 35] = [
     store_errors::SCENARIO,
     store_clock_steps::SCENARIO,
     store_forgets::SCENARIO,
+    rollback_is_skipped::SCENARIO,
     one_error_at_a_time::SCENARIO,
     address_changes::SCENARIO,
     poison_task::SCENARIO,

@@ -92,6 +92,10 @@ pub(super) struct Known {
     pub(super) phase: Phase,
     /// When the cursor was last known to stand where it stands; a standby's reason to act.
     pub(super) seen: UnixMs,
+    /// Where the store last said that it stands; the least number before it has said so.
+    pub(super) cursor: UnixMs,
+    /// The greatest of these: up to here due times have been decided, or were owed to nobody.
+    pub(super) highest: UnixMs,
     /// The plan's last id when a commit's end or an edit last changed what is known; an answer to a
     /// read that was asked for before is older news.
     pub(super) learned: u64,
@@ -124,7 +128,9 @@ pub(super) struct Undecided {
 
 impl Known {
     pub(super) fn new(planned: Arc<PlannedSchedule>) -> Self {
-        Self { planned, phase: Phase::Idle, seen: UnixMs(i64::MIN), learned: 0, lead: 0, troubles: 0 }
+        let never = UnixMs(i64::MIN);
+        let (phase, seen, cursor, highest) = (Phase::Idle, never, never, never);
+        Self { planned, phase, seen, cursor, highest, learned: 0, lead: 0, troubles: 0 }
     }
 
     /// Whether the store lets this definition's ticks commit.
