@@ -84,6 +84,34 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_pause_with_an_end_ends_by_itself_and_owes_what_is_due_from_then_on() {
+    let mesh = TestMesh::start(3).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    put(&mesh.client(0), "tick", &every(1, "noop")).await;
+    until_ticks(&mesh.client(0), "tick", 1).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let until = (now.div_euclid(1_000) + 3) * 1_000;
+    let text = jiff::Timestamp::from_millisecond(until).unwrap().to_string();
+    let path = format!("/v1/schedules/tick/pause?until={text}");
+    let shown = mesh.client(1).post(&path, "").await.ok().json();
+    assert_eq!((&shown["state"], ledger::time(&shown["paused_until"])), (&json!("paused"), until));
+    let before = ledger::read(&mesh.client(0), "tick").await;
+    let after = until_ticks(&mesh.client(2), "tick", before.len() + 3).await;
+    // The due time at which it ends is the first one.
+    assert_eq!(after[before.len()].due, until, "{after:#?}");
+    ledger::assert_complete(&after[before.len()..], until - 1, 1_000);
+    let lateness: Vec<i64> = after[before.len()..].iter().map(|tick| tick.lateness).collect();
+    println!("lateness after a pause that ended by itself: {lateness:?}");
+    let shown = mesh.client(1).get("/v1/schedules/tick").await.ok().json();
+    assert_eq!((&shown["state"], &shown["paused_until"]), (&json!("active"), &Value::Null));
+    for wrong in ["yesterday", "0s", "2020-01-01T00:00:00Z"] {
+        let path = format!("/v1/schedules/tick/pause?until={wrong}");
+        mesh.client(0).post(&path, "").await.problem(400, "bad_request");
+    }
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
 async fn a_single_moment_fires_once_and_one_that_has_passed_is_refused() {
     let mesh = TestMesh::start(2).await;
     mesh.client(0).deploy("noop", &builtin("noop")).await;

@@ -17,19 +17,21 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::pauses;
 use super::plan::{
     Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Rollback, Standing,
 };
 use super::repair::{self, Missing};
 use super::timetable::Timetables;
 use crate::catalogue::cache::CatalogueCache;
-use crate::catalogue::entry::Catalogue;
+use crate::catalogue::entry::{Catalogue, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Times;
-use crate::notice::Notice;
+use crate::notice::{Notice, topic};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::queue::{StoreError, TaskQueue};
 use crate::roles;
+use crate::store::{CatalogueStore, EditError};
 
 /// The key of the ring whose owner is the Beat.
 pub const BEAT_KEY: &[u8] = b"beat";
@@ -43,6 +45,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 /// Fences on their way to the store at the same time: after it has lost everything there is one for each
 /// schedule.
 const REPAIRS_AT_ONCE: usize = 16;
+
+/// A pause that could not be ended is tried again after this.
+const END_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
 /// slept. A loaded machine may look the same; then one needless read is the price. A shorter stop goes unnoticed: then
@@ -76,6 +81,8 @@ pub struct BeatParts {
     pub mesh: Arc<Mesh>,
     /// Definitions.
     pub catalogue: Arc<CatalogueCache>,
+    /// Where pauses are ended.
+    pub store: Arc<dyn CatalogueStore>,
     /// Where ticks are committed.
     pub queue: Arc<dyn TaskQueue>,
     /// Rung after a firing.
@@ -92,6 +99,10 @@ enum Answer {
     Commit(CommitId, TickCommit, Result<TickOutcome, StoreError>),
     /// Fences that the store did not have were written, or could not be.
     Repaired,
+    /// Pauses were ended, or some could not be.
+    Resumed {
+        all: bool,
+    },
     /// The store's clock, and when it was asked and answered.
     Clock(Result<UnixMs, StoreError>, Instant, Instant),
 }
@@ -109,6 +120,8 @@ pub async fn drive(parts: BeatParts) {
         store_time: None,
         asking_clock: false,
         repairing: false,
+        resuming: false,
+        pause_ends: None,
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
@@ -144,6 +157,10 @@ struct Driver {
     asking_clock: bool,
     /// Fences that the store did not have are being written.
     repairing: bool,
+    /// Pauses are being ended.
+    resuming: bool,
+    /// When the next pause is to be ended by this node.
+    pause_ends: Option<UnixMs>,
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
@@ -188,6 +205,7 @@ impl Driver {
                 }
                 _ = calibrate.tick() => self.ask_clock(),
                 () = sleep_until(wake) => {
+                    self.end_pauses();
                     self.wake = None;
                     self.take(Event::TimerFired);
                 }
@@ -253,6 +271,40 @@ impl Driver {
         });
     }
 
+    /// Ends the pauses whose time has come, and notes when the next one's does.
+    fn end_pauses(&mut self) {
+        self.pause_ends = None;
+        let (Some(now), Some(delay), false) = (self.store_now(), self.plan.delay(), self.resuming) else {
+            return;
+        };
+        let catalogue = self.parts.catalogue.clone();
+        let (over, next) = pauses::ended(&catalogue.current(), now.minus(delay));
+        self.pause_ends = next.map(|until| until.plus(delay));
+        if over.is_empty() {
+            return;
+        }
+        self.resuming = true;
+        let (store, mesh, answers) =
+            (self.parts.store.clone(), self.parts.mesh.clone(), self.answers.clone());
+        self.spawn(async move {
+            let mut all = true;
+            for (schedule, revision) in over {
+                match end_pause(&*store, &schedule, revision).await {
+                    Ok(()) => tracing::info!(%schedule, "its pause has ended"),
+                    // Another node was faster, or somebody has paused it anew, resumed or deleted it.
+                    Err(EditError::Conflict { .. } | EditError::NotFound { .. }) => {}
+                    Err(error) => {
+                        tracing::warn!(%schedule, %error, "its pause cannot be ended; trying again");
+                        all = false;
+                    }
+                }
+            }
+            all &= catalogue.refresh().await.is_ok();
+            mesh.spread(topic::CATALOGUE, catalogue.current().revision).await;
+            let _ = answers.send(Answer::Resumed { all }).await;
+        });
+    }
+
     fn ask_clock(&mut self) {
         self.ask_clock_after(Duration::ZERO);
     }
@@ -291,6 +343,14 @@ impl Driver {
                 self.take(Event::CommitEnded { id, result, dice });
             }
             Answer::Repaired => self.repairing = false,
+            Answer::Resumed { all } => {
+                self.resuming = false;
+                if all {
+                    self.end_pauses();
+                } else {
+                    self.pause_ends = self.store_now().map(|now| now.plus(END_AGAIN));
+                }
+            }
             Answer::Clock(reading, asked, answered) => {
                 self.asking_clock = false;
                 self.on_clock(reading, asked, answered);
@@ -362,7 +422,12 @@ impl Driver {
                 None => tracing::warn!("no member may fire schedules"),
             }
         }
-        self.take(Event::StandingChanged(standing(&ranks, &view.me)));
+        let standing = standing(&ranks, &view.me);
+        let has_moved = standing != self.plan.standing();
+        self.take(Event::StandingChanged(standing));
+        if has_moved {
+            self.end_pauses();
+        }
     }
 
     fn on_catalogue(&mut self, catalogue: &Catalogue) {
@@ -394,6 +459,7 @@ impl Driver {
         self.planned = planned;
         self.timetables.forget_unused();
         self.take(Event::CatalogueChanged(self.planned.values().cloned().collect()));
+        self.end_pauses();
     }
 
     /// The store's clock now, as far as it is known.
@@ -405,7 +471,7 @@ impl Driver {
     /// The wake as a moment of this node's timers.
     fn wake_instant(&self) -> Option<Instant> {
         let StoreTime { at, store, .. } = self.store_time?;
-        let wake = self.wake?;
+        let wake = self.wake.into_iter().chain(self.pause_ends).min()?;
         let after = u64::try_from(wake.millis_since(store)).unwrap_or(0);
         Some(at + Duration::from_millis(after))
     }
@@ -413,6 +479,18 @@ impl Driver {
 
 fn say(Rollback { refire, skip, example, furthest_ms }: &Rollback) {
     tracing::error!(refire, skip, %example, furthest_ms, "the queue's store has gone back to an earlier state: it lost what it had taken, with a failover, or an old copy was put back; by their `on_store_rollback`, schedules fire again what is due by the store (refire), or skip what this node knows to be decided (skip)");
+}
+
+async fn end_pause(
+    store: &dyn CatalogueStore,
+    schedule: &ScheduleName,
+    revision: u64,
+) -> Result<(), EditError> {
+    let ending = store.switch_schedule(schedule, Switch::EndPause { revision });
+    match tokio::time::timeout(ANSWER_WITHIN, ending).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => Err(StoreError::Unknown(format!("no answer within {ANSWER_WITHIN:?}")).into()),
+    }
 }
 
 async fn sleep_until(wake: Option<Instant>) {

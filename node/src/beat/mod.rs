@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`timetable`] | a cron text in a time zone, as due times |
 //! | [`jitter`] | the moment at which a due time is fired |
+//! | [`pauses`] | which pauses end by themselves |
 //! | [`pending`] | which passed due times fire and which are skipped |
 //! | [`fence`] | what an edit makes of a schedule's cursor, and which due times it gives up |
 //! | [`plan`] | who acts when; the state machine |
@@ -45,6 +46,8 @@
 //! A `Committed` result, before it is handed in, is also where the driver counts firings, lateness
 //! (from the moment at which the last one was to be fired) and wakes the workers of the queue.
 //!
+//! - **Pauses.** Those that end by themselves are ended in the catalogue when their time has come, later by this
+//!   node's delay. A plan knows nothing of them: it sees a schedule that is enabled again.
 //! - **Report.** Told to people, at most once for each time that the store went back.
 //!
 //! A simulator drives thousands of plans the same way: a plan is a value, costs nothing while nothing
@@ -59,6 +62,7 @@
 pub mod driver;
 pub mod fence;
 pub mod jitter;
+pub mod pauses;
 pub mod pending;
 pub mod plan;
 pub mod repair;

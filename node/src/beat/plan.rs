@@ -233,7 +233,7 @@ impl Plan {
     }
 
     /// How long after an owner this node acts; `None` when it does not.
-    fn delay(&self) -> Option<Duration> {
+    pub(super) fn delay(&self) -> Option<Duration> {
         match self.standing {
             Standing::Owner => Some(Duration::ZERO),
             Standing::Standby(rank) => {

@@ -63,6 +63,7 @@ mod tests {
             revision,
             times_revision: revision,
             enabled: true,
+            paused_until: None,
             definition: Arc::new(definition.unwrap()),
         }
     }

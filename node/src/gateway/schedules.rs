@@ -18,13 +18,14 @@ use super::tasks::store_task;
 use super::{Gateway, NO_CONTENT};
 use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
-use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin};
 use crate::queue::tick::{ScheduleState, TickRecord};
 use crate::store::EditError;
+use crate::units::Span;
 
 /// `GET /v1/schedules`.
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
@@ -102,12 +103,41 @@ pub(super) async fn delete(
     Ok(NO_CONTENT.into_response())
 }
 
-/// `POST /v1/schedules/{name}/pause`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pause {
+    until: Option<String>,
+}
+
+/// `POST /v1/schedules/{name}/pause?until=`: a time, or a span from now on; without it until it is resumed.
 pub(super) async fn pause(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
+    Parameters(pause): Parameters<Pause>,
 ) -> Result<Response, ApiError> {
-    enable(&gateway, &name, false).await
+    let until = match &pause.until {
+        // By the clock that ends it.
+        Some(text) => Some(ending(text, gateway.queue.now().await?)?),
+        None => None,
+    };
+    switch(&gateway, &name, Switch::Pause { until }).await
+}
+
+/// When a pause ends, as a client has written it.
+fn ending(text: &str, now: UnixMs) -> Result<UnixMs, Problem> {
+    let until = match (text.parse::<jiff::Timestamp>(), text.parse::<Span>()) {
+        (Ok(time), _) => UnixMs(time.as_millisecond()),
+        (_, Ok(span)) => now.plus(span.0),
+        _ => {
+            return Err(Problem::bad_request(format!(
+                "until: `{text}` is neither a span like \"2h\" nor a time like \"2026-01-31T12:00:00Z\" (in a URL, + is written %2B)"
+            )));
+        }
+    };
+    if until <= now {
+        return Err(Problem::bad_request(format!("until: `{text}` has passed; it must lie in the future")));
+    }
+    Ok(until)
 }
 
 /// `POST /v1/schedules/{name}/resume`: due times during the pause are owed to nobody.
@@ -115,11 +145,11 @@ pub(super) async fn resume(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
-    enable(&gateway, &name, true).await
+    switch(&gateway, &name, Switch::Resume).await
 }
 
-async fn enable(gateway: &Gateway, name: &ScheduleName, enabled: bool) -> Result<Response, ApiError> {
-    let entry = gateway.store.enable_schedule(name, enabled).await?;
+async fn switch(gateway: &Gateway, name: &ScheduleName, switch: Switch) -> Result<Response, ApiError> {
+    let entry = gateway.store.switch_schedule(name, switch).await?;
     gateway.catalogue_changed().await;
     answer(gateway, &entry, None).await
 }
@@ -264,6 +294,7 @@ fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value 
         "definition": *entry.definition,
         "enabled": entry.enabled,
         "state": state,
+        "paused_until": entry.pause_ends().map(reply::time),
         "cursor": cursor.map(reply::time),
         "next": next.filter(|_| entry.enabled).map(reply::time),
     })
@@ -292,4 +323,26 @@ fn tick(tick: &TickRecord, jitter_ms: Option<i64>) -> Value {
         shown["from"] = reply::time(tick.from).into();
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_at_a_time_or_after_a_span_and_not_in_the_past() {
+        let now = UnixMs(1_767_225_600_000);
+        for (text, ms) in [("2h", 7_200_000), ("1.5s", 1_500), ("2026-01-01T01:00:00+00:30", 1_800_000)] {
+            assert_eq!(ending(text, now).map(|until| until.millis_since(now)).ok(), Some(ms), "{text}");
+        }
+        for (text, part) in [
+            ("tomorrow", "`tomorrow` is neither"),
+            ("90", "neither"),
+            ("0s", "has passed"),
+            ("2026-01-01T00:00:00Z", "has passed"),
+        ] {
+            let problem = ending(text, now).expect_err(text);
+            assert!(problem.status == 400 && problem.detail.contains(part), "{text}: {problem:?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{CatalogueStore, EditError};
-use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, ScheduleName};
 use crate::catalogue::schedule::Schedule;
@@ -101,8 +101,8 @@ impl CatalogueStore for FencedCatalogue {
         }
     }
 
-    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
-        let entry = self.store.enable_schedule(name, enabled).await?;
+    async fn switch_schedule(&self, name: &ScheduleName, switch: Switch) -> Result<ScheduleEntry, EditError> {
+        let entry = self.store.switch_schedule(name, switch).await?;
         self.fence(name, entry.revision, Some(&entry)).await?;
         Ok(entry)
     }

@@ -127,9 +127,16 @@ impl Dialect {
             Self::Sqlite => &[
                 include_str!("../../../migrations/sqlite/0001_first.sql"),
                 include_str!("../../../migrations/sqlite/0002_function_name.sql"),
+                include_str!("../../../migrations/sqlite/0004_paused_until.sql"),
             ],
-            Self::Postgres => &[include_str!("../../../migrations/postgres/0001_first.sql")],
-            Self::MySql => &[include_str!("../../../migrations/mysql/0001_first.sql")],
+            Self::Postgres => &[
+                include_str!("../../../migrations/postgres/0001_first.sql"),
+                include_str!("../../../migrations/postgres/0003_paused_until.sql"),
+            ],
+            Self::MySql => &[
+                include_str!("../../../migrations/mysql/0001_first.sql"),
+                include_str!("../../../migrations/mysql/0003_paused_until.sql"),
+            ],
         }
     }
 
