@@ -248,13 +248,23 @@ impl Driver {
     /// Puts right where the queue's store is behind the catalogue. The plan reads again by itself while the two
     /// do not agree.
     fn repair(&mut self, states: &[ScheduleState]) {
-        let missing = repair::missing(&self.parts.catalogue.current(), states);
-        if missing.is_empty() || std::mem::replace(&mut self.repairing, true) {
+        let (catalogue, states) = (self.parts.catalogue.clone(), states.to_vec());
+        if repair::missing(&catalogue.current(), &states).is_empty()
+            || std::mem::replace(&mut self.repairing, true)
+        {
             return;
         }
-        tracing::warn!(schedules = missing.len(), first = %missing[0].schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
         let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
         self.spawn(async move {
+            // When one store holds both, the catalogue may have gone back with the standings: what this node
+            // remembers of it must not be written there, for no edit of the store's would be later.
+            let missing = match catalogue.refresh().await {
+                Ok(()) => repair::missing(&catalogue.current(), &states),
+                Err(_) => Vec::new(),
+            };
+            if let Some(first) = missing.first() {
+                tracing::warn!(schedules = missing.len(), first = %first.schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
+            }
             let writing = missing.into_iter().map(|Missing { schedule, revision, after }| {
                 let queue = queue.clone();
                 async move { within(queue.fence(&schedule, revision, after.as_ref())).await }
