@@ -3,6 +3,7 @@
 
 pub mod c1_calls_run_once;
 pub mod l0_quiescence;
+pub mod l2_handover;
 pub mod l4_no_false_deaths;
 pub mod l5_views_agree;
 pub mod m2_generations;
@@ -85,7 +86,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 18] = [
+pub const ALL: [Property; 19] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -102,6 +103,7 @@ pub const ALL: [Property; 18] = [
     m5_one_process_per_id::PROPERTY,
     v1_later_versions::PROPERTY,
     l0_quiescence::PROPERTY,
+    l2_handover::PROPERTY,
     l4_no_false_deaths::PROPERTY,
     l5_views_agree::PROPERTY,
 ];

@@ -4,6 +4,7 @@ mod address_changes;
 mod away_longer_than_remembered;
 mod beat_owner_crashes;
 mod beat_owner_gone_for_ever;
+mod beat_owner_leaves;
 mod beat_owner_paused;
 mod bridge;
 mod clocks_jump;
@@ -134,7 +135,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 36] = [
+pub const ALL: [Scenario; 37] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -155,6 +156,7 @@ pub const ALL: [Scenario; 36] = [
     worker_paused_past_its_lease::SCENARIO,
     joins_and_leaves::SCENARIO,
     rolling_restart::SCENARIO,
+    beat_owner_leaves::SCENARIO,
     store_errors::SCENARIO,
     store_clock_steps::SCENARIO,
     store_forgets::SCENARIO,
