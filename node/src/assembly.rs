@@ -299,6 +299,7 @@ impl Node {
                 env: self.env.clone(),
                 mesh: self.mesh.clone(),
                 catalogue: catalogue.clone(),
+                store: parts.store.clone(),
                 queue: parts.queue.clone(),
                 bell: bell.clone(),
                 standby_delay: settings.beat.standby_delay.0,

@@ -41,6 +41,14 @@ pub enum UnitError {
 /// Ten years: longer waits are typing errors, and everything below fits in signed milliseconds.
 const LONGEST_SECONDS: f64 = 10.0 * 366.0 * 86_400.0;
 
+impl Span {
+    /// Whether it is no time at all.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0.is_zero()
+    }
+}
+
 impl FromStr for Span {
     type Err = UnitError;
 

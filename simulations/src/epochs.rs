@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::TaskId;
 
 use crate::history::{Event, Record};
@@ -15,10 +16,29 @@ pub struct Remembered {
     pub history: Vec<Record>,
     /// Tasks that it had taken, and when it forgot them.
     pub forgotten: BTreeMap<TaskId, UnixMs>,
+    /// Ticks that it had taken.
+    pub lost_ticks: Vec<LostTick>,
     /// Revisions of edits that it had taken.
     pub forgotten_edits: BTreeSet<u64>,
     /// How much was lost.
     pub lost: usize,
+}
+
+/// A decision that a store has forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostTick {
+    /// The schedule.
+    pub schedule: ScheduleName,
+    /// Of a run the first due time.
+    pub from: UnixMs,
+    /// The due time; of a run the last one.
+    pub due: UnixMs,
+    /// Who had asked for it.
+    pub node: String,
+    /// When it was taken.
+    pub taken: UnixMs,
+    /// When it was forgotten.
+    pub forgotten: UnixMs,
 }
 
 impl Remembered {
@@ -28,6 +48,7 @@ impl Remembered {
         // With their places in the whole history.
         let mut kept: Vec<(usize, &Record)> = Vec::with_capacity(history.len());
         let (mut forgotten, mut forgotten_edits, mut lost_count) = (BTreeMap::new(), BTreeSet::new(), 0);
+        let mut lost_ticks = Vec::new();
         for (place, record) in history.iter().enumerate() {
             let begin = match record.event {
                 Event::StoreForgot { number: which } => {
@@ -47,6 +68,17 @@ impl Remembered {
                     Event::Fenced { revision, .. } => Some(revision),
                     _ => None,
                 }));
+                lost_ticks.extend(lost.iter().filter_map(|(_, lost)| match &lost.event {
+                    Event::TickCommitted { schedule, from, due, node, .. } => Some(LostTick {
+                        schedule: schedule.clone(),
+                        from: *from,
+                        due: *due,
+                        node: node.clone(),
+                        taken: lost.at,
+                        forgotten: record.at,
+                    }),
+                    _ => None,
+                }));
                 let tasks = lost.into_iter().filter_map(|(_, lost)| match lost.event {
                     Event::Stored { task } => Some((task, record.at)),
                     _ => None,
@@ -56,7 +88,7 @@ impl Remembered {
             kept.push((place, record));
         }
         let history = kept.into_iter().map(|(_, record)| record.clone()).collect();
-        Self { history, forgotten, forgotten_edits, lost: lost_count }
+        Self { history, forgotten, lost_ticks, forgotten_edits, lost: lost_count }
     }
 }
 

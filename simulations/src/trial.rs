@@ -94,6 +94,8 @@ fn run_here(
     let world = World::new(seed, &script, guards, &mut dice);
     let mut fire_all = workload::prepare(&mut world.store.state(), script.schedules);
     fire_all.push(workload::SCHEDULE.parse().expect("the schedule's name is one"));
+    let skips_rollbacks = script.skips_rollbacks.then(|| workload::SKIPPING.parse().expect("it is a name"));
+    let skips_rollbacks: Vec<_> = skips_rollbacks.into_iter().collect();
     let mut stage = Stage::new(&world, seed, &script, dice);
     let ended = panics::catch(|| stage.play());
     let effects = stage.effects();
@@ -125,6 +127,8 @@ fn run_here(
         is_durable: script.queue == Queue::Replicated(Durability::Replicated),
         settled,
         fire_all: &fire_all,
+        lost_ticks: &remembered.lost_ticks,
+        skips_rollbacks: &skips_rollbacks,
     };
     // After a run that broke off, what is missing at the end says nothing.
     if violations.is_empty() {
@@ -157,6 +161,11 @@ fn run_here(
     };
     if of_kin(Kin::Later).next().is_some() && violations.is_empty() && !history.iter().any(is_seen) {
         let what = "nobody ever saw what a later version says".to_owned();
+        violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
+    }
+    let is_skipped = |record: &Record| matches!(&record.event, Event::TickCommitted { skipped, .. } if skipped.as_deref() == Some("store_rolled_back"));
+    if script.skips_rollbacks && violations.is_empty() && !history.iter().any(is_skipped) {
+        let what = "nobody ever skipped what the store had lost".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
     let measures = Measures::of(&history, &effects.beat_crashes);

@@ -23,6 +23,10 @@ use crate::world::store::state::StoreState;
 /// The schedule that every run has: due each second, and no due time may be skipped.
 pub const SCHEDULE: &str = "every-second";
 
+/// A schedule that is due each second and skips what had been decided before the store forgot it. Only some
+/// runs have it.
+pub const SKIPPING: &str = "skips-rollbacks";
+
 /// The schedule that is edited, paused, resumed and deleted during the run.
 const EDITED: &str = "edited";
 
@@ -80,6 +84,8 @@ pub struct Order {
     pub until: Duration,
     /// When one of them enqueues a task that takes down every node that runs it.
     pub poison_at: Option<Duration>,
+    /// Whether there is [`SKIPPING`].
+    pub skips_rollbacks: bool,
 }
 
 /// Acts as the users.
@@ -107,6 +113,11 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
     put(pick(&mut dice), &format!("/v1/functions/{FLAKY}"), &flaky).await?;
     let schedule = json!({ "cron": "* * * * * *", "function": FUNCTION, "misfire": "fire_all" });
     put(pick(&mut dice), &format!("/v1/schedules/{SCHEDULE}"), &schedule).await?;
+    if order.skips_rollbacks {
+        let mut schedule = schedule;
+        schedule["on_store_rollback"] = json!("skip");
+        put(pick(&mut dice), &format!("/v1/schedules/{SKIPPING}"), &schedule).await?;
+    }
 
     // Two users: while one waits for a node that has died, the other goes on.
     let [one, other, calling] = [(); 3].map(|()| StdRng::seed_from_u64(dice.random()));

@@ -84,6 +84,64 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn a_pause_with_an_end_ends_by_itself_and_owes_what_is_due_from_then_on() {
+    let mesh = TestMesh::start(3).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    put(&mesh.client(0), "tick", &every(1, "noop")).await;
+    until_ticks(&mesh.client(0), "tick", 1).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let until = (now.div_euclid(1_000) + 3) * 1_000;
+    let text = jiff::Timestamp::from_millisecond(until).unwrap().to_string();
+    let path = format!("/v1/schedules/tick/pause?until={text}");
+    let shown = mesh.client(1).post(&path, "").await.ok().json();
+    assert_eq!((&shown["state"], ledger::time(&shown["paused_until"])), (&json!("paused"), until));
+    let before = ledger::read(&mesh.client(0), "tick").await;
+    let after = until_ticks(&mesh.client(2), "tick", before.len() + 3).await;
+    // The due time at which it ends is the first one.
+    assert_eq!(after[before.len()].due, until, "{after:#?}");
+    ledger::assert_complete(&after[before.len()..], until - 1, 1_000);
+    let lateness: Vec<i64> = after[before.len()..].iter().map(|tick| tick.lateness).collect();
+    println!("lateness after a pause that ended by itself: {lateness:?}");
+    let shown = mesh.client(1).get("/v1/schedules/tick").await.ok().json();
+    assert_eq!((&shown["state"], &shown["paused_until"]), (&json!("active"), &Value::Null));
+    for wrong in ["yesterday", "0s", "2020-01-01T00:00:00Z"] {
+        let path = format!("/v1/schedules/tick/pause?until={wrong}");
+        mesh.client(0).post(&path, "").await.problem(400, "bad_request");
+    }
+    mesh.assert_well().await;
+}
+
+#[tokio::test]
+async fn a_single_moment_fires_once_and_one_that_has_passed_is_refused() {
+    let mesh = TestMesh::start(2).await;
+    mesh.client(0).deploy("noop", &builtin("noop")).await;
+    let at = |in_ms: i64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
+        jiff::Timestamp::from_millisecond(now + in_ms).unwrap()
+    };
+    let due = at(2_500);
+    let definition = json!({"at": due.to_string(), "function": "noop"});
+    let shown = put(&mesh.client(0), "once", &definition).await;
+    assert_eq!((&shown["state"], ledger::time(&shown["next"])), (&json!("active"), due.as_millisecond()));
+    let ticks = until_ticks(&mesh.client(1), "once", 1).await;
+    assert_eq!((ticks.len(), ticks[0].due, ticks[0].state.as_str()), (1, due.as_millisecond(), "fired"));
+    let shown = mesh.client(1).get("/v1/schedules/once").await.ok().json();
+    assert_eq!((&shown["state"], &shown["next"]), (&json!("done"), &Value::Null), "{shown:#}");
+    // It may be deployed again, and stays done; what never fires is refused.
+    assert_eq!(put(&mesh.client(1), "once", &definition).await["changed"], json!(false));
+    let passed = json!({"at": at(-60_000).to_string(), "function": "noop"});
+    let refused = mesh.client(0).put("/v1/schedules/late", &passed).await.problem(422, "invalid_definition");
+    assert!(refused["detail"].as_str().unwrap().contains("lies in the past"), "{refused:#}");
+    let both = json!({"at": at(60_000).to_string(), "cron": "* * * * *", "function": "noop"});
+    mesh.client(0).put("/v1/schedules/late", &both).await.problem(422, "invalid_definition");
+    let later = at(2_500);
+    let shown = put(&mesh.client(0), "once", &json!({"at": later.to_string(), "function": "noop"})).await;
+    assert_eq!(shown["state"], "active");
+    let ticks = until_ticks(&mesh.client(1), "once", 2).await;
+    assert_eq!((ticks.len(), ticks[1].due), (2, later.as_millisecond()));
+}
+
+#[tokio::test]
 async fn a_trigger_runs_the_function_once_besides_the_due_times() {
     let mesh = TestMesh::start(2).await;
     let side = SideFile::new(mesh.dir.path(), "side");

@@ -73,7 +73,10 @@ async fn tasks_of_a_killed_worker_begin_elsewhere_long_before_their_leases_run_o
     let dead = Instant::now();
     let begun = async || side.lines().len() - 9;
     until("all begin elsewhere", LEASE / 3, begun, |n| *n == held).await;
-    println!("{held} tasks of the dead worker had begun elsewhere after {:?} (lease {LEASE:?})", dead.elapsed());
+    println!(
+        "{held} tasks of the dead worker had begun elsewhere after {:?} (lease {LEASE:?})",
+        dead.elapsed()
+    );
     // Those of the others were left alone.
     assert_eq!(side.lines().len(), 9 + held);
 }

@@ -17,18 +17,21 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::pauses;
 use super::plan::{
-    Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Standing,
+    Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Rollback, Standing,
 };
 use super::repair::{self, Missing};
 use super::timetable::Timetables;
 use crate::catalogue::cache::CatalogueCache;
-use crate::catalogue::entry::Catalogue;
+use crate::catalogue::entry::{Catalogue, Switch};
 use crate::catalogue::name::ScheduleName;
-use crate::notice::Notice;
+use crate::catalogue::schedule::Times;
+use crate::notice::{Notice, topic};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::queue::{StoreError, TaskQueue};
 use crate::roles;
+use crate::store::{CatalogueStore, EditError};
 
 /// The key of the ring whose owner is the Beat.
 pub const BEAT_KEY: &[u8] = b"beat";
@@ -49,6 +52,9 @@ const SURVEY_EVERY: Duration = Duration::from_secs(10);
 
 /// The second look at what is missing: an edit that is under way has had its second half by then.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A pause that could not be ended is tried again after this.
+const END_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
 /// slept. A loaded machine may look the same; then one needless read is the price. A shorter stop goes unnoticed: then
@@ -82,6 +88,8 @@ pub struct BeatParts {
     pub mesh: Arc<Mesh>,
     /// Definitions.
     pub catalogue: Arc<CatalogueCache>,
+    /// Where pauses are ended.
+    pub store: Arc<dyn CatalogueStore>,
     /// Where ticks are committed.
     pub queue: Arc<dyn TaskQueue>,
     /// Rung after a firing.
@@ -100,6 +108,10 @@ enum Answer {
     Surveyed(Result<Vec<ScheduleState>, StoreError>),
     /// Fences that the store did not have were written, or could not be.
     Repaired,
+    /// Pauses were ended, or some could not be.
+    Resumed {
+        all: bool,
+    },
     /// The store's clock, and when it was asked and answered.
     Clock(Result<UnixMs, StoreError>, Instant, Instant),
 }
@@ -119,6 +131,8 @@ pub async fn drive(parts: BeatParts) {
         repairing: false,
         suspected: BTreeSet::new(),
         surveying: false,
+        resuming: false,
+        pause_ends: None,
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
@@ -159,6 +173,10 @@ struct Driver {
     suspected: BTreeSet<(ScheduleName, u64)>,
     /// A look at all schedules is under way.
     surveying: bool,
+    /// Pauses are being ended.
+    resuming: bool,
+    /// When the next pause is to be ended by this node.
+    pause_ends: Option<UnixMs>,
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
@@ -206,6 +224,7 @@ impl Driver {
                 _ = calibrate.tick() => self.ask_clock(),
                 _ = survey.tick() => self.survey_after(Duration::ZERO),
                 () = sleep_until(wake) => {
+                    self.end_pauses();
                     self.wake = None;
                     self.take(Event::TimerFired);
                 }
@@ -224,6 +243,7 @@ impl Driver {
                 Action::WakeAt(at) => self.wake = Some(at),
                 Action::ReadStates(id) => self.read(id),
                 Action::Commit(id, commit) => self.commit(id, commit),
+                Action::Report(rollback) => say(&rollback),
             }
         }
     }
@@ -270,9 +290,20 @@ impl Driver {
         if missing.is_empty() || std::mem::replace(&mut self.repairing, true) {
             return;
         }
-        tracing::warn!(schedules = missing.len(), first = %missing[0].schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
+        let twice: BTreeSet<ScheduleName> = missing.into_iter().map(|missing| missing.schedule).collect();
+        let (catalogue, states) = (self.parts.catalogue.clone(), states.to_vec());
         let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
         self.spawn(async move {
+            // When one store holds both, the catalogue may have gone back with the standings: what this node
+            // remembers of it must not be written there, for no edit of the store's would be later.
+            let mut missing = match catalogue.refresh().await {
+                Ok(()) => repair::missing(&catalogue.current(), &states),
+                Err(_) => Vec::new(),
+            };
+            missing.retain(|missing| twice.contains(&missing.schedule));
+            if let Some(first) = missing.first() {
+                tracing::warn!(schedules = missing.len(), first = %first.schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
+            }
             let writing = missing.into_iter().map(|Missing { schedule, revision, after }| {
                 let queue = queue.clone();
                 async move { within(queue.fence(&schedule, revision, after.as_ref())).await }
@@ -286,6 +317,40 @@ impl Driver {
             }
             drop(written);
             let _ = answers.send(Answer::Repaired).await;
+        });
+    }
+
+    /// Ends the pauses whose time has come, and notes when the next one's does.
+    fn end_pauses(&mut self) {
+        self.pause_ends = None;
+        let (Some(now), Some(delay), false) = (self.store_now(), self.plan.delay(), self.resuming) else {
+            return;
+        };
+        let catalogue = self.parts.catalogue.clone();
+        let (over, next) = pauses::ended(&catalogue.current(), now.minus(delay));
+        self.pause_ends = next.map(|until| until.plus(delay));
+        if over.is_empty() {
+            return;
+        }
+        self.resuming = true;
+        let (store, mesh, answers) =
+            (self.parts.store.clone(), self.parts.mesh.clone(), self.answers.clone());
+        self.spawn(async move {
+            let mut all = true;
+            for (schedule, revision) in over {
+                match end_pause(&*store, &schedule, revision).await {
+                    Ok(()) => tracing::info!(%schedule, "its pause has ended"),
+                    // Another node was faster, or somebody has paused it anew, resumed or deleted it.
+                    Err(EditError::Conflict { .. } | EditError::NotFound { .. }) => {}
+                    Err(error) => {
+                        tracing::warn!(%schedule, %error, "its pause cannot be ended; trying again");
+                        all = false;
+                    }
+                }
+            }
+            all &= catalogue.refresh().await.is_ok();
+            mesh.spread(topic::CATALOGUE, catalogue.current().revision).await;
+            let _ = answers.send(Answer::Resumed { all }).await;
         });
     }
 
@@ -334,6 +399,14 @@ impl Driver {
                 }
             }
             Answer::Repaired => self.repairing = false,
+            Answer::Resumed { all } => {
+                self.resuming = false;
+                if all {
+                    self.end_pauses();
+                } else {
+                    self.pause_ends = self.store_now().map(|now| now.plus(END_AGAIN));
+                }
+            }
             Answer::Clock(reading, asked, answered) => {
                 self.asking_clock = false;
                 self.on_clock(reading, asked, answered);
@@ -370,7 +443,9 @@ impl Driver {
         match outcome {
             Ok(TickOutcome::Committed { fired }) => {
                 let latest = commit.decisions.last().map(|decision| decision.due);
-                let lateness = latest.zip(self.store_now()).map(|(due, now)| now.millis_since(due));
+                let moments = self.planned.get(&commit.schedule).map(|planned| planned.moments());
+                let latest = latest.map(|due| moments.map_or(due, |moments| moments.of(due)));
+                let lateness = latest.zip(self.store_now()).map(|(moment, now)| now.millis_since(moment));
                 tracing::debug!(schedule = %commit.schedule, fired = fired.len(), lateness_ms = lateness, "ticks committed");
                 if !fired.is_empty() {
                     self.parts.bell.notify_one();
@@ -403,7 +478,12 @@ impl Driver {
                 None => tracing::warn!("no member may fire schedules"),
             }
         }
-        self.take(Event::StandingChanged(standing(&ranks, &view.me)));
+        let standing = standing(&ranks, &view.me);
+        let has_moved = standing != self.plan.standing();
+        self.take(Event::StandingChanged(standing));
+        if has_moved {
+            self.end_pauses();
+        }
     }
 
     fn on_catalogue(&mut self, catalogue: &Catalogue) {
@@ -415,11 +495,11 @@ impl Driver {
                 retries: function.definition.retries.max,
             });
             let known = self.planned.get(&entry.name);
-            let schedule = match known
-                .filter(|known| known.revision == entry.revision && known.firing == firing)
-            {
+            let known = known.filter(|known| known.revision == entry.revision && known.firing == firing);
+            let Times { cron, timezone } = entry.definition.times();
+            let schedule = match known {
                 Some(known) => known.clone(),
-                None => match self.timetables.get(&entry.definition.cron, &entry.definition.timezone) {
+                None => match self.timetables.get(&cron, &timezone) {
                     Ok(timetable) => {
                         let (name, definition) = (entry.name.clone(), entry.definition.clone());
                         Arc::new(PlannedSchedule::new(name, entry.revision, definition, timetable, firing))
@@ -435,6 +515,7 @@ impl Driver {
         self.planned = planned;
         self.timetables.forget_unused();
         self.take(Event::CatalogueChanged(self.planned.values().cloned().collect()));
+        self.end_pauses();
     }
 
     /// The store's clock now, as far as it is known.
@@ -446,9 +527,25 @@ impl Driver {
     /// The wake as a moment of this node's timers.
     fn wake_instant(&self) -> Option<Instant> {
         let StoreTime { at, store, .. } = self.store_time?;
-        let wake = self.wake?;
+        let wake = self.wake.into_iter().chain(self.pause_ends).min()?;
         let after = u64::try_from(wake.millis_since(store)).unwrap_or(0);
         Some(at + Duration::from_millis(after))
+    }
+}
+
+fn say(Rollback { refire, skip, example, furthest_ms }: &Rollback) {
+    tracing::error!(refire, skip, %example, furthest_ms, "the queue's store has gone back to an earlier state: it lost what it had taken, with a failover, or an old copy was put back; by their `on_store_rollback`, schedules fire again what is due by the store (refire), or skip what this node knows to be decided (skip)");
+}
+
+async fn end_pause(
+    store: &dyn CatalogueStore,
+    schedule: &ScheduleName,
+    revision: u64,
+) -> Result<(), EditError> {
+    let ending = store.switch_schedule(schedule, Switch::EndPause { revision });
+    match tokio::time::timeout(ANSWER_WITHIN, ending).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => Err(StoreError::Unknown(format!("no answer within {ANSWER_WITHIN:?}")).into()),
     }
 }
 

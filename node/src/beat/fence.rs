@@ -48,7 +48,11 @@ impl Edit<'_> {
         let cursor = match (decided, self.after) {
             (None, _) => now,
             // What was fired a little early is not fired again.
-            (Some(decided), Some(after)) if self.starts_anew(after, standing) => decided.max(now),
+            (Some(decided), Some(after)) if self.starts_anew(after, standing) => {
+                // A pause that ends by itself ends at its time, whenever somebody noticed.
+                let ended = after.paused_until.filter(|_| after.enabled);
+                decided.max(ended.map_or(now, |until| UnixMs(until.0.saturating_sub(1))))
+            }
             (Some(decided), _) => decided,
         };
         let enabled = self.after.is_some_and(|after| after.enabled);
@@ -71,7 +75,7 @@ impl Edit<'_> {
             // They stay owed, and fire under the new revision.
             Some(_) => return None,
         };
-        match Timetable::parse(&before.cron, &before.timezone) {
+        match before.timetable() {
             Ok(timetable) => Some((timetable, reason)),
             Err(error) => {
                 let schedule = self.schedule.as_str();

@@ -11,6 +11,8 @@
 //! | file | holds |
 //! |---|---|
 //! | [`timetable`] | a cron text in a time zone, as due times |
+//! | [`jitter`] | the moment at which a due time is fired |
+//! | [`pauses`] | which pauses end by themselves |
 //! | [`pending`] | which passed due times fire and which are skipped |
 //! | [`fence`] | what an edit makes of a schedule's cursor, and which due times it gives up |
 //! | [`plan`] | who acts when; the state machine |
@@ -42,7 +44,11 @@
 //! - **Dice.** A number in 0..=1 from the node's entropy with each result.
 //!
 //! A `Committed` result, before it is handed in, is also where the driver counts firings, lateness
-//! (`now - due`) and wakes the workers of the queue.
+//! (from the moment at which the last one was to be fired) and wakes the workers of the queue.
+//!
+//! - **Pauses.** Those that end by themselves are ended in the catalogue when their time has come, later by this
+//!   node's delay. A plan knows nothing of them: it sees a schedule that is enabled again.
+//! - **Report.** Told to people, at most once for each time that the store went back.
 //!
 //! A simulator drives thousands of plans the same way: a plan is a value, costs nothing while nothing
 //! is due, and the catalogue's `Arc`s are shared between all of them.
@@ -55,6 +61,8 @@
 
 pub mod driver;
 pub mod fence;
+pub mod jitter;
+pub mod pauses;
 pub mod pending;
 pub mod plan;
 pub mod repair;

@@ -7,6 +7,8 @@
 //! - nothing is committed for a schedule unless the store's state and the catalogue's definition have
 //!   the same revision, and the store says that it is enabled;
 //! - a standby commits only what a read, asked for after its turn had come, still showed undecided;
+//! - a cursor that goes back means that the store has lost what it had taken: said once, and then decided by the
+//!   schedule's `on_store_rollback`; what this node does not remember it cannot miss;
 //! - whatever ends a commit without saying where the cursor is means "not I": read it again.
 //!
 //! None of this is needed for safety, which is the store's compare-and-set; it keeps the misfire policy
@@ -15,6 +17,7 @@
 #[cfg(test)]
 mod laws;
 mod learn;
+mod rollback;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -25,12 +28,13 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 
-use super::pending::{self, LEAST_GRACE, MOST_DUE_TIMES};
+use super::pending::{self, LEAST_GRACE, MOST_DUE_TIMES, Overdue};
 use crate::catalogue::function::Backoff;
 use crate::catalogue::name::ScheduleName;
 use crate::queue::StoreError;
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::units::Span;
+pub use rollback::Rollback;
 pub use schedule::{FiringSpec, PlannedSchedule};
 use schedule::{Known, Phase};
 
@@ -121,6 +125,8 @@ pub enum Action {
     ReadStates(ReadId),
     /// Send [`Event::TimerFired`] then; replaces the wake before it.
     WakeAt(UnixMs),
+    /// Tell people that the store has lost what it had taken.
+    Report(Rollback),
 }
 
 /// What one node knows of all schedules, and when it acts on each.
@@ -142,6 +148,8 @@ pub struct Plan {
     blind: bool,
     read_failures: u32,
     read_not_before: UnixMs,
+    /// Cursors that were seen to go back since the last report.
+    rollback: Option<Rollback>,
     /// The last id given; ids tell which of two facts is the younger one.
     last_id: u64,
     last_now: UnixMs,
@@ -173,6 +181,7 @@ impl Plan {
             blind: true,
             read_failures: 0,
             read_not_before: UnixMs(i64::MIN),
+            rollback: None,
             last_id: 0,
             last_now: UnixMs(i64::MIN),
             armed: None,
@@ -191,6 +200,7 @@ impl Plan {
             Event::ReadEnded { id, result, dice } => self.end_read(now, id, result, dice),
             Event::CommitEnded { id, result, dice } => self.end_commit(now, id, result, dice),
         }
+        self.report(actions);
         let hurried = self.act(now, actions);
         self.arm(now, hurried, actions);
     }
@@ -210,7 +220,7 @@ impl Plan {
         }
     }
 
-    /// How late the latest schedule is, as far as this node knows: a metric, and a sign of overload.
+    /// How late the latest schedule is, counted from the moment of its firing, as far as this node knows: a metric, and a sign of overload.
     #[must_use]
     pub fn overdue(&self, now: UnixMs) -> Duration {
         self.by_due.first().map_or(Duration::ZERO, |(at, _)| at.until(now))
@@ -223,7 +233,7 @@ impl Plan {
     }
 
     /// How long after an owner this node acts; `None` when it does not.
-    fn delay(&self) -> Option<Duration> {
+    pub(super) fn delay(&self) -> Option<Duration> {
         match self.standing {
             Standing::Owner => Some(Duration::ZERO),
             Standing::Standby(rank) => {
@@ -269,9 +279,10 @@ impl Plan {
         self.by_due.remove(&(at, name.clone()));
         let planned = &known.planned;
         let until = UnixMs(now.0.saturating_sub(known.lead));
-        let pending = pending::decide(&planned.schedule, &planned.timetable, undecided.due, until);
+        let overdue = Overdue { first: undecided.due, until, decided_before: known.highest };
+        let pending = pending::decide(&planned.schedule, &planned.moments(), overdue);
         let Some(last) = pending.decisions.last() else {
-            unreachable!("a schedule acts at its due time plus its lead, or later")
+            unreachable!("a schedule acts at its moment plus its lead, or later")
         };
         known.phase = Phase::Committing { id, revision: planned.revision, undecided, last: last.due };
         self.in_flight.insert(id, name.clone());
@@ -336,7 +347,7 @@ impl Plan {
                 if let Some(known) = self.schedules.get_mut(&name) {
                     known.lead = 0;
                     if let Phase::Waiting { undecided, .. } = known.phase {
-                        self.wait(&name, undecided, undecided.due);
+                        self.wait(&name, undecided, undecided.moment);
                     }
                 }
             }

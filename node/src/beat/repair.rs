@@ -2,7 +2,8 @@
 //!
 //! With the queue in a store of its own an edit has two halves, and a node may die between them; and a store
 //! may lose what it held. Pure: a catalogue and the standings go in, fences come out. A fence of a revision
-//! that the store knows already changes nothing, so whoever repairs from an old catalogue does no harm.
+//! that the store knows already changes nothing, so whoever repairs from an old catalogue does no harm. Whoever
+//! repairs from one that has been lost does: so the driver reads the catalogue anew, after the standings.
 
 use std::collections::BTreeMap;
 
@@ -63,6 +64,7 @@ mod tests {
             revision,
             times_revision: revision,
             enabled: true,
+            paused_until: None,
             definition: Arc::new(definition.unwrap()),
         }
     }

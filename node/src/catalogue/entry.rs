@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use beatmesh_mesh::env::UnixMs;
+
 use super::function::Function;
 use super::name::{FunctionName, QueueName, ScheduleName};
 use super::queue::Queue;
@@ -44,6 +46,9 @@ pub struct ScheduleEntry {
     pub times_revision: u64,
     /// False while it is paused.
     pub enabled: bool,
+    /// While it is paused: when that ends by itself. While it is not: when the last pause ended by itself; due
+    /// times from then on are owed, whenever somebody noticed.
+    pub paused_until: Option<UnixMs>,
     /// When it is due, and what it runs.
     pub definition: Arc<Schedule>,
 }
@@ -54,6 +59,42 @@ impl ScheduleEntry {
     pub fn owes(&self) -> Option<Times> {
         self.enabled.then(|| self.definition.times())
     }
+
+    /// When its pause ends by itself.
+    #[must_use]
+    pub fn pause_ends(&self) -> Option<UnixMs> {
+        self.paused_until.filter(|_| !self.enabled)
+    }
+
+    /// What a switch makes of it, but for its revisions; `None` when it stands so already.
+    #[must_use]
+    pub fn switched(&self, switch: Switch) -> Option<Self> {
+        let (enabled, paused_until) = match switch {
+            Switch::Pause { until } => (false, until),
+            Switch::Resume => (true, None),
+            Switch::EndPause { .. } if self.pause_ends().is_some() => (true, self.paused_until),
+            Switch::EndPause { .. } => return None,
+        };
+        let stands_so = self.enabled == enabled && (enabled || self.paused_until == paused_until);
+        (!stands_so).then(|| Self { enabled, paused_until, ..self.clone() })
+    }
+}
+
+/// Whether a schedule is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Nothing fires until it is resumed, or until then. A pause takes the place of the one before it.
+    Pause {
+        /// By the clock of the queue's store.
+        until: Option<UnixMs>,
+    },
+    /// It fires again; due times of the pause are owed to nobody.
+    Resume,
+    /// The time has come at which a pause ends by itself: due times from then on are owed.
+    EndPause {
+        /// That of the pause. Several nodes may try, and a person may have been faster.
+        revision: u64,
+    },
 }
 
 /// Everything that users have defined, at one moment.

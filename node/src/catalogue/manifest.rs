@@ -316,7 +316,7 @@ cron = "* * * * *"
         line 16: functions.f: unknown field `timeuot`, expected one of `runtime`, `command`, `env`, `dir`, `handler`, `timeout`, `concurrency`, `limit`, `retries`, `queue`
         line 18: functions.g: unknown variant `prozess`, expected `process` or `builtin`
         line 20: functions.h: write its fields in a table of its own
-        line 21: schedules.s: missing field `cron`
+        line 21: schedules.s: `cron` or `at` is missing: write when it is due, for example cron = "30 2 * * *", cron = "@every 90s" or at = "2026-12-24T18:00:00"
         line 26: schedules.t: unknown variant `never`, expected one of `fire_latest`, `fire_all`, `skip`
         line 27: schedules.w: `61 * * * *` is not a cron expression (Component error: Number out of bounds); write five fields (minute hour day month weekday) or six with seconds first, for example `*/5 * * * *`
         line 30: schedules.x: `Europe/Berln` is not an IANA time zone; did you mean `Europe/Berlin`?

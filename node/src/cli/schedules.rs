@@ -12,6 +12,7 @@ use super::output::{Output, list_of, text_of};
 use super::table::Table;
 use super::when;
 use crate::catalogue::name::ScheduleName;
+use crate::units::Span;
 
 #[derive(Args, Debug)]
 #[command(
@@ -20,7 +21,8 @@ use crate::catalogue::name::ScheduleName;
   beatmesh schedules
   beatmesh schedules nightly
   beatmesh schedules preview nightly -n 5
-  beatmesh schedules pause nightly"
+  beatmesh schedules pause nightly
+  beatmesh schedules pause nightly --until 2h"
 )]
 pub(super) struct SchedulesArgs {
     /// Show this one only.
@@ -44,10 +46,13 @@ enum Action {
         #[arg(short, default_value_t = 5, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]
         n: u16,
     },
-    /// Stop firing until it is resumed.
+    /// Stop firing until it is resumed, or for a time.
     Pause {
         /// The schedule.
         name: ScheduleName,
+        /// It goes on by itself: after a span from now on, or at a time.
+        #[arg(long, value_name = "SPAN|TIME", value_parser = span_or_time)]
+        until: Option<String>,
     },
     /// Fire again.
     Resume {
@@ -84,8 +89,20 @@ pub(super) async fn run(args: &SchedulesArgs, client: &Client, output: &Output) 
             let preview = client.json(request.query("n", Some(n.to_string()))).await?;
             output.show(&preview, |preview| preview_text(preview, Timestamp::now()))
         }
-        Action::Pause { name } => post(name, "pause", "paused", client, output).await,
-        Action::Resume { name } => post(name, "resume", "resumed", client, output).await,
+        Action::Pause { name, until } => {
+            let path = format!("/v1/schedules/{name}/pause");
+            let request = Request::new(format!("pause of {name}"), Method::POST, path);
+            let answer = client.json(request.query("until", until.clone())).await?;
+            output.show(&answer, |answer| match answer.get("paused_until").and_then(Value::as_str) {
+                Some(until) => format!("paused {name} until {until}"),
+                None => format!("paused {name}"),
+            })
+        }
+        Action::Resume { name } => {
+            let path = format!("/v1/schedules/{name}/resume");
+            let answer = client.json(Request::new(format!("resume of {name}"), Method::POST, path)).await?;
+            output.show(&answer, |_| format!("resumed {name}"))
+        }
         Action::Trigger { name } => {
             let path = format!("/v1/schedules/{name}/trigger");
             let answer = client.json(Request::new(format!("trigger of {name}"), Method::POST, path)).await?;
@@ -102,17 +119,12 @@ async fn get(name: &ScheduleName, client: &Client, output: &Output) -> Result<()
     output.value(&client.get(&format!("schedule {name}"), format!("/v1/schedules/{name}")).await?)
 }
 
-async fn post(
-    name: &ScheduleName,
-    verb: &str,
-    done: &str,
-    client: &Client,
-    output: &Output,
-) -> Result<(), Failure> {
-    let request =
-        Request::new(format!("{verb} of {name}"), Method::POST, format!("/v1/schedules/{name}/{verb}"));
-    let answer = client.json(request).await?;
-    output.show(&answer, |_| format!("{done} {name}"))
+/// Checked here, so that a typing error costs no request; the node reads it.
+fn span_or_time(text: &str) -> Result<String, String> {
+    if text.parse::<Timestamp>().is_ok() || text.parse::<Span>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("it is neither a span like \"2h\" nor a time like \"2026-01-31T12:00:00Z\"".to_owned())
 }
 
 fn list_text(schedules: &Value, now: Timestamp) -> String {
@@ -120,21 +132,41 @@ fn list_text(schedules: &Value, now: Timestamp) -> String {
     if schedules.is_empty() {
         return "no schedules; `beatmesh deploy FILE` brings some".to_owned();
     }
-    let mut table = Table::new(&["SCHEDULE", "CRON", "TIMEZONE", "FUNCTION", "MISFIRE", "OVERLAP", "NEXT"]);
+    let mut table = Table::new(&["SCHEDULE", "WHEN", "TIMEZONE", "FUNCTION", "MISFIRE", "OVERLAP", "NEXT"]);
     for schedule in schedules {
         let definition = schedule.get("definition").unwrap_or(&Value::Null);
-        let paused = schedule.get("enabled").and_then(Value::as_bool) == Some(false);
         table.row([
             text_of(schedule, "name"),
-            text_of(definition, "cron"),
+            when_due(definition),
             text_of(definition, "timezone"),
             text_of(definition, "function"),
             text_of(definition, "misfire"),
             text_of(definition, "overlap"),
-            if paused { "paused".to_owned() } else { when::from_now(schedule, "next", now) },
+            next(schedule, now),
         ]);
     }
     table.render()
+}
+
+/// The cron text, or the single moment.
+fn when_due(definition: &Value) -> String {
+    match definition.get("at").and_then(Value::as_str) {
+        Some(at) => format!("at {at}"),
+        None => text_of(definition, "cron"),
+    }
+}
+
+fn next(schedule: &Value, now: Timestamp) -> String {
+    let state = schedule.get("state").and_then(Value::as_str);
+    let paused = schedule.get("enabled").and_then(Value::as_bool) == Some(false);
+    match state {
+        _ if paused && schedule.get("paused_until").is_some_and(Value::is_string) => {
+            format!("paused, resumes {}", when::from_now(schedule, "paused_until", now))
+        }
+        _ if paused => "paused".to_owned(),
+        Some("done") => "done".to_owned(),
+        _ => when::from_now(schedule, "next", now),
+    }
 }
 
 fn preview_text(preview: &Value, now: Timestamp) -> String {
@@ -142,10 +174,15 @@ fn preview_text(preview: &Value, now: Timestamp) -> String {
     if due.is_empty() {
         return "it is never due again".to_owned();
     }
-    let mut table = Table::new(&["DUE", ""]);
-    for time in due {
-        let line = json!({"due": time});
-        table.row([text_of(&line, "due"), when::from_now(&line, "due", now)]);
+    // Only of a schedule with a jitter.
+    let fires_at = list_of(preview, "fires_at");
+    let is_put_off = !fires_at.is_empty();
+    let mut table = Table::new(if is_put_off { &["DUE", "FIRES", ""] } else { &["DUE", ""] });
+    for (nth, time) in due.iter().enumerate() {
+        let line = json!({"due": time, "fires": fires_at.get(nth).unwrap_or(time)});
+        let (due, fires) = (text_of(&line, "due"), text_of(&line, "fires"));
+        let soon = when::from_now(&line, "fires", now);
+        if is_put_off { table.row([due, fires, soon]) } else { table.row([due, soon]) }
     }
     table.render()
 }
@@ -162,15 +199,32 @@ mod tests {
                 "overlap": "allow"}})
         };
         let now = "2026-01-31T12:00:00Z".parse().unwrap();
-        let schedules = json!({"schedules": [schedule("every-2s", true), schedule("other", false)]});
+        let once = |name: &str, state: &str, next: Value| {
+            json!({"name": name, "enabled": true, "state": state, "next": next, "definition": {
+                "at": "2026-01-31T13:00:00", "timezone": "UTC", "function": "report", "misfire": "fire_latest",
+                "overlap": "allow"}})
+        };
+        let mut limited = schedule("limited", false);
+        limited["paused_until"] = json!("2026-01-31T14:30:00.000Z");
+        let ahead = once("ahead", "active", json!("2026-01-31T13:00:00.000Z"));
+        let schedules = json!({"schedules": [schedule("every-2s", true), schedule("other", false), limited, ahead,
+            once("over", "done", Value::Null)]});
         insta::assert_snapshot!(list_text(&schedules, now), @r"
-        SCHEDULE  CRON           TIMEZONE  FUNCTION  MISFIRE   OVERLAP  NEXT
-        every-2s  */2 * * * * *  UTC       report    fire_all  allow    in 2s
-        other     */2 * * * * *  UTC       report    fire_all  allow    paused
+        SCHEDULE  WHEN                    TIMEZONE  FUNCTION  MISFIRE      OVERLAP  NEXT
+        every-2s  */2 * * * * *           UTC       report    fire_all     allow    in 2s
+        other     */2 * * * * *           UTC       report    fire_all     allow    paused
+        limited   */2 * * * * *           UTC       report    fire_all     allow    paused, resumes in 2h 30m
+        ahead     at 2026-01-31T13:00:00  UTC       report    fire_latest  allow    in 1h 0m
+        over      at 2026-01-31T13:00:00  UTC       report    fire_latest  allow    done
         ");
         insta::assert_snapshot!(preview_text(&json!({"due": ["2026-01-31T13:00:00.000Z"]}), now), @r"
         DUE
         2026-01-31T13:00:00.000Z  in 1h 0m
+        ");
+        let put_off = json!({"due": ["2026-01-31T13:00:00.000Z"], "fires_at": ["2026-01-31T13:00:12.345Z"]});
+        insta::assert_snapshot!(preview_text(&put_off, now), @r"
+        DUE                       FIRES
+        2026-01-31T13:00:00.000Z  2026-01-31T13:00:12.345Z  in 1h 0m
         ");
     }
 }

@@ -44,7 +44,9 @@ fn ticks_text(ticks: &Value) -> String {
     }
     let mut table = Table::new(&["DUE", "STATE", "REASON", "LATE", "NODE", "TASK"]);
     for tick in ticks {
-        let late = tick.get("lateness_ms").and_then(Value::as_i64);
+        let number = |key: &str| tick.get(key).and_then(Value::as_i64);
+        // What was put off on purpose is not late.
+        let late = number("lateness_ms").map(|late| late - number("jitter_ms").unwrap_or(0));
         let state = text_of(tick, "state");
         // One line may stand for a run of skipped due times.
         let state = match tick.get("count").and_then(Value::as_u64) {
@@ -72,7 +74,7 @@ mod tests {
     fn the_ledger_shows_what_was_fired_and_what_was_skipped() {
         let ticks = json!({"ticks": [
             {"due": "2026-01-31T12:00:02.000Z", "state": "fired", "reason": null, "task_id": "0190b2f0-6b6e-7cc3",
-             "node": "node-2", "lateness_ms": 12, "count": 1},
+             "node": "node-2", "lateness_ms": 512, "jitter_ms": 500, "count": 1},
             {"due": "2026-01-31T12:00:00.000Z", "state": "skipped", "reason": "superseded", "task_id": null,
              "node": "node-2", "lateness_ms": 2012, "count": 7}]});
         insta::assert_snapshot!(ticks_text(&ticks), @r"

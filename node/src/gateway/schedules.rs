@@ -16,14 +16,16 @@ use super::functions::with_revision;
 use super::reply::{self, ApiError, Named, Parameters, expected_revision, in_range};
 use super::tasks::store_task;
 use super::{Gateway, NO_CONTENT};
+use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
-use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
 use crate::problem::Problem;
 use crate::queue::task::{NewTask, Origin};
 use crate::queue::tick::{ScheduleState, TickRecord};
 use crate::store::EditError;
+use crate::units::Span;
 
 /// `GET /v1/schedules`.
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response, ApiError> {
@@ -53,6 +55,7 @@ pub(super) async fn put(
     let expected = expected_revision(&headers)?;
     let definition: Schedule = gateway.bodies.definition(&headers, definition).await?;
     definition.validate().map_err(|error| Problem::invalid(error.to_string()))?;
+    lies_ahead(&gateway, &name, &definition).await?;
     let edited = gateway.store.put_schedule(&name, &definition, expected).await;
     let (entry, changed) = edited.map_err(|error| match error {
         // The schedule's own name is not at fault: its definition is.
@@ -67,6 +70,28 @@ pub(super) async fn put(
     answer(&gateway, &entry, Some(changed)).await
 }
 
+/// A single moment is so far ahead when it is put in: the store must know it before it comes.
+const LEAST_AHEAD: Duration = Duration::from_secs(1);
+
+/// Refuses a single moment that has passed: it would never fire, and nobody would be told. A schedule that has
+/// this moment already may be sent again, and edited, after its firing too.
+async fn lies_ahead(gateway: &Gateway, name: &ScheduleName, definition: &Schedule) -> Result<(), ApiError> {
+    let Some(due) = timetable(definition)?.only() else { return Ok(()) };
+    if gateway.queue.now().await?.plus(LEAST_AHEAD) < due {
+        return Ok(());
+    }
+    gateway.catalogue.refresh().await?;
+    let catalogue = gateway.catalogue.current();
+    if catalogue.schedules.get(name).is_some_and(|known| known.definition.same_times(definition)) {
+        return Ok(());
+    }
+    let (at, due) = (definition.at.as_deref().unwrap_or_default(), reply::time(due));
+    let function = &definition.function;
+    Err(ApiError(Problem::invalid(format!(
+        "`at` = \"{at}\" ({due}) lies in the past, or less than a second ahead; write a later time, or run the function now with POST /v1/functions/{function}/tasks"
+    ))))
+}
+
 /// `DELETE /v1/schedules/{name}`: its ledger stays.
 pub(super) async fn delete(
     State(gateway): State<Arc<Gateway>>,
@@ -78,12 +103,41 @@ pub(super) async fn delete(
     Ok(NO_CONTENT.into_response())
 }
 
-/// `POST /v1/schedules/{name}/pause`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pause {
+    until: Option<String>,
+}
+
+/// `POST /v1/schedules/{name}/pause?until=`: a time, or a span from now on; without it until it is resumed.
 pub(super) async fn pause(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
+    Parameters(pause): Parameters<Pause>,
 ) -> Result<Response, ApiError> {
-    enable(&gateway, &name, false).await
+    let until = match &pause.until {
+        // By the clock that ends it.
+        Some(text) => Some(ending(text, gateway.queue.now().await?)?),
+        None => None,
+    };
+    switch(&gateway, &name, Switch::Pause { until }).await
+}
+
+/// When a pause ends, as a client has written it.
+fn ending(text: &str, now: UnixMs) -> Result<UnixMs, Problem> {
+    let until = match (text.parse::<jiff::Timestamp>(), text.parse::<Span>()) {
+        (Ok(time), _) => UnixMs(time.as_millisecond()),
+        (_, Ok(span)) => now.plus(span.0),
+        _ => {
+            return Err(Problem::bad_request(format!(
+                "until: `{text}` is neither a span like \"2h\" nor a time like \"2026-01-31T12:00:00Z\" (in a URL, + is written %2B)"
+            )));
+        }
+    };
+    if until <= now {
+        return Err(Problem::bad_request(format!("until: `{text}` has passed; it must lie in the future")));
+    }
+    Ok(until)
 }
 
 /// `POST /v1/schedules/{name}/resume`: due times during the pause are owed to nobody.
@@ -91,11 +145,11 @@ pub(super) async fn resume(
     State(gateway): State<Arc<Gateway>>,
     Named(name): Named<ScheduleName>,
 ) -> Result<Response, ApiError> {
-    enable(&gateway, &name, true).await
+    switch(&gateway, &name, Switch::Resume).await
 }
 
-async fn enable(gateway: &Gateway, name: &ScheduleName, enabled: bool) -> Result<Response, ApiError> {
-    let entry = gateway.store.enable_schedule(name, enabled).await?;
+async fn switch(gateway: &Gateway, name: &ScheduleName, switch: Switch) -> Result<Response, ApiError> {
+    let entry = gateway.store.switch_schedule(name, switch).await?;
     gateway.catalogue_changed().await;
     answer(gateway, &entry, None).await
 }
@@ -149,7 +203,16 @@ pub(super) async fn ticks(
     if ticks.is_empty() {
         find(&gateway, &name).await?;
     }
-    let ticks: Vec<_> = ticks.iter().map(tick).collect();
+    let catalogue = gateway.catalogue.current();
+    let present = catalogue.schedules.get(&name);
+    let timetable = present.and_then(|entry| entry.definition.times().timetable().ok());
+    let jitter = |tick: &TickRecord| {
+        // A line does not say how far it was put off: of an earlier definition that is not known.
+        let entry = present.filter(|entry| entry.revision == tick.revision && tick.count == 1)?;
+        let moments = moments(entry, timetable.as_ref()?)?;
+        Some(moments.of(tick.due).millis_since(tick.due))
+    };
+    let ticks: Vec<_> = ticks.iter().map(|line| tick(line, jitter(line))).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "ticks": ticks })))
 }
 
@@ -168,15 +231,18 @@ pub(super) async fn preview(
     let n = in_range("n", preview.n.unwrap_or(5), 1..=1_000)?;
     let entry = find(&gateway, &name).await?;
     let timetable = timetable(&entry.definition)?;
-    let due: Vec<_> =
-        upcoming(&timetable, gateway.env.clock.wall(), n).into_iter().map(reply::time).collect();
-    Ok(reply::json(StatusCode::OK, &json!({ "due": due })))
+    let due = timetable.upcoming(gateway.env.clock.wall(), n as usize);
+    let mut answer = json!({ "due": due.iter().map(|due| reply::time(*due)).collect::<Vec<_>>() });
+    if let Some(moments) = moments(&entry, &timetable) {
+        answer["fires_at"] = due.iter().map(|due| reply::time(moments.of(*due))).collect();
+    }
+    Ok(reply::json(StatusCode::OK, &answer))
 }
 
-fn upcoming(timetable: &Timetable, now: UnixMs, n: u32) -> Vec<UnixMs> {
-    std::iter::successors(timetable.next_after(now), |due| timetable.next_after(*due))
-        .take(n as usize)
-        .collect()
+/// When the due times of a schedule with a jitter are fired.
+fn moments<'a>(entry: &'a ScheduleEntry, timetable: &'a Timetable) -> Option<Moments<'a>> {
+    let jitter = entry.definition.jitter;
+    (!jitter.is_zero()).then_some(Moments { schedule: &entry.name, timetable, jitter: jitter.0 })
 }
 
 /// The input of every firing, as bytes.
@@ -185,8 +251,7 @@ fn input_of(definition: &Schedule) -> Bytes {
 }
 
 fn timetable(definition: &Schedule) -> Result<Timetable, ApiError> {
-    let parsed = Timetable::parse(&definition.cron, &definition.timezone);
-    parsed.map_err(|error| Problem::invalid(error.to_string()).into())
+    definition.times().timetable().map_err(|error| Problem::invalid(error.to_string()).into())
 }
 
 async fn find(gateway: &Gateway, name: &ScheduleName) -> Result<ScheduleEntry, ApiError> {
@@ -213,22 +278,29 @@ async fn answer(
 }
 
 fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value {
-    let cursor =
-        states.iter().find(|state| state.schedule == entry.name).map(|state| reply::time(state.cursor));
-    let timetable = Timetable::parse(&entry.definition.cron, &entry.definition.timezone).ok();
-    let next =
-        timetable.filter(|_| entry.enabled).and_then(|timetable| timetable.next_after(now)).map(reply::time);
+    let cursor = states.iter().find(|state| state.schedule == entry.name).map(|state| state.cursor);
+    let timetable = entry.definition.times().timetable().ok();
+    // What nobody has decided yet.
+    let undecided = timetable.as_ref().and_then(|timetable| timetable.next_after(cursor.unwrap_or(now)));
+    let next = timetable.as_ref().and_then(|timetable| timetable.next_after(now)).or(undecided);
+    let state = match (entry.enabled, &timetable, undecided) {
+        (false, ..) => "paused",
+        (true, Some(_), None) => "done",
+        (true, ..) => "active",
+    };
     json!({
         "name": entry.name,
         "revision": entry.revision,
         "definition": *entry.definition,
         "enabled": entry.enabled,
-        "cursor": cursor,
-        "next": next,
+        "state": state,
+        "paused_until": entry.pause_ends().map(reply::time),
+        "cursor": cursor.map(reply::time),
+        "next": next.filter(|_| entry.enabled).map(reply::time),
     })
 }
 
-fn tick(tick: &TickRecord) -> Value {
+fn tick(tick: &TickRecord, jitter_ms: Option<i64>) -> Value {
     let mut shown = json!({
         "due": reply::time(tick.due),
         "state": if tick.skipped.is_some() { "skipped" } else { "fired" },
@@ -238,6 +310,9 @@ fn tick(tick: &TickRecord) -> Value {
         "revision": tick.revision,
         "count": tick.count,
     });
+    if let Some(jitter_ms) = jitter_ms {
+        shown["jitter_ms"] = jitter_ms.into();
+    }
     if let Some(reason) = &tick.skipped {
         shown["reason"] = reason.as_str().into();
     }
@@ -248,4 +323,26 @@ fn tick(tick: &TickRecord) -> Value {
         shown["from"] = reply::time(tick.from).into();
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_at_a_time_or_after_a_span_and_not_in_the_past() {
+        let now = UnixMs(1_767_225_600_000);
+        for (text, ms) in [("2h", 7_200_000), ("1.5s", 1_500), ("2026-01-01T01:00:00+00:30", 1_800_000)] {
+            assert_eq!(ending(text, now).map(|until| until.millis_since(now)).ok(), Some(ms), "{text}");
+        }
+        for (text, part) in [
+            ("tomorrow", "`tomorrow` is neither"),
+            ("90", "neither"),
+            ("0s", "has passed"),
+            ("2026-01-01T00:00:00Z", "has passed"),
+        ] {
+            let problem = ending(text, now).expect_err(text);
+            assert!(problem.status == 400 && problem.detail.contains(part), "{text}: {problem:?}");
+        }
+    }
 }

@@ -76,6 +76,8 @@ pub enum SkipReason {
     Edited,
     /// It had passed undecided when the schedule was deleted.
     Deleted,
+    /// `on_store_rollback = "skip"`: it had been decided before the store lost that.
+    StoreRolledBack,
 }
 
 impl SkipReason {
@@ -90,6 +92,7 @@ impl SkipReason {
             Self::Paused => "paused",
             Self::Edited => "edited",
             Self::Deleted => "deleted",
+            Self::StoreRolledBack => "store_rolled_back",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{CatalogueStore, EditError};
-use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::queue::Queue;
@@ -115,8 +115,8 @@ impl CatalogueStore for FencedCatalogue {
         }
     }
 
-    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
-        let entry = self.store.enable_schedule(name, enabled).await?;
+    async fn switch_schedule(&self, name: &ScheduleName, switch: Switch) -> Result<ScheduleEntry, EditError> {
+        let entry = self.store.switch_schedule(name, switch).await?;
         self.fence(name, entry.revision, Some(&entry)).await?;
         Ok(entry)
     }

@@ -5,7 +5,7 @@ pub mod sql;
 
 use async_trait::async_trait;
 
-use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::queue::Queue;
@@ -89,6 +89,7 @@ pub trait CatalogueStore: Send + Sync + 'static {
     /// Deletes a schedule; its ledger stays. Answers the deletion's revision.
     async fn delete_schedule(&self, name: &ScheduleName, expected: Option<u64>) -> Result<u64, EditError>;
 
-    /// Pauses or resumes a schedule. Due times during a pause are owed to nobody.
-    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError>;
+    /// Pauses or resumes a schedule. Due times during a pause are owed to nobody. A pause that is to end and has
+    /// another revision is a conflict.
+    async fn switch_schedule(&self, name: &ScheduleName, switch: Switch) -> Result<ScheduleEntry, EditError>;
 }

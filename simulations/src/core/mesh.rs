@@ -345,6 +345,7 @@ impl CoreMesh {
                     let arming = this.arming;
                     self.heap.push_in(now.until(at), Happening::Woken { node, life, arming });
                 }
+                Action::Report(rollback) => panic!("this store forgets nothing: {rollback:?}"),
                 Action::ReadStates(id) => self.heap.push_in(way, Happening::Read { node, life, id }),
                 Action::Commit(id, commit) => {
                     let commit = Box::new(commit);

@@ -81,6 +81,8 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
         is_durable: false,
         settled,
         fire_all: &names,
+        lost_ticks: &[],
+        skips_rollbacks: &[],
     };
     let mut violations = std::mem::take(&mut mesh.movement.violations);
     for property in [t1_once::PROPERTY, t2_cursor::PROPERTY] {

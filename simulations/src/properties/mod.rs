@@ -3,6 +3,7 @@
 
 pub mod c1_calls_run_once;
 pub mod l0_quiescence;
+pub mod l2_handover;
 pub mod l4_no_false_deaths;
 pub mod l5_views_agree;
 pub mod m2_generations;
@@ -17,6 +18,7 @@ pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
 pub mod t4_edits_hold;
+pub mod t6_rollbacks;
 pub mod v1_later_versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,7 @@ use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::ScheduleName;
 use beatmesh_node::queue::task::TaskId;
 
+use crate::epochs::LostTick;
 use crate::history::Record;
 use crate::world::store::state::StoreState;
 
@@ -36,6 +39,8 @@ pub struct Evidence<'a> {
     pub forgotten: &'a BTreeMap<TaskId, UnixMs>,
     /// Revisions of edits that the store had taken and has forgotten.
     pub forgotten_edits: &'a BTreeSet<u64>,
+    /// Ticks that the store had taken and has forgotten.
+    pub lost_ticks: &'a [LostTick],
     /// What the store holds.
     pub store: &'a StoreState,
     /// Whether nothing that was acknowledged may be forgotten: a replica had it.
@@ -44,6 +49,8 @@ pub struct Evidence<'a> {
     pub settled: UnixMs,
     /// Schedules whose due times must all be fired.
     pub fire_all: &'a [ScheduleName],
+    /// Schedules that skip what had been decided before the store forgot it.
+    pub skips_rollbacks: &'a [ScheduleName],
 }
 
 /// A promise that was broken.
@@ -81,11 +88,12 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 17] = [
+pub const ALL: [Property; 19] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
     t4_edits_hold::PROPERTY,
+    t6_rollbacks::PROPERTY,
     q1_acknowledged::PROPERTY,
     q2_one_completion::PROPERTY,
     q3_one_key_one_task::PROPERTY,
@@ -97,6 +105,7 @@ pub const ALL: [Property; 17] = [
     m5_one_process_per_id::PROPERTY,
     v1_later_versions::PROPERTY,
     l0_quiescence::PROPERTY,
+    l2_handover::PROPERTY,
     l4_no_false_deaths::PROPERTY,
     l5_views_agree::PROPERTY,
 ];

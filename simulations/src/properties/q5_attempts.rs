@@ -97,6 +97,8 @@ mod tests {
             is_durable: false,
             settled: UnixMs(0),
             fire_all: &[],
+            lost_ticks: &[],
+            skips_rollbacks: &[],
         };
         check(&evidence).len()
     }

@@ -4,6 +4,7 @@ mod address_changes;
 mod away_longer_than_remembered;
 mod beat_owner_crashes;
 mod beat_owner_gone_for_ever;
+mod beat_owner_leaves;
 mod beat_owner_paused;
 mod bridge;
 mod clocks_jump;
@@ -31,6 +32,7 @@ mod redis_errors;
 mod redis_fails_over;
 mod redis_forgets;
 mod redis_swarm;
+mod rollback_is_skipped;
 mod rolling_restart;
 mod split_brain;
 mod split_longer_than_remembered;
@@ -105,6 +107,8 @@ pub struct Script {
     /// What each machine's node is to the mesh; those beyond the list are ordinary. Strangers
     /// come after the nodes of the mesh, and nobody else does.
     pub kin: Vec<Kin>,
+    /// Whether one schedule skips what had been decided before the store forgot it.
+    pub skips_rollbacks: bool,
     /// Where the queue is.
     pub queue: Queue,
 }
@@ -154,12 +158,13 @@ impl Script {
             stale_rows: 0,
             kin: Vec::new(),
             queue: Queue::Store,
+            skips_rollbacks: false,
         }
     }
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 48] = [
+pub const ALL: [Scenario; 50] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -180,9 +185,11 @@ pub const ALL: [Scenario; 48] = [
     worker_paused_past_its_lease::SCENARIO,
     joins_and_leaves::SCENARIO,
     rolling_restart::SCENARIO,
+    beat_owner_leaves::SCENARIO,
     store_errors::SCENARIO,
     store_clock_steps::SCENARIO,
     store_forgets::SCENARIO,
+    rollback_is_skipped::SCENARIO,
     one_error_at_a_time::SCENARIO,
     address_changes::SCENARIO,
     poison_task::SCENARIO,

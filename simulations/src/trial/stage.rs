@@ -127,7 +127,11 @@ impl<'a> Stage<'a> {
             store.state().add_stale_nodes(script.stale_rows, &machines);
         }
         let names = world.nodes.iter().take(script.nodes).map(|node| node.name.clone()).collect();
-        let order = workload::Order { until: script.work_until, poison_at: script.poison_at };
+        let order = workload::Order {
+            until: script.work_until,
+            poison_at: script.poison_at,
+            skips_rollbacks: script.skips_rollbacks,
+        };
         let (history, dice) = (world.history.clone(), StdRng::seed_from_u64(dice.random()));
         let users = workload::run(names, dice, history, order);
         sim.client(CLIENT, async move { users.await.map_err(|error| format!("{error:#}").into()) });

@@ -1,8 +1,8 @@
 //! How a plan learns, and where what it learned puts a schedule on the agenda.
 //!
 //! Younger facts win: ids grow, so an answer to a read that was asked for before a commit ended, or
-//! before an edit, is recognised as older news. A cursor may well go back (the store was rolled back):
-//! the store is believed, whatever was known before.
+//! before an edit, is recognised as older news. A cursor may well go back (the store was rolled back, see
+//! [`super::rollback`]): the store is believed, whatever was known before.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,6 +88,9 @@ impl Plan {
             .collect();
         self.schedules = schedules;
         for (name, state) in names {
+            if let Some(state) = &state {
+                self.observe(&name, state.cursor);
+            }
             self.settle(now, &name, state.as_ref(), dice);
         }
     }
@@ -116,10 +119,18 @@ impl Plan {
             {
                 self.pause_after(AFTER_ERROR, now, &name, dice);
             }
-            Ok(TickOutcome::Moved(state)) => self.settle(now, &name, state.as_ref(), dice),
+            Ok(TickOutcome::Moved(state)) => {
+                let went_back = state.as_ref().is_some_and(|state| self.observe(&name, state.cursor));
+                self.settle(now, &name, state.as_ref(), dice);
+                // What one has lost others have lost: seen at once, and told together.
+                if went_back && !self.blind {
+                    self.go_blind(now);
+                }
+            }
             // The catalogue changed meanwhile: only the store knows where the new revision stands.
             Ok(_) if revision != known.planned.revision => self.doubt(now, &name),
             Ok(TickOutcome::Committed { .. }) => {
+                self.observe(&name, last);
                 let state = ScheduleState { schedule: name.clone(), revision, enabled: true, cursor: last };
                 self.settle(now, &name, Some(&state), dice);
                 self.queue_behind(now, &name);
@@ -127,7 +138,7 @@ impl Plan {
             Ok(TickOutcome::TooEarly { store_now }) => {
                 // Counted to the end of the round trip: rather a little late than too early again.
                 known.lead = now.millis_since(store_now).max(1);
-                let at = UnixMs(undecided.due.0.saturating_add(known.lead));
+                let at = UnixMs(undecided.moment.0.saturating_add(known.lead));
                 self.leading.insert(name.clone());
                 self.wait(&name, undecided, at);
             }
@@ -153,8 +164,9 @@ impl Plan {
         known.troubles = 0;
         match known.planned.timetable.next_after(state.cursor) {
             Some(due) => {
-                let at = UnixMs(due.0.saturating_add(known.lead));
-                self.wait(name, Undecided { cursor: state.cursor, due }, at);
+                let moment = known.planned.moments().of(due);
+                let at = UnixMs(moment.0.saturating_add(known.lead));
+                self.wait(name, Undecided { cursor: state.cursor, due, moment }, at);
             }
             None => self.enter(name, Phase::Idle),
         }

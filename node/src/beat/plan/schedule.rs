@@ -7,6 +7,7 @@ use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
 
 use super::CommitId;
+use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::Schedule;
@@ -53,6 +54,12 @@ impl PlannedSchedule {
         Self { name, revision, schedule, timetable, firing, input }
     }
 
+    /// When its due times are fired.
+    #[must_use]
+    pub fn moments(&self) -> Moments<'_> {
+        Moments { schedule: &self.name, timetable: &self.timetable, jitter: self.schedule.jitter.0 }
+    }
+
     /// The commit of these decisions.
     pub(super) fn commit(&self, cursor: UnixMs, decisions: Vec<TickDecision>, node: String) -> TickCommit {
         TickCommit {
@@ -85,6 +92,10 @@ pub(super) struct Known {
     pub(super) phase: Phase,
     /// When the cursor was last known to stand where it stands; a standby's reason to act.
     pub(super) seen: UnixMs,
+    /// Where the store last said that it stands; the least number before it has said so.
+    pub(super) cursor: UnixMs,
+    /// The greatest of these: up to here due times have been decided, or were owed to nobody.
+    pub(super) highest: UnixMs,
     /// The plan's last id when a commit's end or an edit last changed what is known; an answer to a
     /// read that was asked for before is older news.
     pub(super) learned: u64,
@@ -107,16 +118,19 @@ pub(super) enum Phase {
     Idle,
 }
 
-/// The cursor, and the first due time after it.
+/// The cursor, the first due time after it, and when that is fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Undecided {
     pub(super) cursor: UnixMs,
     pub(super) due: UnixMs,
+    pub(super) moment: UnixMs,
 }
 
 impl Known {
     pub(super) fn new(planned: Arc<PlannedSchedule>) -> Self {
-        Self { planned, phase: Phase::Idle, seen: UnixMs(i64::MIN), learned: 0, lead: 0, troubles: 0 }
+        let never = UnixMs(i64::MIN);
+        let (phase, seen, cursor, highest) = (Phase::Idle, never, never, never);
+        Self { planned, phase, seen, cursor, highest, learned: 0, lead: 0, troubles: 0 }
     }
 
     /// Whether the store lets this definition's ticks commit.

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::beat::timetable::Timetables;
-use crate::catalogue::schedule::{Misfire, Schedule};
-use crate::queue::tick::{TickDecision, Verdict};
+use crate::catalogue::schedule::{Misfire, OnStoreRollback, Schedule};
+use crate::queue::tick::{SkipReason, TickDecision, Verdict};
+use crate::units::Span;
 
 /// A plan and what it asked for since the last look.
 struct Stage {
@@ -12,14 +13,15 @@ struct Stage {
     actions: Vec<Action>,
     read: Option<ReadId>,
     commits: Vec<(CommitId, TickCommit)>,
+    reports: Vec<Rollback>,
     wake: Option<i64>,
 }
 
 impl Stage {
     fn new() -> Self {
         let plan = Plan::new("n1", STANDBY_DELAY);
-        let (timetables, actions, commits) = <_>::default();
-        Self { plan, timetables, actions, read: None, commits, wake: None }
+        let (timetables, actions, commits, reports) = <_>::default();
+        Self { plan, timetables, actions, read: None, commits, reports, wake: None }
     }
 
     /// A stage where this node has looked, at `now`: schedule `a`, every ten seconds, cursor 0.
@@ -50,6 +52,7 @@ impl Stage {
                 Action::Commit(id, commit) => self.commits.push((id, commit)),
                 Action::ReadStates(id) => self.read = Some(id),
                 Action::WakeAt(at) => self.wake = Some(at.0),
+                Action::Report(rollback) => self.reports.push(rollback),
             }
         }
     }
@@ -298,6 +301,92 @@ fn an_answer_to_an_older_question_does_not_turn_the_cursor_back() {
     stage.on(12_000, Event::PauseNoticed);
     stage.answer_read(12_010, vec![state("a", 1, 0), state("b", 1, 10_000)]);
     assert_eq!(stage.commit().1.decisions, [fire(10_000)]);
+    let example = "a".parse().unwrap();
+    assert_eq!(stage.reports, [Rollback { refire: 1, skip: 0, example, furthest_ms: 10_000 }]);
+}
+
+#[test]
+fn a_store_that_went_back_is_noticed_by_owner_and_standby_and_said_once() {
+    for standing in [Standing::Owner, Standing::Standby(1)] {
+        let mut stage = Stage::new();
+        let mut catalogue = Vec::new();
+        for (name, policy) in
+            [("a", OnStoreRollback::Refire), ("b", OnStoreRollback::Skip), ("c", OnStoreRollback::Skip)]
+        {
+            let mut planned = PlannedSchedule::clone(&stage.planned(name, 1, "*/10 * * * * *"));
+            let schedule = Arc::make_mut(&mut planned.schedule);
+            (schedule.misfire, schedule.on_store_rollback) = (Misfire::FireAll, policy);
+            catalogue.push(planned.into());
+        }
+        stage.on(0, Event::CatalogueChanged(catalogue));
+        stage.on(0, Event::StandingChanged(standing));
+        stage.answer_read(55_000, ["a", "b", "c"].map(|name| state(name, 1, 50_000)).to_vec());
+        assert!(stage.quiet());
+        let lost = vec![state("a", 1, 20_000), state("b", 1, 30_000), state("c", 1, 50_000)];
+        let now = match standing {
+            // It is told when it commits, and looks at all of them before it goes on.
+            Standing::Owner => {
+                stage.tick(60_000);
+                let commits = std::mem::take(&mut stage.commits);
+                assert_eq!(commits.len(), 3);
+                for (id, commit) in commits {
+                    let state = lost.iter().find(|state| state.schedule == commit.schedule).unwrap();
+                    let outcome = if state.cursor.0 == 50_000 {
+                        committed()
+                    } else {
+                        Ok(TickOutcome::Moved(Some(state.clone())))
+                    };
+                    stage.end(60_010, id, outcome);
+                }
+                assert!(stage.commits.is_empty() && stage.reports.is_empty());
+                60_010
+            }
+            // It is told when it looks.
+            _ => {
+                stage.tick(61_000);
+                61_000
+            }
+        };
+        let c = if standing == Standing::Owner { 60_000 } else { 50_000 };
+        stage.answer_read(now, vec![lost[0].clone(), lost[1].clone(), state("c", 1, c)]);
+        let example = "a".parse().unwrap();
+        assert_eq!(stage.reports, [Rollback { refire: 1, skip: 1, example, furthest_ms: 30_000 }]);
+        stage.tick(now + 1_000);
+        if let Some(id) = stage.read.take() {
+            let states = vec![lost[0].clone(), lost[1].clone(), state("c", 1, 60_000)];
+            stage.on(now + 1_000, Event::ReadEnded { id, result: Ok(states), dice: 0.0 });
+        }
+        let of = |name: &str| {
+            let found = stage.commits.iter().find(|(_, commit)| commit.schedule.as_str() == name);
+            found.map(|(_, commit)| commit.decisions.clone())
+        };
+        let again = [30_000, 40_000, 50_000, 60_000].map(fire);
+        assert_eq!(of("a"), Some(again.to_vec()), "{standing:?}: at least once");
+        let skipped = TickDecision {
+            due: UnixMs(50_000),
+            from: UnixMs(40_000),
+            count: 2,
+            verdict: Verdict::Skip(SkipReason::StoreRolledBack),
+        };
+        assert_eq!(
+            of("b"),
+            Some(vec![skipped, fire(60_000)]),
+            "{standing:?}: what it remembers, and no more"
+        );
+        assert_eq!(stage.reports.len(), 1, "said once");
+    }
+}
+
+#[test]
+fn what_a_node_does_not_remember_it_does_not_miss() {
+    let mut stage = Stage::looked(Standing::Owner, 0);
+    // The schedule was made anew: other due times, another memory.
+    stage.on(1_000, Event::CatalogueChanged(Vec::new()));
+    let anew = vec![stage.planned("a", 2, "*/10 * * * * *")];
+    stage.on(2_000, Event::CatalogueChanged(anew));
+    stage.answer_read(2_010, vec![state("a", 2, -5_000)]);
+    assert_eq!(stage.commit().1.decisions, [fire(0)]);
+    assert!(stage.reports.is_empty());
 }
 
 #[test]
@@ -401,6 +490,61 @@ fn plan_costs() {
     let begun = Instant::now();
     stage.on(120_600, Event::CatalogueChanged(catalogue));
     timed("the same catalogue again", begun, 100_000);
+}
+
+#[test]
+fn what_is_due_once_fires_once_also_late_and_again_when_its_time_is_edited() {
+    let mut stage = Stage::new();
+    let once = |stage: &mut Stage, revision, at| vec![stage.planned("a", revision, at)];
+    let catalogue = once(&mut stage, 1, "@at 1970-01-01T00:00:10");
+    stage.on(0, Event::CatalogueChanged(catalogue));
+    stage.on(0, Event::StandingChanged(Standing::Owner));
+    // The mesh was down when its time came.
+    stage.answer_read(70_000, vec![state("a", 1, 0)]);
+    let (id, commit) = stage.commit();
+    assert_eq!(commit.decisions, [fire(10_000)]);
+    stage.wake = None;
+    stage.end(70_010, id, committed());
+    assert_eq!(stage.plan.next_due(&"a".parse().unwrap()), None, "it is over");
+    assert_eq!(stage.wake, None);
+    stage.on(80_000, Event::PauseNoticed);
+    stage.answer_read(80_010, vec![state("a", 1, 10_000)]);
+    assert!(stage.quiet(), "whoever looks again fires nothing");
+    let later = once(&mut stage, 2, "@at 1970-01-01T00:02:00");
+    stage.on(90_000, Event::CatalogueChanged(later));
+    stage.answer_read(90_010, vec![state("a", 2, 90_000)]);
+    assert_eq!(stage.wake, Some(120_000));
+    stage.tick(120_000);
+    assert_eq!(stage.commit().1.decisions, [fire(120_000)]);
+}
+
+#[test]
+fn a_jitter_puts_off_the_owner_and_the_standbys_and_leaves_the_due_time_alone() {
+    for (standing, delay) in [(Standing::Owner, 0), (Standing::Standby(1), 1_000)] {
+        let mut stage = Stage::new();
+        let mut planned = PlannedSchedule::clone(&stage.planned("a", 1, "*/10 * * * * *"));
+        Arc::make_mut(&mut planned.schedule).jitter = Span(Duration::from_secs(8));
+        let moment = planned.moments().of(UnixMs(10_000)).0;
+        assert!(moment > 10_000 && moment < 18_000, "this one is put off: {moment}");
+        stage.on(0, Event::CatalogueChanged(vec![planned.into()]));
+        stage.on(0, Event::StandingChanged(standing));
+        stage.answer_read(0, vec![state("a", 1, 0)]);
+        assert_eq!(stage.wake, Some(moment + delay), "{standing:?}");
+        assert_eq!(stage.plan.next_due(&"a".parse().unwrap()), Some(UnixMs(10_000)));
+        assert_eq!(stage.plan.overdue(UnixMs(moment + 7)), Duration::from_millis(7));
+        stage.tick(moment + delay - 1);
+        assert!(stage.quiet());
+        stage.tick(moment + delay);
+        if standing != Standing::Owner {
+            stage.answer_read(moment + delay, vec![state("a", 1, 0)]);
+        }
+        let (id, commit) = stage.commit();
+        assert_eq!(commit.decisions, [fire(10_000)]);
+        // By the store's clock it is 300 ms before the due time.
+        stage.end(moment + delay, id, Ok(TickOutcome::TooEarly { store_now: UnixMs(9_700) }));
+        let lead = moment + delay - 9_700;
+        assert_eq!(stage.wake, Some(moment + lead + delay));
+    }
 }
 
 #[test]

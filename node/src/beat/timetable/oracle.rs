@@ -121,7 +121,8 @@ fn check(fields: &Fields, zone_name: &str, from: i64, until: i64) {
     let Ok(timetable) = Timetable::parse(&text, zone_name) else {
         return;
     };
-    let expected = fields.due(&timetable.zone, from, until);
+    let zone = TimeZoneDatabase::bundled().get(zone_name).unwrap();
+    let expected = fields.due(&zone, from, until);
     let found: Vec<i64> = timetable
         .after(UnixMs(from * 1_000))
         .map(|due| due.0 / 1_000)
@@ -221,6 +222,38 @@ proptest! {
                 before = due;
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Milliseconds are walked one by one, around any moment and around 1970.
+    #[test]
+    fn a_period_is_due_at_its_multiples_and_nowhere_else(
+        period in prop_oneof![Just(1_000_i64), 1_000..5_000_i64, 1_000..90_000_i64],
+        from in prop_oneof![-20_000..20_000_i64, (START - 86_400) * 1_000..(START + 86_400) * 1_000],
+        zone in prop::sample::select(ZONES.to_vec()),
+    ) {
+        let text = format!("@every {period}ms");
+        let timetable = Timetable::parse(&text, zone).unwrap();
+        let until = from + 3 * period;
+        let walked: Vec<i64> = (from + 1..=until).filter(|ms| ms % period == 0).collect();
+        let found: Vec<i64> =
+            timetable.after(UnixMs(from)).map(|due| due.0).take_while(|due| *due <= until).collect();
+        prop_assert_eq!(&found, &walked);
+        prop_assert_eq!(found.len(), 3);
+    }
+
+    /// What is as often due as a cron expression is due at the same instants.
+    #[test]
+    fn a_period_that_divides_a_minute_is_due_as_the_cron_expression_is(
+        seconds in prop::sample::select(vec![1_i64, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30]),
+        after in START * 1_000..(START + 731 * DAY) * 1_000,
+    ) {
+        let every = Timetable::parse(&format!("@every {seconds}s"), "UTC").unwrap();
+        let cron = Timetable::parse(&format!("*/{seconds} * * * * *"), "UTC").unwrap();
+        prop_assert_eq!(every.upcoming(UnixMs(after), 40), cron.upcoming(UnixMs(after), 40));
     }
 }
 

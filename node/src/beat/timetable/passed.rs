@@ -7,7 +7,7 @@
 use beatmesh_mesh::env::UnixMs;
 use jiff::Timestamp;
 
-use super::Timetable;
+use super::{Calendar, Rule, Timetable};
 
 /// The most searches for a next due time in one count, a few microseconds each. Eleven years of a schedule
 /// that is due every second, in a zone without clock changes; three years in one that has them.
@@ -30,6 +30,21 @@ impl Timetable {
     /// The due times in `(after, until]`; `None` when there is none.
     #[must_use]
     pub fn passed(&self, after: UnixMs, until: UnixMs) -> Option<Passed> {
+        let first = || self.next_after(after).filter(|due| *due <= until);
+        match &self.rule {
+            Rule::Calendar(calendar) => calendar.passed(after, until),
+            Rule::Every { period_ms } => {
+                let (first, last) = (first()?, UnixMs(until.0.div_euclid(*period_ms) * period_ms));
+                let count = last.millis_since(first) / period_ms + 1;
+                Some(Passed { first, last, count: u32::try_from(count).unwrap_or(u32::MAX) })
+            }
+            Rule::Once { .. } => first().map(|due| Passed { first: due, last: due, count: 1 }),
+        }
+    }
+}
+
+impl Calendar {
+    fn passed(&self, after: UnixMs, until: UnixMs) -> Option<Passed> {
         let next = |after| self.next_after(after).filter(|due| *due <= until);
         let first = next(after)?;
         let mut passed = Passed { first, last: first, count: 0 };
@@ -48,10 +63,9 @@ impl Timetable {
                 (Some(start), Some((count, last))) => (count, UnixMs(start.0 + last)),
                 (Some(start), None) => {
                     let end = UnixMs(start.0 + HOUR_MS);
-                    let (count, last) = self
-                        .after(before)
-                        .take_while(|due| *due < end)
-                        .fold((0, at), |(n, _), due| (n + 1, due));
+                    let of_hour = std::iter::successors(self.next_after(before), |due| self.next_after(*due));
+                    let (count, last) =
+                        of_hour.take_while(|due| *due < end).fold((0, at), |(n, _), due| (n + 1, due));
                     searches += count as usize;
                     hourly = Some((count, last.millis_since(start)));
                     (count, last)
@@ -118,6 +132,10 @@ mod tests {
             "15,45 1-3 * * SUN",
             "0 0 L * *",
             "*/13 * 5 * * *",
+            "@every 7s",
+            "@every 1h",
+            "@every 5000.5s",
+            "@at 2026-10-25T02:30",
         ];
         for ((zone, from), cron) in spans.into_iter().flat_map(|span| texts.map(|text| (span, text))) {
             let timetable = Timetable::parse(cron, zone).unwrap();
@@ -133,6 +151,11 @@ mod tests {
     fn a_week_of_seconds_is_counted_and_more_than_can_be_counted_ends_at_its_end() {
         let every_second = Timetable::parse("* * * * * *", "Europe/Berlin").unwrap();
         let after = at("2026-05-01T10:17:00.250Z");
+        let all = Timetable::parse("@every 1s", "UTC").unwrap().passed(UnixMs(-1), UnixMs(i64::MAX));
+        assert_eq!(
+            all,
+            Some(Passed { first: UnixMs(0), last: UnixMs(i64::MAX / 1_000 * 1_000), count: u32::MAX })
+        );
         let week = every_second.passed(after, UnixMs(after.0 + 7 * 24 * HOUR_MS));
         let (first, last) = (at("2026-05-01T10:17:01Z"), at("2026-05-08T10:17:00Z"));
         assert_eq!(week, Some(Passed { first, last, count: 7 * 24 * 3_600 }));

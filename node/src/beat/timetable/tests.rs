@@ -33,6 +33,25 @@ fn what_is_refused_is_named_with_what_to_do() {
         ("0 0 30 2 *", "Europe/Berlin", &["never"]),
         ("0 0 31 4,6,9,11 *", "UTC", &["never"]),
         ("* * * 30 2 +MON", "UTC", &["never"]),
+        ("@every", "UTC", &["`@every `", "`@every 90s`"]),
+        ("@every 90", "UTC", &["`@every 90`", "number and a unit"]),
+        ("@every 999ms", "UTC", &["`@every 999ms`", "too short", "1s to 366d"]),
+        ("@every 0s", "UTC", &["`@every 0s`", "too short"]),
+        ("@every 367d", "UTC", &["`@every 367d`", "too long", "1s to 366d"]),
+        ("@every 99999d", "UTC", &["too large"]),
+        ("@every 1.0005s", "UTC", &["`@every 1.0005s`", "milliseconds"]),
+        ("@every -5s", "UTC", &["`@every -5s`"]),
+        ("@every 5s 6s", "UTC", &["`@every 5s 6s`"]),
+        ("@every 5s", "Europe/Berln", &["`Europe/Berlin`"]),
+        ("@everyday", "UTC", &["`@everyday`", "five fields"]),
+        ("*\t* * * *\n", "UTC", &["control character"]),
+        ("@at", "UTC", &["``", "no time of day", "`2026-12-24T18:00:00`"]),
+        ("@at 2026-12-24", "UTC", &["`2026-12-24`", "no time of day"]),
+        ("@at 18:00", "UTC", &["`18:00`", "no time of day"]),
+        ("@at 2026-02-29T18:00", "UTC", &["`2026-02-29T18:00`", "not a moment"]),
+        ("@at 2026-12-24T18:00[Europe/Berlin]", "UTC", &["`timezone`"]),
+        ("@at tomorrow noon", "UTC", &["`tomorrow noon`", "not a moment"]),
+        ("@at 2026-12-24T18:00:00", "Europe/Berln", &["`Europe/Berlin`"]),
     ] {
         let error = Timetable::parse(cron, zone).expect_err(cron).to_string();
         for part in parts {
@@ -42,7 +61,7 @@ fn what_is_refused_is_named_with_what_to_do() {
 }
 
 #[test]
-fn five_fields_six_fields_and_nicknames_are_read() {
+fn five_fields_six_fields_nicknames_and_periods_are_read() {
     let after = "2026-01-01T00:00:00Z";
     for (cron, first) in [
         ("*/5 * * * *", "2026-01-01T00:05:00Z"),
@@ -53,6 +72,10 @@ fn five_fields_six_fields_and_nicknames_are_read() {
         ("0 0 L * *", "2026-01-31T00:00:00Z"),
         // The fifth Monday of a February: once in 28 years, and still a date that comes.
         ("0 0 29 2 +MON", "2044-02-29T00:00:00Z"),
+        ("@every 90s", "2026-01-01T00:01:30Z"),
+        ("@every  1 d ", "2026-01-02T00:00:00Z"),
+        ("@every 1.5s", "2026-01-01T00:00:01.5Z"),
+        ("@every 366d", "2026-02-12T00:00:00Z"),
     ] {
         assert_eq!(upcoming(cron, "utc", after, 1), [first], "{cron}");
     }
@@ -70,6 +93,33 @@ fn a_skipped_time_fires_once_after_the_jump_and_a_repeated_time_fires_once() {
         ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"],
         "02:30 comes twice on 2026-10-25: only the first fires"
     );
+}
+
+#[test]
+fn a_single_moment_is_due_once_as_the_walls_clock_or_its_offset_says() {
+    let before = "2026-01-01T00:00:00Z";
+    for (text, zone, due) in [
+        ("@at 2026-12-24T18:00:00", "UTC", "2026-12-24T18:00:00Z"),
+        ("@at  2026-12-24 18:00 ", "Europe/Berlin", "2026-12-24T17:00:00Z"),
+        ("@at 2026-12-24T18:00:00Z", "Europe/Berlin", "2026-12-24T18:00:00Z"),
+        ("@at 2026-12-24T18:00:00.25-03:00", "Europe/Berlin", "2026-12-24T21:00:00.25Z"),
+        // As a cron expression of a fixed time: right after the jump, and the first of two.
+        ("@at 2026-03-29T02:30", "Europe/Berlin", "2026-03-29T01:00:00Z"),
+        ("@at 2026-10-25T02:30", "Europe/Berlin", "2026-10-25T00:30:00Z"),
+        ("@at 2026-10-04T02:10", "Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+    ] {
+        assert_eq!(upcoming(text, zone, before, 3), [due], "{text} {zone}");
+        let timetable = Timetable::parse(text, zone).unwrap();
+        assert_eq!(timetable.only(), Some(ms(due)));
+        assert_eq!(timetable.next_after(UnixMs(ms(due).0 - 1)), Some(ms(due)));
+        assert_eq!(timetable.next_after(ms(due)), None, "it is over");
+        assert_eq!(timetable.next_after(UnixMs(i64::MIN)), Some(ms(due)));
+    }
+    for (fixed, at) in [("30 2 29 3 *", "2026-03-29T02:30"), ("30 2 25 10 *", "2026-10-25T02:30")] {
+        let once = upcoming(&format!("@at {at}"), "Europe/Berlin", before, 1);
+        assert_eq!(once, upcoming(fixed, "Europe/Berlin", before, 1), "{fixed}");
+    }
+    assert_eq!(Timetable::parse("@every 1d", "UTC").unwrap().only(), None);
 }
 
 #[test]
@@ -111,6 +161,11 @@ fn next_after_is_strict_down_to_the_millisecond() {
     }
     for beyond in [i64::MIN, i64::MAX] {
         assert_eq!(minutely.next_after(UnixMs(beyond)), None);
+    }
+    let period = Timetable::parse("@every 1m", "Asia/Kathmandu").unwrap();
+    for after in [-60_001, -60_000, -1, 0, 1, 59_999, i64::MAX, i64::MIN] {
+        let after = UnixMs(after);
+        assert_eq!(period.next_after(after), minutely.next_after(after), "{after:?}");
     }
 }
 

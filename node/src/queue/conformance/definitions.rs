@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 
 use super::given::{noop, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Subject};
+use crate::catalogue::entry::Switch;
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, ScheduleName};
 use crate::store::EditError;
@@ -134,6 +135,6 @@ pub async fn what_is_not_there_is_said_to_be_missing(subject: &dyn Subject) {
     let missing = |what, name: &str| EditError::NotFound { what, name: name.to_owned() };
     assert_eq!(nodes[0].catalogue.delete_function(&f, None).await, Err(missing("function", "f")));
     assert_eq!(nodes[0].catalogue.delete_schedule(&s, None).await, Err(missing("schedule", "s")));
-    assert_eq!(nodes[0].catalogue.enable_schedule(&s, true).await, Err(missing("schedule", "s")));
+    assert_eq!(nodes[0].catalogue.switch_schedule(&s, Switch::Resume).await, Err(missing("schedule", "s")));
     assert_eq!(nodes[0].catalogue.revision().await, Ok(0));
 }

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::given::{commit, deciding, fire, on_leap_days, on_leap_days_with};
+use super::given::{PAUSE, commit, deciding, fire, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Node, Subject};
-use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::tick::{ScheduleState, TickOutcome};
@@ -98,7 +98,8 @@ pub async fn an_edit_of_the_times_starts_at_the_present(subject: &dyn Subject) {
     for (cron, timezone) in [("* * * * *", "UTC"), ("* * * * *", "Europe/Berlin")] {
         subject.pass(Duration::from_millis(20)).await;
         let before = nodes[0].queue.now().await.expect("read");
-        let definition = Schedule { cron: cron.to_owned(), timezone: timezone.to_owned(), ..on_leap_days() };
+        let definition =
+            Schedule { cron: Some(cron.to_owned()), timezone: timezone.to_owned(), ..on_leap_days() };
         let edited = nodes[1].catalogue.put_schedule(&entry.name, &definition, None).await.expect("edited").0;
         assert_eq!(edited.times_revision, edited.revision);
         let after = nodes[0].queue.now().await.expect("read");
@@ -120,11 +121,11 @@ async fn standing_after_pause_and_resume(
     name: &ScheduleName,
 ) -> ScheduleState {
     let running = nodes[0].standing(name).await;
-    let paused = nodes[0].catalogue.enable_schedule(name, false).await.expect("paused");
+    let paused = nodes[0].catalogue.switch_schedule(name, PAUSE).await.expect("paused");
     assert!(!paused.enabled && paused.revision > running.revision);
     let state = nodes[1].standing(name).await;
     assert_eq!((state.enabled, state.revision, state.cursor), (false, paused.revision, running.cursor));
-    let again = nodes[2].catalogue.enable_schedule(name, false).await.expect("paused already");
+    let again = nodes[2].catalogue.switch_schedule(name, PAUSE).await.expect("paused already");
     assert_eq!(again, paused, "a pause of a paused schedule changes nothing");
     let outcome = nodes[1].queue.commit_tick(commit(&running)).await;
     assert_eq!(outcome, Ok(TickOutcome::Moved(Some(state.clone()))), "the old revision");
@@ -132,7 +133,7 @@ async fn standing_after_pause_and_resume(
     assert_eq!(outcome, Ok(TickOutcome::Moved(Some(state))), "the pause's own revision");
     subject.pass(Duration::from_millis(30)).await;
     let before = nodes[0].queue.now().await.expect("read");
-    let resumed = nodes[0].catalogue.enable_schedule(name, true).await.expect("resumed");
+    let resumed = nodes[0].catalogue.switch_schedule(name, Switch::Resume).await.expect("resumed");
     let state = nodes[1].standing(name).await;
     assert!(resumed.enabled && state.enabled && state.revision == resumed.revision);
     assert!(state.cursor >= before, "due times during a pause are owed to nobody");
@@ -146,10 +147,10 @@ pub async fn a_pause_stops_ticks_and_owes_none_afterwards(subject: &dyn Subject)
     subject.pass(Duration::from_millis(30)).await;
     standing_after_pause_and_resume(subject, &nodes, &name).await;
     // An edit during a pause does not end it.
-    nodes[0].catalogue.enable_schedule(&name, false).await.expect("paused");
+    nodes[0].catalogue.switch_schedule(&name, PAUSE).await.expect("paused");
     let edited = nodes[1].catalogue.put_schedule(&name, &on_leap_days_with(1), None).await.expect("edited").0;
     assert!(!edited.enabled && !nodes[2].standing(&name).await.enabled);
-    nodes[0].catalogue.enable_schedule(&name, true).await.expect("resumed");
+    nodes[0].catalogue.switch_schedule(&name, Switch::Resume).await.expect("resumed");
     let state = standing_after_pause_and_resume(subject, &nodes, &name).await;
     subject.pass(Duration::from_millis(5)).await;
     let outcome = nodes[2].queue.commit_tick(commit(&state)).await;

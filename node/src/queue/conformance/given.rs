@@ -8,7 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Node;
-use crate::catalogue::entry::ScheduleEntry;
+use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::{Overlap, Schedule};
@@ -38,6 +38,9 @@ pub(super) fn task() -> NewTask {
         ..NewTask::new(TaskId(id), "f".parse().expect("a name"))
     }
 }
+
+/// Until somebody resumes it.
+pub(super) const PAUSE: Switch = Switch::Pause { until: None };
 
 pub(super) fn claimant(node: &str) -> Claimant {
     Claimant { queues: vec![QueueName::default()], ..Claimant::new(node) }

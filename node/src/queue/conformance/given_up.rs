@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 
-use super::given::{deciding, fire, on_leap_days};
+use super::given::{PAUSE, deciding, fire, on_leap_days};
 use super::{FOREVER, Node, Subject};
+use crate::catalogue::entry::Switch;
 use crate::catalogue::schedule::Schedule;
 use crate::queue::tick::{ScheduleState, TickOutcome, TickRecord};
+use crate::store::EditError;
 
 const SECOND_MS: i64 = 1_000;
 
@@ -16,7 +18,7 @@ const SECOND_MS: i64 = 1_000;
 const OVERDUE: Duration = Duration::from_millis(2_050);
 
 fn every(seconds: u32) -> Schedule {
-    Schedule { cron: format!("*/{seconds} * * * * *"), ..on_leap_days() }
+    Schedule { cron: Some(format!("*/{seconds} * * * * *")), ..on_leap_days() }
 }
 
 /// Nodes, and where a schedule stands that is due every second and has been left alone for [`OVERDUE`].
@@ -48,7 +50,7 @@ fn assert_given_up(line: &TickRecord, old: &ScheduleState, reason: &str) -> Unix
 pub async fn what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pause(subject: &dyn Subject) {
     let (nodes, running) = overdue(subject).await;
     let name = running.schedule.clone();
-    nodes[0].catalogue.enable_schedule(&name, false).await.expect("paused");
+    nodes[0].catalogue.switch_schedule(&name, PAUSE).await.expect("paused");
     let ledger = nodes[1].ledger(&name).await;
     assert_eq!(ledger.len(), 1, "{ledger:?}");
     let last = assert_given_up(&ledger[0], &running, "paused");
@@ -60,7 +62,7 @@ pub async fn what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pa
     nodes[1].catalogue.put_schedule(&name, &every(2), None).await.expect("edited");
     nodes[0].catalogue.put_schedule(&name, &every(1), None).await.expect("edited");
     let before = nodes[0].queue.now().await.expect("read");
-    nodes[2].catalogue.enable_schedule(&name, true).await.expect("resumed");
+    nodes[2].catalogue.switch_schedule(&name, Switch::Resume).await.expect("resumed");
     assert_eq!(nodes[1].ledger(&name).await, ledger);
     let resumed = nodes[1].standing(&name).await;
     assert!(resumed.cursor >= before, "it starts at the present");
@@ -72,10 +74,69 @@ pub async fn what_is_overdue_at_a_pause_is_skipped_and_nothing_is_owed_of_the_pa
     assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
     subject.pass(OVERDUE).await;
     let moved = ScheduleState { cursor: first, ..resumed };
-    nodes[0].catalogue.enable_schedule(&name, false).await.expect("paused");
+    nodes[0].catalogue.switch_schedule(&name, PAUSE).await.expect("paused");
     let ledger = nodes[2].ledger(&name).await;
     assert_eq!(ledger.len(), 3, "{ledger:?}");
     assert_given_up(&ledger[2], &moved, "paused");
+}
+
+/// A pause that ends by itself ends at its time, also when that is noticed late, and only the pause that was meant.
+pub async fn a_pause_that_ends_by_itself_owes_what_is_due_from_its_end_on(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let name = nodes[0].schedule("s").await.name;
+    nodes[0].catalogue.put_schedule(&name, &every(1), None).await.expect("edited");
+    let until = next_second(nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(100)));
+    let pause = Switch::Pause { until: Some(until) };
+    let first = nodes[0].catalogue.switch_schedule(&name, pause).await.expect("paused");
+    assert_eq!((first.enabled, first.paused_until), (false, Some(until)));
+    assert_eq!(nodes[1].catalogue.read().await.expect("read").schedules[&name], first);
+    let again = nodes[1].catalogue.switch_schedule(&name, pause).await.expect("paused already");
+    assert_eq!(again, first, "the same pause changes nothing");
+    // Another pause takes its place; whoever would end the first one comes too late.
+    let longer = Switch::Pause { until: Some(UnixMs(until.0 + 60_000)) };
+    let second = nodes[2].catalogue.switch_schedule(&name, longer).await.expect("paused");
+    assert!(second.revision > first.revision && !second.enabled);
+    let too_late =
+        nodes[1].catalogue.switch_schedule(&name, Switch::EndPause { revision: first.revision }).await;
+    assert_eq!(too_late, Err(EditError::Conflict { current: second.revision }));
+    let third = nodes[0].catalogue.switch_schedule(&name, pause).await.expect("paused");
+    // An edit during a pause keeps its end, and is not what was read with it.
+    let edited = nodes[1].catalogue.put_schedule(&name, &every(2), None).await.expect("edited").0;
+    assert_eq!((edited.enabled, edited.paused_until), (false, Some(until)));
+    let edited = nodes[1].catalogue.put_schedule(&name, &every(1), None).await.expect("edited").0;
+    let stale =
+        nodes[2].catalogue.switch_schedule(&name, Switch::EndPause { revision: third.revision }).await;
+    assert_eq!(stale, Err(EditError::Conflict { current: edited.revision }));
+
+    // Two due times after its end, two nodes notice at once.
+    let now = nodes[0].queue.now().await.expect("read");
+    subject.pass(now.until(until) + OVERDUE).await;
+    let end = Switch::EndPause { revision: edited.revision };
+    let (one, other) = tokio::join!(
+        nodes[0].catalogue.switch_schedule(&name, end),
+        nodes[1].catalogue.switch_schedule(&name, end)
+    );
+    let ended: Vec<_> = [one, other].into_iter().flatten().collect();
+    assert_eq!(ended.len(), 1, "one of them: {ended:?}");
+    assert!(ended[0].enabled && ended[0].revision > edited.revision);
+    let state = nodes[2].standing(&name).await;
+    assert_eq!((state.cursor, state.enabled), (UnixMs(until.0 - 1), true), "from its end on all is owed");
+    let outcome = nodes[2].queue.commit_tick(deciding(&state, vec![fire(until)])).await;
+    assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
+
+    // An edit of the times owes nothing of before; nor does a person's resumption.
+    let before = nodes[0].queue.now().await.expect("read");
+    let other_times = nodes[0].catalogue.put_schedule(&name, &every(30), None).await.expect("edited").0;
+    assert_eq!(other_times.paused_until, None);
+    assert!(nodes[1].standing(&name).await.cursor >= before);
+    let soon = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(20));
+    let pause = Switch::Pause { until: Some(soon) };
+    nodes[0].catalogue.switch_schedule(&name, pause).await.expect("paused");
+    subject.pass(Duration::from_millis(60)).await;
+    let before = nodes[0].queue.now().await.expect("read");
+    let resumed = nodes[1].catalogue.switch_schedule(&name, Switch::Resume).await.expect("resumed");
+    assert!(resumed.enabled && resumed.paused_until.is_none());
+    assert!(nodes[1].standing(&name).await.cursor >= before, "from the person's moment on");
 }
 
 /// By the old times: the new ones are owed from the edit on.
@@ -88,6 +149,36 @@ pub async fn what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times
     assert_given_up(&ledger[0], &running, "edited");
     let state = nodes[2].standing(&name).await;
     assert_eq!((state.cursor, state.revision), (ledger[0].committed_at, edited.revision));
+}
+
+/// What is due once owes that one moment, and a later one after an edit.
+pub async fn what_is_due_once_is_owed_once_and_again_when_its_time_is_edited(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let name = nodes[0].schedule("s").await.name;
+    let at = |time: UnixMs| {
+        let time = jiff::Timestamp::from_millisecond(time.0).expect("a moment of today");
+        Schedule { cron: None, at: Some(time.to_string()), ..on_leap_days() }
+    };
+    let due = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(200));
+    nodes[0].catalogue.put_schedule(&name, &at(due), None).await.expect("edited");
+    let before = nodes[1].standing(&name).await;
+    assert!(before.cursor < due);
+    // Nobody has decided it when its time is moved.
+    subject.pass(Duration::from_millis(300)).await;
+    let later = nodes[0].queue.now().await.expect("read").plus(Duration::from_millis(30));
+    nodes[1].catalogue.put_schedule(&name, &at(later), None).await.expect("edited");
+    let ledger = nodes[2].ledger(&name).await;
+    assert_eq!(ledger.len(), 1, "{ledger:?}");
+    assert_eq!((ledger[0].due, ledger[0].from, ledger[0].count), (due, due, 1));
+    assert_eq!((ledger[0].skipped.as_deref(), ledger[0].revision), (Some("edited"), before.revision));
+    let state = nodes[0].standing(&name).await;
+    assert!(state.cursor < later);
+    subject.pass(Duration::from_millis(60)).await;
+    let outcome = nodes[2].queue.commit_tick(deciding(&state, vec![fire(later)])).await;
+    assert!(matches!(outcome, Ok(TickOutcome::Committed { .. })), "{outcome:?}");
+    // It is over: whatever ends it now gives nothing up.
+    nodes[0].catalogue.put_schedule(&name, &every(30), None).await.expect("edited");
+    assert_eq!(nodes[1].ledger(&name).await.len(), 2);
 }
 
 /// They fire under the new revision.

@@ -100,6 +100,8 @@ macro_rules! for_each_story {
             given_up::what_is_overdue_at_an_edit_of_the_times_is_skipped_by_the_old_times,
             given_up::what_is_overdue_at_an_edit_that_keeps_the_times_stays_owed,
             given_up::what_is_overdue_at_a_deletion_is_skipped_in_the_ledger_that_stays,
+            given_up::a_pause_that_ends_by_itself_owes_what_is_due_from_its_end_on,
+            given_up::what_is_due_once_is_owed_once_and_again_when_its_time_is_edited,
             leases::a_renewed_lease_is_kept,
             leases::a_lost_lease_returns_the_task_and_refuses_its_old_worker,
             leases::a_task_whose_lease_was_lost_keeps_its_place,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::UnixMs;
 
-use super::given::{LONG, commit, deciding, fire, skip};
+use super::given::{LONG, PAUSE, commit, deciding, fire, skip};
 use super::{FOREVER, Node, Subject};
 use crate::queue::StoreError;
 use crate::queue::TaskFilter;
@@ -120,7 +120,7 @@ pub async fn a_commit_of_another_revision_changes_nothing(subject: &dyn Subject)
 pub async fn a_commit_while_paused_or_deleted_changes_nothing(subject: &dyn Subject) {
     let (nodes, _) = begin(subject).await;
     let name = "s".parse().expect("a name");
-    nodes[0].catalogue.enable_schedule(&name, false).await.expect("paused");
+    nodes[0].catalogue.switch_schedule(&name, PAUSE).await.expect("paused");
     let paused = nodes[1].standing(&name).await;
     assert!(!paused.enabled);
     assert_moved(&nodes[1], commit(&paused), Some(&paused)).await;

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use beatmesh_mesh::env::UnixMs;
+use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::guards::Guard;
@@ -14,7 +16,7 @@ use super::open::REVISION;
 use super::ticks::{self, Line};
 use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed, queues};
 use crate::beat::fence::{Edit, Fence};
-use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
+use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::queue::Queue;
@@ -39,7 +41,8 @@ impl CatalogueStore for SqlStore {
         let revision = CatalogueStore::revision(self).await?;
         let functions = self.dialect().query("SELECT name, revision, definition FROM functions");
         let functions = self.read(async |readers| functions.fetch_all(readers).await).await?;
-        let schedules = "SELECT name, revision, times_revision, enabled, definition FROM schedules";
+        let schedules =
+            "SELECT name, revision, times_revision, enabled, paused_until, definition FROM schedules";
         let schedules = self.dialect().query(schedules);
         let schedules = self.read(async |readers| schedules.fetch_all(readers).await).await?;
         let queues = self.read_queue_rows().await?;
@@ -151,7 +154,12 @@ impl CatalogueStore for SqlStore {
                 let same_times = known.as_ref().filter(|entry| entry.definition.same_times(&definition));
                 let times_revision = same_times.map_or(revision, |entry| entry.times_revision);
                 let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
-                let entry = ScheduleEntry { name, revision, times_revision, enabled, definition };
+                // Of other times nothing is owed from before the edit.
+                let paused_until = same_times
+                    .or(known.as_ref().filter(|entry| !entry.enabled))
+                    .and_then(|entry| entry.paused_until);
+                let entry =
+                    ScheduleEntry { name, revision, times_revision, enabled, paused_until, definition };
                 write_schedule(tx, fences, known.as_ref(), &entry).await?;
                 Ok(Ok((entry, true)))
             })
@@ -184,7 +192,7 @@ impl CatalogueStore for SqlStore {
         deleted.await?
     }
 
-    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
+    async fn switch_schedule(&self, name: &ScheduleName, switch: Switch) -> Result<ScheduleEntry, EditError> {
         let (name, fences) = (name.clone(), self.fences);
         let edited = self.writer.run(move |tx| {
             let name = name.clone();
@@ -193,12 +201,15 @@ impl CatalogueStore for SqlStore {
                 let Some(known) = find_schedule(tx, &name).await? else {
                     return Ok(Err(EditError::NotFound { what: "schedule", name: name.to_string() }));
                 };
-                if known.enabled == enabled {
-                    return Ok(Ok(known));
+                if let Switch::EndPause { revision } = switch
+                    && revision != known.revision
+                {
+                    return Ok(Err(EditError::Conflict { current: known.revision }));
                 }
+                let Some(switched) = known.switched(switch) else { return Ok(Ok(known)) };
                 let revision = next_revision(tx).await?;
-                let times_revision = if enabled { revision } else { known.times_revision };
-                let entry = ScheduleEntry { revision, times_revision, enabled, ..known.clone() };
+                let times_revision = if switched.enabled { revision } else { known.times_revision };
+                let entry = ScheduleEntry { revision, times_revision, ..switched };
                 write_schedule(tx, fences, Some(&known), &entry).await?;
                 Ok(Ok(entry))
             })
@@ -244,13 +255,15 @@ async fn write_schedule(
     let delete = tx.dialect.query("DELETE FROM schedules WHERE name = ?").bind(entry.name.as_str());
     delete.execute(&mut *tx.connection).await?;
     let insert = tx.dialect.query(
-        "INSERT INTO schedules (name, revision, times_revision, enabled, definition) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO schedules (name, revision, times_revision, enabled, paused_until, definition) \
+         VALUES (?, ?, ?, ?, ?, ?)",
     );
     insert
         .bind(entry.name.as_str())
         .bind(big(entry.revision))
         .bind(big(entry.times_revision))
         .bind(i64::from(entry.enabled))
+        .bind(entry.paused_until.map(|until| until.0))
         .bind(to_json(&*entry.definition))
         .execute(&mut *tx.connection)
         .await?;
@@ -344,13 +357,13 @@ async fn find_function(tx: &mut Tx<'_>, name: &FunctionName) -> sqlx::Result<Opt
 async fn find_schedule(tx: &mut Tx<'_>, name: &ScheduleName) -> sqlx::Result<Option<ScheduleEntry>> {
     let query = tx
         .dialect
-        .query("SELECT name, revision, times_revision, enabled, definition FROM schedules WHERE name = ?");
+        .query("SELECT name, revision, times_revision, enabled, paused_until, definition FROM schedules WHERE name = ?");
     let row = query.bind(name.as_str()).fetch_optional(&mut *tx.connection).await?;
     row.as_ref().map(schedule).transpose()
 }
 
 async fn schedules(tx: &mut Tx<'_>) -> sqlx::Result<Vec<ScheduleEntry>> {
-    let query = "SELECT name, revision, times_revision, enabled, definition FROM schedules";
+    let query = "SELECT name, revision, times_revision, enabled, paused_until, definition FROM schedules";
     let rows = tx.dialect.query(query).fetch_all(&mut *tx.connection).await?;
     rows.iter().map(schedule).collect()
 }
@@ -369,6 +382,7 @@ fn schedule(row: &AnyRow) -> sqlx::Result<ScheduleEntry> {
         revision: number(row, "revision")?,
         times_revision: number(row, "times_revision")?,
         enabled: number::<i64>(row, "enabled")? != 0,
+        paused_until: row.try_get::<Option<i64>, _>("paused_until")?.map(UnixMs),
         definition: Arc::new(json(row, "definition")?),
     })
 }

@@ -128,14 +128,17 @@ impl Dialect {
                 include_str!("../../../migrations/sqlite/0001_first.sql"),
                 include_str!("../../../migrations/sqlite/0002_function_name.sql"),
                 include_str!("../../../migrations/sqlite/0003_queues.sql"),
+                include_str!("../../../migrations/sqlite/0004_paused_until.sql"),
             ],
             Self::Postgres => &[
                 include_str!("../../../migrations/postgres/0001_first.sql"),
                 include_str!("../../../migrations/postgres/0002_queues.sql"),
+                include_str!("../../../migrations/postgres/0003_paused_until.sql"),
             ],
             Self::MySql => &[
                 include_str!("../../../migrations/mysql/0001_first.sql"),
                 include_str!("../../../migrations/mysql/0002_queues.sql"),
+                include_str!("../../../migrations/mysql/0003_paused_until.sql"),
             ],
         }
     }

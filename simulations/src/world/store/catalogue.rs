@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use beatmesh_node::beat::fence::{Edit, Fence};
-use beatmesh_node::catalogue::entry::{FunctionEntry, QueueEntry, ScheduleEntry};
+use beatmesh_node::catalogue::entry::{FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use beatmesh_node::catalogue::function::Function;
 use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use beatmesh_node::catalogue::queue::Queue;
@@ -106,8 +106,11 @@ impl StoreState {
         let same_times = known.as_ref().filter(|entry| entry.definition.same_times(&definition));
         let times_revision = same_times.map_or(revision, |entry| entry.times_revision);
         let enabled = known.as_ref().is_none_or(|entry| entry.enabled);
-        let entry =
-            ScheduleEntry { name, revision, times_revision, enabled, definition: Arc::new(definition) };
+        // Of other times nothing is owed from before the edit.
+        let paused_until =
+            same_times.or(known.as_ref().filter(|entry| !entry.enabled)).and_then(|entry| entry.paused_until);
+        let definition = Arc::new(definition);
+        let entry = ScheduleEntry { name, revision, times_revision, enabled, paused_until, definition };
         self.write_schedule(known.as_ref(), entry.clone());
         Ok((entry, true))
     }
@@ -126,19 +129,20 @@ impl StoreState {
         Ok(revision)
     }
 
-    pub(super) fn enable_schedule(
+    pub(super) fn switch_schedule(
         &mut self,
         name: &ScheduleName,
-        enabled: bool,
+        switch: Switch,
     ) -> Result<ScheduleEntry, EditError> {
         let known = self.catalogue.schedules.get(name).cloned();
         let known = known.ok_or_else(|| not_found("schedule", name.as_str()))?;
-        if known.enabled == enabled {
-            return Ok(known);
+        if let Switch::EndPause { revision } = switch {
+            check_revision(Some(known.revision), Some(revision))?;
         }
+        let Some(switched) = known.switched(switch) else { return Ok(known) };
         let revision = self.next_revision();
-        let times_revision = if enabled { revision } else { known.times_revision };
-        let entry = ScheduleEntry { revision, times_revision, enabled, ..known.clone() };
+        let times_revision = if switched.enabled { revision } else { known.times_revision };
+        let entry = ScheduleEntry { revision, times_revision, ..switched };
         self.write_schedule(Some(&known), entry.clone());
         Ok(entry)
     }
@@ -184,7 +188,7 @@ impl StoreState {
             // As the edit wants it, not as the fence has it.
             revision: edit.revision,
             enabled: edit.after.is_some_and(|after| after.enabled),
-            cron: edit.after.map(|after| after.definition.cron.clone()),
+            cron: edit.after.map(|after| after.definition.times().cron),
             cursor: state.cursor,
             store_now: self.now,
         });

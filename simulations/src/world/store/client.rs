@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_mesh::id::{Generation, NodeId};
 use beatmesh_mesh::seeds::{Seed, SeedError, SeedList};
-use beatmesh_node::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry};
+use beatmesh_node::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use beatmesh_node::catalogue::function::Function;
 use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use beatmesh_node::catalogue::queue::Queue;
@@ -268,9 +268,9 @@ impl CatalogueStore for StoreClient {
         self.change(move |state| state.delete_schedule(&name, expected)).await?
     }
 
-    async fn enable_schedule(&self, name: &ScheduleName, enabled: bool) -> Result<ScheduleEntry, EditError> {
+    async fn switch_schedule(&self, name: &ScheduleName, switch: Switch) -> Result<ScheduleEntry, EditError> {
         let name = name.clone();
-        self.change(move |state| state.enable_schedule(&name, enabled)).await?
+        self.change(move |state| state.switch_schedule(&name, switch)).await?
     }
 }
 

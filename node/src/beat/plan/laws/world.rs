@@ -400,6 +400,7 @@ impl World {
         let dice = self.below(1_000) as f64 / 1_000.0;
         let node = &mut self.nodes[nth];
         match action {
+            Action::Report(rollback) => self.misconduct.push(format!("n{nth} believes in {rollback:?}")),
             Action::WakeAt(at) => {
                 node.arming += 1;
                 let (arming, wait) = (node.arming, (at.0 - self.now - node.ahead).max(0));

@@ -202,10 +202,10 @@ impl CatalogueStore for Wayward {
     async fn delete_schedule(&self, _: &ScheduleName, _: Option<u64>) -> Result<u64, EditError> {
         unreachable!("workers do not edit")
     }
-    async fn enable_schedule(
+    async fn switch_schedule(
         &self,
         _: &ScheduleName,
-        _: bool,
+        _: crate::catalogue::entry::Switch,
     ) -> Result<crate::catalogue::entry::ScheduleEntry, EditError> {
         unreachable!("workers do not edit")
     }
