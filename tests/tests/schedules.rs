@@ -85,7 +85,7 @@ async fn a_paused_schedule_fires_nothing_and_owes_nothing_when_it_is_resumed() {
 
 #[tokio::test]
 async fn a_pause_with_an_end_ends_by_itself_and_owes_what_is_due_from_then_on() {
-    let mesh = TestMesh::start(3).await;
+    let mut mesh = TestMesh::start(3).await;
     mesh.client(0).deploy("noop", &builtin("noop")).await;
     put(&mesh.client(0), "tick", &every(1, "noop")).await;
     until_ticks(&mesh.client(0), "tick", 1).await;
