@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn other_settings_are_named_when_they_are_known() {
         let member = |config: &str, version: &str, liveness: &str| json!({"config": config, "version": version, "liveness": liveness});
-        let (mine, theirs) = ("0".repeat(54), format!("{}{}", "0".repeat(24), "1".repeat(30)));
+        let (mine, theirs) = ("0".repeat(60), format!("{}{}", "0".repeat(30), "1".repeat(30)));
         let me = member(&mine, "1", "alive");
         let said = other_settings(&member(&theirs, "1", "alive"), &me);
         let names = "queue.lease queue.max_lost_leases queue.keep_tasks queue.keep_ticks beat.standby_delay";
