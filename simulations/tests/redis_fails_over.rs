@@ -1,10 +1,10 @@
 //! What a node is told of a change while the simulated Redis loses its replica, its master, or both.
-#![expect(clippy::disallowed_methods, reason = "a test owns its tasks and its time")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
+use beatmesh_node::catalogue::entry::ScheduleEntry;
 use beatmesh_node::config::Durability;
 use beatmesh_node::queue::redis::{RedisQueue, RedisSettings};
 use beatmesh_node::queue::task::{NewTask, TaskId};
@@ -106,6 +106,31 @@ fn what_no_replica_has_is_unknown_and_a_later_failover_loses_nothing_that_was_ac
         for (key, is_there) in [("replicated", true), ("alone", false), ("after", true)] {
             let found = queue.task(task(key).id).await.expect("read");
             assert_eq!(found.is_some(), is_there, "{key}");
+        }
+    });
+}
+
+/// A node that finds the change made already must not say so before a replica has it.
+#[test]
+fn what_another_caller_still_waits_for_is_not_acknowledged() {
+    tell(Durability::Replicated, |queue, redis| async move {
+        let schedule = "s".parse().expect("a name");
+        let definition = serde_json::json!({"cron": "* * * * *", "function": "f"});
+        let definition = serde_json::from_value(definition).expect("a schedule");
+        let (revision, definition) = (7, Arc::new(definition));
+        let entry = ScheduleEntry {
+            name: "s".parse().expect("a name"),
+            revision,
+            times_revision: revision,
+            enabled: true,
+            definition,
+        };
+        redis.cut_link(now());
+        for what in ["made", "found made"] {
+            let told = queue.fence(&schedule, revision, Some(&entry)).await;
+            assert!(matches!(told, Err(StoreError::Unknown(_))), "{what}: {told:?}");
+            let told = queue.enqueue(vec![task("twice")]).await;
+            assert!(matches!(told, Err(StoreError::Unknown(_))), "{what}: {told:?}");
         }
     });
 }

@@ -39,7 +39,7 @@ impl Edit<'_> {
     /// the store's clock, all in the edit's transaction.
     #[must_use]
     pub fn fence(&self, standing: Option<&ScheduleState>, now: UnixMs) -> Fence {
-        let given_up = standing.zip(self.ending()).and_then(|(standing, (timetable, reason))| {
+        let given_up = standing.zip(self.ending(standing)).and_then(|(standing, (timetable, reason))| {
             let passed = timetable.passed(standing.cursor, now)?;
             let (due, from, count) = (passed.last, passed.first, passed.count);
             Some(TickDecision { due, from, count, verdict: Verdict::Skip(reason) })
@@ -66,12 +66,15 @@ impl Edit<'_> {
     }
 
     /// The due times that are owed no longer, and why. During a pause none are.
-    fn ending(&self) -> Option<(Timetable, SkipReason)> {
+    fn ending(&self, standing: Option<&ScheduleState>) -> Option<(Timetable, SkipReason)> {
         let before = self.before.as_ref()?;
         let reason = match self.after {
             None => SkipReason::Deleted,
             Some(after) if !after.enabled => SkipReason::Paused,
             Some(after) if after.definition.times() != *before => SkipReason::Edited,
+            // The same times, but they begin at the present: edits in between, a pause and its end perhaps, never came
+            // to the store of the fences.
+            Some(after) if self.starts_anew(after, standing) => SkipReason::Edited,
             // They stay owed, and fire under the new revision.
             Some(_) => return None,
         };
@@ -82,6 +85,35 @@ impl Edit<'_> {
                 tracing::error!(schedule, %error, "an edit ends a timetable that this version cannot read: what was overdue is not in the ledger");
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// With definitions and fences in two stores, one fence may stand for several edits.
+    #[test]
+    fn a_fence_that_skips_a_pause_and_its_end_says_what_it_gives_up() {
+        let definition = serde_json::json!({"cron": "* * * * * *", "function": "f"});
+        let definition: crate::catalogue::schedule::Schedule =
+            serde_json::from_value(definition).expect("one");
+        let schedule: ScheduleName = "s".parse().expect("a name");
+        let standing =
+            ScheduleState { schedule: schedule.clone(), revision: 1, enabled: true, cursor: UnixMs(10_000) };
+        let before = Some(definition.times());
+        for (times_revision, expected) in [(1, None), (3, Some((11_000, 13_000, 3)))] {
+            let (name, definition) = (schedule.clone(), Arc::new(definition.clone()));
+            let after = ScheduleEntry { name, revision: 3, times_revision, enabled: true, definition };
+            let edit = Edit { schedule: &schedule, revision: 3, before: before.clone(), after: Some(&after) };
+            let Fence { given_up, state } = edit.fence(Some(&standing), UnixMs(13_500));
+            let given_up = given_up.map(|run| (run.from.0, run.due.0, run.count));
+            assert_eq!(given_up, expected, "times of revision {times_revision}");
+            let cursor = if expected.is_some() { 13_500 } else { 10_000 };
+            assert_eq!(state.cursor, UnixMs(cursor), "what is not given up stays owed");
         }
     }
 }

@@ -47,6 +47,8 @@ impl RedisQueue {
             };
             let (state, before) = standing.map(|Standing { state, owes }| (state, owes)).unzip();
             if state.as_ref().is_some_and(|state| state.revision >= revision) {
+                // Perhaps by another caller, who still waits for its confirmation: so does this one.
+                self.durable.run(&scripts::STANDING, &[schedule.as_str().as_bytes()], true).await?;
                 return Ok(());
             }
             let before = before.flatten();

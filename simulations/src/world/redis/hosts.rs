@@ -147,8 +147,8 @@ impl RedisHosts {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Carries a command out on one server; answers the number of its last change as well, if it made one.
-    pub(super) fn execute(&self, server: usize, connection: u64, words: &Command) -> (Reply, Option<u64>) {
+    /// Carries a command out on one server; answers the number of the last change that anybody had made by then as well.
+    pub(super) fn execute(&self, server: usize, connection: u64, words: &Command) -> (Reply, u64) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let now = turmoil::sim_elapsed().expect("this is a host's software");
@@ -160,7 +160,7 @@ impl RedisHosts {
         }
         state.refused += u64::from(matches!(&done.reply, Reply::Error(text) if text.starts_with("OOM ")));
         if done.writes.is_empty() || server != state.master {
-            return (done.reply, None);
+            return (done.reply, state.link.offset);
         }
         state.link.offset += 1;
         let (offset, known) = (state.link.offset, state.history.len());
@@ -169,14 +169,15 @@ impl RedisHosts {
             let shipment = Shipment { arrives: now + lag, offset, known, writes: done.writes };
             state.link.shipments.push_back(shipment);
         }
-        (done.reply, Some(offset))
+        (done.reply, offset)
     }
 
     /// How many replicas have this change of a server; `None` when it takes no writes any more.
     pub(super) fn acknowledged(&self, server: usize, offset: u64) -> Option<u64> {
         let mut state = self.state.lock();
         state.catch_up(turmoil::sim_elapsed().expect("this is a host's software"));
-        let have = u64::from(state.servers.len() > 1 && state.link.acknowledged >= offset);
+        let have =
+            u64::from(state.servers.len() > 1 && state.link.acknowledged >= offset.min(state.link.offset));
         (state.master == server).then_some(have)
     }
 

@@ -126,7 +126,7 @@ impl RedisHosts {
                 }
             }
         });
-        let mut client = Client { server, number: self.connection(), wrote: 0, is_silent: false };
+        let mut client = Client { server, number: self.connection(), wrote: u64::MAX, is_silent: false };
         // What is on its way arrives also when its sender has gone.
         while let Some(Arrival { at, words, fate }) = arriving.recv().await {
             sleep_until(at).await;
@@ -190,7 +190,7 @@ impl RedisHosts {
             }
             _ => {
                 let (reply, wrote) = self.execute(client.server, client.number, words);
-                client.wrote = wrote.unwrap_or(client.wrote);
+                client.wrote = wrote;
                 reply
             }
         }
@@ -224,7 +224,8 @@ impl RedisHosts {
 struct Client {
     server: usize,
     number: u64,
-    /// Its last change.
+    /// The last change, anybody's, when its last command was carried out: for that it waits, as in a real server,
+    /// whether it has changed anything itself or not.
     wrote: u64,
     /// Its answers do not arrive any more.
     is_silent: bool,
