@@ -122,6 +122,7 @@ fn what_another_caller_still_waits_for_is_not_acknowledged() {
             name: "s".parse().expect("a name"),
             revision,
             times_revision: revision,
+            paused_until: None,
             enabled: true,
             definition,
         };
