@@ -35,8 +35,14 @@ const VERDICTS_TAKEN_OVER: &str =
 const WAITS_FOR_EVER: &str = "a node whose identity was taken while it still started waited for ever to see itself in \
     the ring, and so never ended; it must look whether it is taken as well";
 
+const ONE_FENCE_FOR_TWO: &str = "with the queue in a Redis that was away, one fence stood for a pause and its end, and \
+                                  what had been due before vanished without a line in the ledger";
+
+const UNCONFIRMED: &str = "an edit that was found made already was acknowledged while no replica of the Redis had it, \
+                           and a failover lost it";
+
 /// All of them.
-pub const ALL: [Regression; 10] = [
+pub const ALL: [Regression; 13] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
@@ -47,4 +53,7 @@ pub const ALL: [Regression; 10] = [
     Regression { scenario: "swarm", seed: 123, found: OLD_LIFE_LET_IN },
     Regression { scenario: "split_brain", seed: 5, found: VERDICTS_TAKEN_OVER },
     Regression { scenario: "swarm", seed: 215_839_391, found: WAITS_FOR_EVER },
+    Regression { scenario: "redis_away", seed: 0, found: ONE_FENCE_FOR_TWO },
+    Regression { scenario: "redis_errors", seed: 2, found: ONE_FENCE_FOR_TWO },
+    Regression { scenario: "redis_fails_over", seed: 1, found: UNCONFIRMED },
 ];
