@@ -108,7 +108,7 @@ impl Lives {
             let runs = matches!(member.liveness, Liveness::Alive | Liveness::Suspect);
             let before = self.0.insert(id.clone(), (member.generation, runs));
             let has_ended = match before {
-                Some((generation, ran)) => (ran && !runs) || (ran && generation < member.generation),
+                Some((generation, ran)) => ran && (!runs || generation < member.generation),
                 // A death that this node has only heard of; or a new life of which it has not seen the one before.
                 None => member.liveness == Liveness::Dead,
             };

@@ -38,8 +38,14 @@ const WAITS_FOR_EVER: &str = "a node whose identity was taken while it still sta
 const REPAIRED_FROM_MEMORY: &str = "after the store had forgotten an edit, a node that remembered it wrote its fence \
     there once more: due times from before were never decided, and the schedule of the store stood still";
 
+const ONE_FENCE_FOR_TWO: &str = "with the queue in a Redis that was away, one fence stood for a pause and its end, and \
+                                  what had been due before vanished without a line in the ledger";
+
+const UNCONFIRMED: &str = "an edit that was found made already was acknowledged while no replica of the Redis had it, \
+                           and a failover lost it";
+
 /// All of them.
-pub const ALL: [Regression; 11] = [
+pub const ALL: [Regression; 14] = [
     Regression { scenario: "beat_owner_crashes", seed: 166, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 179, found: STARTED_BLIND },
     Regression { scenario: "beat_owner_crashes", seed: 180, found: STARTED_BLIND },
@@ -51,4 +57,7 @@ pub const ALL: [Regression; 11] = [
     Regression { scenario: "swarm", seed: 123, found: OLD_LIFE_LET_IN },
     Regression { scenario: "split_brain", seed: 5, found: VERDICTS_TAKEN_OVER },
     Regression { scenario: "swarm", seed: 215_839_391, found: WAITS_FOR_EVER },
+    Regression { scenario: "redis_away", seed: 0, found: ONE_FENCE_FOR_TWO },
+    Regression { scenario: "redis_errors", seed: 2, found: ONE_FENCE_FOR_TWO },
+    Regression { scenario: "redis_fails_over", seed: 1, found: UNCONFIRMED },
 ];

@@ -104,7 +104,7 @@ impl<C> Rows<C> {
 
     /// The best candidate of the queue whose turn it is. It costs the queue nothing unless it is
     /// [served](Self::served).
-    pub fn next(&mut self) -> Option<(QueueName, C)> {
+    pub fn pop(&mut self) -> Option<(QueueName, C)> {
         let turn =
             self.rows.keys().min_by_key(|queue| (self.passes.share(queue).pass, (*queue).clone()))?.clone();
         let row = self.rows.get_mut(&turn)?;
@@ -151,7 +151,7 @@ mod tests {
             backlog.iter().for_each(|name| rows.add(queue(name), 0..most));
             let mut brought = Vec::new();
             while brought.len() < most
-                && let Some((queue, _)) = rows.next()
+                && let Some((queue, _)) = rows.pop()
             {
                 rows.served(&queue);
                 brought.push(queue);

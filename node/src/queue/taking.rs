@@ -61,7 +61,7 @@ pub fn take<C: Candidate>(
     let (mut functions, mut limits) = (who.at_most.clone(), who.limits.queues.clone());
     let (mut taken, mut bytes, mut takes_suspect) = (Vec::new(), 0_u64, who.takes_suspect);
     while taken.len() < most as usize
-        && let Some((queue, candidate)) = rows.next()
+        && let Some((queue, candidate)) = rows.pop()
     {
         // First of all: what is left out must use up nothing of its function's room.
         let is_suspect = who.suspects(candidate.lost_leases());

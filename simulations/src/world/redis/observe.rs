@@ -22,7 +22,7 @@ pub(super) struct Observer {
     names: BTreeMap<&'static str, &'static str>,
     /// Where schedules stood when they were last looked at through one connection, and the clock that was read with
     /// it: by that an edit's fence is computed.
-    looked: BTreeMap<(u64, Vec<u8>), (Vec<u8>, UnixMs)>,
+    looked: BTreeMap<Vec<u8>, BTreeMap<u64, (Vec<u8>, UnixMs)>>,
 }
 
 impl Observer {
@@ -112,8 +112,8 @@ impl Observer {
             Some(Reply::Bulk(text)) => text.clone(),
             _ => Vec::new(),
         };
-        let looked =
-            self.looked.entry((connection, schedule.clone())).or_insert_with(|| (Vec::new(), UnixMs(*now)));
+        let looks = self.looked.entry(schedule.clone()).or_default();
+        let looked = looks.entry(connection).or_insert_with(|| (Vec::new(), UnixMs(*now)));
         // The first look at it counts: of two edits at a time nobody knows whose the fence is.
         if looked.0 != stands || stands.is_empty() {
             *looked = (stands, UnixMs(*now));
@@ -126,20 +126,27 @@ impl Observer {
         let is_written = matches!(reply, Reply::Array(items) if items.first() == Some(&Reply::Int(1)));
         let [name, before, after, ..] = called.args.as_slice() else { return None };
         let schedule: ScheduleName = std::str::from_utf8(name).ok()?.parse().ok()?;
+        let looks = || {
+            let looks = self.looked.get(name).into_iter().flatten();
+            looks.filter(|(_, (stands, _))| stands == before).map(|(whose, (_, now))| (*whose, *now))
+        };
+        // Between its look and its fence a node may have had to connect anew: then it is one of those that saw the same.
+        let looked =
+            looks().find(|(whose, _)| *whose == connection).or_else(|| looks().min_by_key(|(_, now)| *now));
         let (before, after) = (Standing::read(before), Standing::read(after).filter(|_| is_written)?);
         let in_line = lines.iter().find_map(|event| match event {
             Event::TickCommitted { store_now, .. } => Some(*store_now),
             _ => None,
         });
         let moved = before.is_none_or(|before| before.cursor != after.cursor).then_some(after.cursor);
-        let looked = self.looked.get(&(connection, name.clone())).map(|(_, now)| *now);
         Some(Event::Fenced {
             schedule,
             revision: after.revision,
             enabled: after.enabled == "1",
             cron: after.cron,
             cursor: after.cursor,
-            store_now: in_line.or(moved).or(looked)?,
+            // Whoever saw it has seen no more than what was decided by then.
+            store_now: in_line.or(moved).or(looked.map(|(_, now)| now)).unwrap_or(after.cursor),
         })
     }
 }
