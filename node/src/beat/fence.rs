@@ -107,7 +107,14 @@ mod tests {
         let before = Some(definition.times());
         for (times_revision, expected) in [(1, None), (3, Some((11_000, 13_000, 3)))] {
             let (name, definition) = (schedule.clone(), Arc::new(definition.clone()));
-            let after = ScheduleEntry { name, revision: 3, times_revision, enabled: true, definition };
+            let after = ScheduleEntry {
+                name,
+                revision: 3,
+                times_revision,
+                enabled: true,
+                paused_until: None,
+                definition,
+            };
             let edit = Edit { schedule: &schedule, revision: 3, before: before.clone(), after: Some(&after) };
             let Fence { given_up, state } = edit.fence(Some(&standing), UnixMs(13_500));
             let given_up = given_up.map(|run| (run.from.0, run.due.0, run.count));

@@ -47,7 +47,7 @@ mod tests {
         let began = |kind: &&'static str| Event::FaultBegan {
             fault: String::new(),
             number: 0,
-            kind: *kind,
+            kind,
             nodes: Vec::new(),
         };
         let committed = Event::TickCommitted {

@@ -322,7 +322,7 @@ fn a_store_that_went_back_is_noticed_by_owner_and_standby_and_said_once() {
         stage.on(0, Event::StandingChanged(standing));
         stage.answer_read(55_000, ["a", "b", "c"].map(|name| state(name, 1, 50_000)).to_vec());
         assert!(stage.quiet());
-        let lost = vec![state("a", 1, 20_000), state("b", 1, 30_000), state("c", 1, 50_000)];
+        let lost = [state("a", 1, 20_000), state("b", 1, 30_000), state("c", 1, 50_000)];
         let now = match standing {
             // It is told when it commits, and looks at all of them before it goes on.
             Standing::Owner => {

@@ -14,6 +14,9 @@ use super::server::{Called, Done};
 use super::tables::{Standing, line};
 use crate::history::Event;
 
+/// A value of the hash `schedules` as it was read, and the clock that was read with it.
+type Looked = (Vec<u8>, UnixMs);
+
 /// Watches the keys of one mesh.
 pub(super) struct Observer {
     /// What its keys begin with.
@@ -22,7 +25,7 @@ pub(super) struct Observer {
     names: BTreeMap<&'static str, &'static str>,
     /// Where schedules stood when they were last looked at through one connection, and the clock that was read with
     /// it: by that an edit's fence is computed.
-    looked: BTreeMap<Vec<u8>, BTreeMap<u64, (Vec<u8>, UnixMs)>>,
+    looked: BTreeMap<Vec<u8>, BTreeMap<u64, Looked>>,
 }
 
 impl Observer {
