@@ -73,7 +73,7 @@ pub(super) fn line(text: &[u8]) -> Option<TickRecord> {
     })
 }
 
-/// Of a task's `def`, what stands behind its first four words.
+/// Of a task's `def`, what stands behind its first five words.
 #[derive(Deserialize)]
 struct Rest {
     retries: u32,
@@ -86,8 +86,8 @@ fn task(id: &str, fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<TaskRecord> {
     let number = |name: &str| text(name)?.parse::<i64>().ok();
     let count = |name: &str| number(name).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
     let def = text("def")?;
-    let words: Vec<_> = def.splitn(5, ' ').collect();
-    let [queue, function, urgency, _, rest] = words.as_slice() else { return None };
+    let words: Vec<_> = def.splitn(6, ' ').collect();
+    let [queue, function, urgency, _, _, rest] = words.as_slice() else { return None };
     let urgency = i32::from_str_radix(urgency, 16).ok()?;
     let Rest { retries, origin } = serde_json::from_str(rest).ok()?;
     Some(TaskRecord {
