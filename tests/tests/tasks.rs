@@ -217,11 +217,74 @@ async fn tasks_are_listed_by_state_function_and_schedule_newest_first() {
 async fn a_task_runs_whatever_its_queue_is_called() {
     let mesh = TestMesh::start(1).await;
     mesh.client(0).deploy("noop", &builtin("noop")).await;
+    let client = mesh.client(0);
+    for queue in ["other", "Zebra.2"] {
+        let unknown = client.post(&format!("/v1/functions/noop/tasks?queue={queue}"), "").await;
+        let problem = unknown.problem(404, "queue_not_found");
+        assert!(problem["detail"].as_str().unwrap().contains(queue), "{problem}");
+        client.put(&format!("/v1/queues/{queue}"), &json!({"weight": 2, "limit": 3})).await.ok();
+    }
     for queue in ["other", "default", "Zebra.2"] {
         let task = mesh.client(0).enqueue("noop", &format!("?queue={queue}"), "").await;
         let record = mesh.client(0).finished(&task).await;
         assert_eq!((&record["state"], &record["queue"]), (&json!("done"), &json!(queue)));
     }
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_whole_or_not_at_all_and_one_key_is_one_task() {
+    let mesh = TestMesh::start(2).await;
+    let client = mesh.client(0);
+    client.deploy("echo", &builtin("echo")).await;
+    let post = async |items: serde_json::Value| client.post("/v1/tasks:batch", items.to_string()).await;
+    let batch = json!([
+        {"function": "echo", "input": {"n": 1}, "key": "first"},
+        {"function": "echo", "input_base64": "aGk=", "content_type": "text/plain", "priority": 3},
+        {"function": "echo"},
+    ]);
+    let answer = post(batch).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let ids: Vec<String> = serde_json::from_value(answer.json()["task_ids"].clone()).unwrap();
+    let [first, second, third] = ids.as_slice() else { panic!("{ids:?}") };
+    assert_eq!(client.finished(first).await["result"], json!({"n": 1}));
+    assert_eq!(mesh.client(1).finished(second).await["result"], "hi");
+    assert_eq!(client.finished(third).await["state"], "done");
+
+    // The same request again is the same task; another input under its key is refused, with all of its batch.
+    let again = post(json!([{"function": "echo", "input": {"n": 1}, "key": "first"}])).await;
+    assert_eq!(again.json()["task_ids"], json!([first]));
+    let count = async || client.get("/v1/tasks?limit=100").await.json()["tasks"].as_array().unwrap().len();
+    let before = count().await;
+    let taken =
+        post(json!([{"function": "echo"}, {"function": "echo", "input": {"n": 2}, "key": "first"}])).await;
+    let problem = taken.problem(409, "key_taken");
+    assert_eq!((&problem["indexes"], &problem["task_ids"]), (&json!([1]), &json!([first])), "{problem}");
+    for (bad, status, kind, word) in [
+        (json!([]), 400, "bad_request", "1 to 5000"),
+        (json!([{"function": "nope"}]), 404, "function_not_found", "nope"),
+        (
+            json!([{"function": "echo"}, {"function": "echo", "queue": "nowhere"}]),
+            404,
+            "queue_not_found",
+            "nowhere",
+        ),
+        (json!([{"function": "echo", "priority": 1000}]), 400, "bad_request", "1000"),
+        (json!([{"function": "echo", "delay": "2s", "expires": "1s"}]), 400, "bad_request", "expires"),
+        (json!([{"function": "echo", "delay": "-2s"}]), 422, "invalid_definition", "-2s"),
+        (json!([{"function": "echo", "input": 1, "input_base64": ""}]), 400, "bad_request", "input_base64"),
+        (json!([{"function": "echo", "input_base64": "?"}]), 400, "bad_request", "input_base64"),
+        (json!([{"function": "echo", "retires": 1}]), 422, "invalid_definition", "retires"),
+    ] {
+        let problem = post(bad.clone()).await.problem(status, kind);
+        assert!(problem.to_string().contains(word), "{bad}: {problem}");
+    }
+    assert_eq!(count().await, before, "nothing of what was refused was stored");
+    let queues = client.get("/v1/queues").await.json();
+    assert_eq!(
+        (&queues["queues"][0]["name"], &queues["workers"]),
+        (&json!("default"), &json!(2)),
+        "{queues}"
+    );
 }
 
 #[tokio::test]

@@ -80,39 +80,41 @@ impl Shares {
     }
 }
 
-/// Candidates of several queues, each queue's in its own order, served by passes.
+/// Candidates of several queues, each queue's in its own order, served by passes. Of queues with equal passes the one
+/// that was added first comes first: a store that can look at some of its queues only begins each time with others, so
+/// that no queue is always the last.
 #[derive(Debug)]
 pub struct Rows<C> {
     passes: Passes,
-    rows: BTreeMap<QueueName, VecDeque<C>>,
+    rows: Vec<(QueueName, VecDeque<C>)>,
 }
 
 impl<C> Rows<C> {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(passes: Passes) -> Self {
-        Self { passes, rows: BTreeMap::new() }
+        Self { passes, rows: Vec::new() }
     }
 
     /// Adds a queue with its candidates, best first.
     pub fn add(&mut self, queue: QueueName, candidates: impl IntoIterator<Item = C>) {
         let row: VecDeque<C> = candidates.into_iter().collect();
         if !row.is_empty() {
-            self.rows.insert(queue, row);
+            self.rows.push((queue, row));
         }
     }
 
     /// The best candidate of the queue whose turn it is. It costs the queue nothing unless it is
     /// [served](Self::served).
     pub fn pop(&mut self) -> Option<(QueueName, C)> {
-        let turn =
-            self.rows.keys().min_by_key(|queue| (self.passes.share(queue).pass, (*queue).clone()))?.clone();
-        let row = self.rows.get_mut(&turn)?;
-        let candidate = row.pop_front()?;
+        let pass = |at: &usize| self.passes.share(&self.rows[*at].0).pass;
+        let turn = (0..self.rows.len()).min_by_key(pass)?;
+        let (queue, row) = &mut self.rows[turn];
+        let (queue, candidate) = (queue.clone(), row.pop_front()?);
         if row.is_empty() {
-            self.rows.remove(&turn);
+            self.rows.remove(turn);
         }
-        Some((turn, candidate))
+        Some((queue, candidate))
     }
 
     /// The queue's candidate was taken.
@@ -122,7 +124,7 @@ impl<C> Rows<C> {
 
     /// No more is taken of this queue.
     pub fn leave(&mut self, queue: &QueueName) {
-        self.rows.remove(queue);
+        self.rows.retain(|(other, _)| other != queue);
     }
 }
 
