@@ -370,8 +370,10 @@ impl World {
         if node.dead {
             return;
         }
-        if self.now < node.paused_until {
-            let at = node.paused_until - START;
+        // A driver looks for a pause before anything else, also before what is due in the very millisecond of its end.
+        let comes_after = self.guards.pauses_are_noticed && !matches!(event, Event::PauseNoticed);
+        if self.now < node.paused_until || (self.now == node.paused_until && comes_after) {
+            let at = node.paused_until - START + i64::from(comes_after);
             return self.push(at, Happening::Told(nth, event));
         }
         match &event {
