@@ -79,14 +79,12 @@ fn each_guard_taken_away_turns_a_run_red() {
     assert_eq!(red(ALL, 20), (0, String::new()), "with all guards");
 }
 
-/// What seeds have found: a timer that was due in the millisecond in which a pause ended.
+/// What a seed has found: a timer that was due in the millisecond in which a pause ended.
 #[test]
-fn seeds_that_were_red_are_green() {
-    for seed in [436_966_713_117_148_889] {
-        let mut world = World::new(seed, everything(), ALL);
-        world.run();
-        assert_eq!(world.check_ledger().and_then(|()| world.check_conduct()), Ok(()), "seed {seed}");
-    }
+fn a_seed_that_was_red_is_green() {
+    let mut world = World::new(436_966_713_117_148_889, everything(), ALL);
+    world.run();
+    assert_eq!(world.check_ledger().and_then(|()| world.check_conduct()), Ok(()));
 }
 
 #[test]
