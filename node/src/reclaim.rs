@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::{Generation, NodeId};
-use beatmesh_mesh::member::Liveness;
+use beatmesh_mesh::member::{Liveness, Member};
 use beatmesh_mesh::{Mesh, View};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -25,6 +25,11 @@ use crate::worker::supervisor::RENEW_AT_LEAST_EVERY;
 /// A lease that nobody has renewed for so long is silent: one renewal is missing, and a little more.
 const SILENT: Duration = Duration::from_millis(1_300);
 const _: () = assert!(SILENT.as_millis() > RENEW_AT_LEAST_EVERY.as_millis());
+
+/// A worker that lives again renews under the same name, and may be late once while it starts: its own leases must not
+/// pass for those of its life before.
+const SILENT_AFTER_RESTART: Duration = Duration::from_millis(2_500);
+const _: () = assert!(SILENT_AFTER_RESTART.as_millis() > 2 * RENEW_AT_LEAST_EVERY.as_millis());
 
 /// Between two attempts, from a death on.
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -63,7 +68,9 @@ pub async fn reclaim(parts: ReclaimerParts) {
         gone.extend(lives.ended(&view).into_iter().map(|id| (id, now)));
         gone.retain(|_, since| now.duration_since(*since) < TRY_FOR);
         if !gone.is_empty() && beat_ranks(&view).iter().take(RANKS).any(|id| *id == view.me) {
-            parts.try_once(&gone).await;
+            let (again, dead): (Vec<_>, Vec<_>) = gone.keys().partition(|id| is_there(&view, id));
+            parts.try_once(&dead, SILENT).await;
+            parts.try_once(&again, SILENT_AFTER_RESTART).await;
         }
         tokio::select! {
             changed = views.changed() => if changed.is_err() { return std::future::pending().await },
@@ -73,11 +80,14 @@ pub async fn reclaim(parts: ReclaimerParts) {
 }
 
 impl ReclaimerParts {
-    async fn try_once(&self, gone: &BTreeMap<NodeId, Instant>) {
-        let workers: Vec<String> = gone.keys().map(ToString::to_string).collect();
+    async fn try_once(&self, gone: &[&NodeId], silent: Duration) {
+        if gone.is_empty() {
+            return;
+        }
+        let workers: Vec<String> = gone.iter().map(ToString::to_string).collect();
         // Shorter leases run out by themselves as fast.
         let reclaimed =
-            self.queue.reclaim(&workers, self.lease, SILENT.min(self.lease), self.most_lost).await;
+            self.queue.reclaim(&workers, self.lease, silent.min(self.lease), self.most_lost).await;
         match reclaimed {
             Ok(Swept { returned, dead, .. }) => {
                 for task in &returned {
@@ -94,6 +104,12 @@ impl ReclaimerParts {
             Err(error) => tracing::debug!(%error, "leases of dead workers could not be taken away"),
         }
     }
+}
+
+/// Whether a life of this member runs.
+fn is_there(view: &View, id: &NodeId) -> bool {
+    let runs = |member: &Arc<Member>| matches!(member.liveness, Liveness::Alive | Liveness::Suspect);
+    view.members.get(id).is_some_and(runs)
 }
 
 /// Which life of each member runs, as far as this node knows.

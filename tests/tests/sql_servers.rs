@@ -1,29 +1,20 @@
 //! The SQL store on real servers: the stories of every store, each in a database of its own, and what only servers
 //! can do to a store.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use beatmesh_node::for_each_story;
-use beatmesh_node::queue::conformance::{self, FOREVER, NODES, Node, Subject};
+use beatmesh_node::queue::conformance::{FOREVER, NODES, Node, Subject};
 use beatmesh_node::queue::task::{Completion, NewTask, TaskId, TaskOutcome};
 use beatmesh_node::queue::{Claimant, StoreError, TaskQueue};
 use beatmesh_node::store::sql::scratch::here;
 use beatmesh_node::store::sql::{OpenError, Retention, SqlStore};
 use beatmesh_tests::servers::{MariaDb, PASSWORD, Postgres, SqlServer, USER};
+use beatmesh_tests::stories::tell_all;
 use beatmesh_tests::{Scratch, Signal, until};
 use futures_util::future::join_all;
-use futures_util::stream::iter;
-use futures_util::{FutureExt, StreamExt};
-
-/// Longer than any story takes on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(120);
-
-/// Stories that are told at once: they wait more than they work, but each is three nodes.
-const AT_ONCE: usize = 4;
 
 /// Enough connections for all stories that are told at once.
 fn postgres() -> Postgres {
@@ -74,41 +65,18 @@ impl Subject for Databases<'_> {
     }
 }
 
-/// Tells all stories; `BEATMESH_STORY` picks those whose names hold it.
-async fn tell_all(server: &dyn SqlServer) {
-    let wanted = std::env::var("BEATMESH_STORY").unwrap_or_default();
-    let databases = Databases { server, made: AtomicU32::new(0) };
-    let mut stories = Vec::new();
-    macro_rules! collect {
-        ($($file:ident::$story:ident,)*) => {
-            $(if stringify!($story).contains(&wanted) {
-                let databases = &databases;
-                let story = async move {
-                    let began = Instant::now();
-                    let story = tokio::time::timeout(DEADLINE, conformance::$file::$story(databases));
-                    let is_green = matches!(AssertUnwindSafe(story).catch_unwind().await, Ok(Ok(())));
-                    println!("{} {} {:?}", if is_green { "ok " } else { "RED" }, stringify!($story), began.elapsed());
-                    (stringify!($story), is_green)
-                };
-                stories.push(story.boxed_local());
-            })*
-        };
-    }
-    for_each_story!(collect);
-    let told: Vec<(&str, bool)> = iter(stories).buffer_unordered(AT_ONCE).collect().await;
-    let red: Vec<&str> = told.iter().filter(|(_, is_green)| !is_green).map(|(story, _)| *story).collect();
-    assert!(red.is_empty(), "of {} stories these are red: {red:#?}", told.len());
-    assert!(!told.is_empty());
+async fn tell(server: &dyn SqlServer) {
+    tell_all(&Databases { server, made: AtomicU32::new(0) }).await;
 }
 
 #[tokio::test]
 async fn postgresql_keeps_every_promise_of_a_store() {
-    tell_all(&postgres()).await;
+    tell(&postgres()).await;
 }
 
 #[tokio::test]
 async fn mariadb_keeps_every_promise_of_a_store() {
-    tell_all(&mariadb()).await;
+    tell(&mariadb()).await;
 }
 
 /// What cannot be opened is refused in words that name it and what to do, and what may come up is told apart.

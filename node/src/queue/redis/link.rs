@@ -202,7 +202,7 @@ impl Link {
                 let pause = doubled.min(LONGEST_PAUSE).mul_f64(self.dice.lock().random_range(0.5..1.0));
                 if state.failed.is_none() {
                     let (NoConnection::Now(reason) | NoConnection::AsItIs(reason)) = &why;
-                    tracing::warn!(%reason, "Redis cannot be used; trying again and again");
+                    tracing::warn!(%reason, "Redis cannot be used now");
                 }
                 state.failures = state.failures.saturating_add(1);
                 state.failed = Some((why.clone(), self.env.clock.now() + pause, found));
