@@ -27,10 +27,9 @@ use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
 use crate::gateway::{BodyBudget, Gateway, Metrics, events};
+use crate::hints::Hints;
 use crate::inbox::NodeInbox;
 use crate::load;
-use crate::notice::Notice;
-use crate::queue::task::TaskId;
 use crate::queue::{Claimant, TaskQueue, suspect_from};
 use crate::reclaim::{ReclaimerParts, reclaim};
 use crate::roles;
@@ -41,7 +40,7 @@ use crate::sweeper::{SweeperParts, sweep};
 use crate::worker::Worker;
 use crate::worker::runtime::Functions;
 use crate::worker::supervisor::Supervisor;
-use crate::worker::tasks::{Ends, TaskRunner, TaskRunnerParts};
+use crate::worker::tasks::{TaskRunner, TaskRunnerParts};
 
 /// What stands behind the seams that production and simulation fill differently.
 pub struct Parts {
@@ -184,6 +183,8 @@ impl Node {
         let mesh_config = mesh_config(settings, &mesh_name, &id, generation, http, &parts, secret);
         let mesh = Arc::new(Mesh::join(&env, mesh_config, inbox).await?);
         rings.compare_with(&mesh);
+        let hints = Hints::new(mesh.clone(), env.clock.clone(), bell.clone(), waiters.clone());
+        let hints = Arc::new(hints);
         // A node that does not know what there is to run must not be given anything to run.
         let reading = parts.stopping.run_until_cancelled(async {
             while let Err(error) = catalogue.refresh().await {
@@ -204,9 +205,7 @@ impl Node {
             http,
             ready: Arc::default(),
             worker: worker.clone(),
-            tasks: worker
-                .clone()
-                .map(|worker| task_runner(&env, settings, &parts, worker, &mesh, &waiters, &bell)),
+            tasks: worker.clone().map(|worker| task_runner(&env, settings, &parts, worker, &hints, &bell)),
             stop_driving: CancellationToken::new(),
             stop_serving: CancellationToken::new(),
             connections: TaskTracker::new(),
@@ -214,7 +213,7 @@ impl Node {
             data_dir,
             env,
         };
-        node.spawn_loops(settings, &parts, &catalogue, &bell);
+        node.spawn_loops(settings, &parts, &catalogue, &hints, &bell);
         let gateway = Arc::new(Gateway {
             env: node.env.clone(),
             mesh_name,
@@ -226,7 +225,7 @@ impl Node {
             calls: Router::new(node.env.clone(), mesh, catalogue, worker, node.stop_driving.clone()),
             worker: node.worker.clone(),
             waiters,
-            bell,
+            hints,
             bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             streams: events::places(settings.limits.connections as usize),
             metrics: Metrics::new(node.mesh.clone(), rings),
@@ -257,6 +256,7 @@ impl Node {
         settings: &Settings,
         parts: &Parts,
         catalogue: &Arc<CatalogueCache>,
+        hints: &Arc<Hints>,
         bell: &Arc<Notify>,
     ) {
         let spawn = |name, task| self.env.spawner.spawn(name, OnExit::StopNode, task);
@@ -267,6 +267,8 @@ impl Node {
             })
         };
         spawn("catalogue", until_stop(Box::pin(catalogue.clone().follow())));
+        // Not only until the node stops: tasks end until then, and are waited for elsewhere.
+        spawn("hints", Box::pin(hints.clone().tell()));
         let discovery = Discovery {
             env: self.env.clone(),
             mesh: self.mesh.clone(),
@@ -301,7 +303,7 @@ impl Node {
                 catalogue: catalogue.clone(),
                 store: parts.store.clone(),
                 queue: parts.queue.clone(),
-                bell: bell.clone(),
+                hints: hints.clone(),
                 standby_delay: settings.beat.standby_delay.0,
                 stop: self.stop_driving.clone(),
             };
@@ -452,11 +454,9 @@ fn task_runner(
     settings: &Settings,
     parts: &Parts,
     worker: Arc<Worker>,
-    mesh: &Arc<Mesh>,
-    waiters: &Arc<Waiters>,
+    hints: &Arc<Hints>,
     bell: &Arc<Notify>,
 ) -> Arc<TaskRunner> {
-    let me = mesh.view().me.clone();
     let supervisor = Supervisor::new(parts.queue.clone(), env.clock.clone(), settings.queue.lease.0);
     TaskRunner::new(TaskRunnerParts {
         env: env.clone(),
@@ -466,29 +466,11 @@ fn task_runner(
         // From all queues: whatever is accepted into one is run.
         claimant: Claimant {
             suspect_from: suspect_from(settings.queue.max_lost_leases),
-            ..Claimant::new(me.to_string())
+            ..Claimant::new(settings.node.name.as_str())
         },
         input_limit: settings.limits.input.0,
         result_limit: settings.queue.result_limit.0,
-        ends: Arc::new(EndTeller { me, mesh: mesh.clone(), waiters: waiters.clone() }),
+        ends: hints.clone(),
         bell: bell.clone(),
     })
-}
-
-/// Tells the node that waits for a task that it has ended.
-struct EndTeller {
-    me: NodeId,
-    mesh: Arc<Mesh>,
-    waiters: Arc<Waiters>,
-}
-
-impl Ends for EndTeller {
-    fn on_end(&self, task: TaskId, reply_to: &str) {
-        self.waiters.ended(task);
-        if let Ok(node) = reply_to.parse::<NodeId>()
-            && node != self.me
-        {
-            self.mesh.notify(&node, &Notice::Ended(task).encode());
-        }
-    }
 }

@@ -58,7 +58,7 @@ impl Inbox for NodeInbox {
     fn on_notice(&self, _from: NodeId, notice: Bytes) {
         match Notice::decode(&notice) {
             Some(Notice::Work) => self.bell.notify_one(),
-            Some(Notice::Ended(task)) => self.waiters.ended(task),
+            Some(Notice::Ended(tasks)) => tasks.into_iter().for_each(|task| self.waiters.ended(task)),
             // A later version's.
             None => {}
         }

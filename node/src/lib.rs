@@ -11,6 +11,7 @@ pub mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod gateway;
+pub mod hints;
 pub mod inbox;
 pub mod load;
 pub mod logs;

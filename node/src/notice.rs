@@ -14,13 +14,21 @@ pub mod topic {
 }
 
 /// A hint from another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// There is work in the queue's store.
     Work,
-    /// A task that you may be waiting for has ended.
-    Ended(TaskId),
+    /// Tasks that you may be waiting for have ended; at least one, at most [`MOST_ENDED`].
+    Ended(Vec<TaskId>),
 }
+
+/// Bytes of an id.
+const ID: usize = 16;
+
+/// Tasks in one hint: with what QUIC and the mesh put around them they fit into a datagram of 1,200 bytes, which
+/// passes everywhere.
+pub const MOST_ENDED: usize = 64;
+const _: () = assert!(MOST_ENDED * ID <= 1_024);
 
 impl Notice {
     /// As bytes: a kind, then what belongs to it.
@@ -28,7 +36,11 @@ impl Notice {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Work => vec![1],
-            Self::Ended(id) => [&[2], &id.0.as_bytes()[..]].concat(),
+            Self::Ended(ids) => {
+                let mut bytes = vec![2];
+                ids.iter().for_each(|id| bytes.extend_from_slice(id.0.as_bytes()));
+                bytes
+            }
         }
     }
 
@@ -37,7 +49,10 @@ impl Notice {
     pub fn decode(bytes: &Bytes) -> Option<Self> {
         match bytes.split_first()? {
             (1, []) => Some(Self::Work),
-            (2, id) => Some(Self::Ended(TaskId(Uuid::from_slice(id).ok()?))),
+            (2, ids) if !ids.is_empty() && ids.len().is_multiple_of(ID) && ids.len() <= ID * MOST_ENDED => {
+                let ids = ids.chunks(ID).map(|id| Uuid::from_slice(id).ok().map(TaskId));
+                Some(Self::Ended(ids.collect::<Option<_>>()?))
+            }
             _ => None,
         }
     }
@@ -49,11 +64,12 @@ mod tests {
 
     #[test]
     fn notices_read_back_and_nonsense_does_not() {
-        let id = TaskId(Uuid::from_u128(7));
-        for notice in [Notice::Work, Notice::Ended(id)] {
+        let ids = |count| (0..count).map(|id| TaskId(Uuid::from_u128(id))).collect::<Vec<_>>();
+        for notice in [Notice::Work, Notice::Ended(ids(1)), Notice::Ended(ids(MOST_ENDED as u128))] {
             assert_eq!(Notice::decode(&notice.encode().into()), Some(notice));
         }
-        for bytes in [&b""[..], b"\x01x", b"\x02short", b"\xff"] {
+        let too_many = Notice::Ended(ids(MOST_ENDED as u128 + 1)).encode();
+        for bytes in [&b""[..], b"\x01x", b"\x02", b"\x02short", b"\xff", &too_many] {
             assert_eq!(Notice::decode(&Bytes::copy_from_slice(bytes)), None);
         }
     }

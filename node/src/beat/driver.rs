@@ -13,7 +13,7 @@ use beatmesh_mesh::{Mesh, View};
 use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,8 @@ use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::{Catalogue, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Times;
-use crate::notice::{Notice, topic};
+use crate::hints::Hints;
+use crate::notice::topic;
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::queue::{StoreError, TaskQueue};
 use crate::roles;
@@ -92,8 +93,8 @@ pub struct BeatParts {
     pub store: Arc<dyn CatalogueStore>,
     /// Where ticks are committed.
     pub queue: Arc<dyn TaskQueue>,
-    /// Rung after a firing.
-    pub bell: Arc<Notify>,
+    /// Wakes task runners after a firing.
+    pub hints: Arc<Hints>,
     /// How long a stand-in waits for each one before it.
     pub standby_delay: Duration,
     /// Cancelled when the node stops: it fires nothing more.
@@ -448,8 +449,7 @@ impl Driver {
                 let lateness = latest.zip(self.store_now()).map(|(moment, now)| now.millis_since(moment));
                 tracing::debug!(schedule = %commit.schedule, fired = fired.len(), lateness_ms = lateness, "ticks committed");
                 if !fired.is_empty() {
-                    self.parts.bell.notify_one();
-                    self.parts.mesh.notify_all(&Notice::Work.encode());
+                    self.parts.hints.there_is_work();
                 }
             }
             Ok(TickOutcome::TooEarly { store_now }) => {

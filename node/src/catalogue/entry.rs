@@ -125,6 +125,13 @@ impl Catalogue {
         self.queues.values().map(|queue| (queue.name.clone(), queue.definition.weight)).collect()
     }
 
+    /// Whether a task of this function in this queue has a place in the whole mesh that others may wait for.
+    #[must_use]
+    pub fn is_limited(&self, function: &FunctionName, queue: &QueueName) -> bool {
+        self.functions.get(function).is_some_and(|of| of.definition.limit.is_some())
+            || self.queues.get(queue).is_some_and(|of| of.definition.limit.is_some())
+    }
+
     /// How many tasks may run in the whole mesh.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -41,12 +41,13 @@ use axum::routing::{get, post};
 use beatmesh_mesh::Mesh;
 use beatmesh_mesh::env::Env;
 use beatmesh_mesh::id::{MeshName, NodeId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::ApiKeys;
-use crate::notice::{Notice, topic};
+use crate::hints::Hints;
+use crate::notice::topic;
 use crate::problem::Problem;
 use crate::queue::TaskQueue;
 use crate::queue::task::TaskId;
@@ -80,8 +81,8 @@ pub struct Gateway {
     pub worker: Option<Arc<Worker>>,
     /// Requests that wait for tasks.
     pub waiters: Arc<Waiters>,
-    /// Wakes this node's task runner.
-    pub bell: Arc<Notify>,
+    /// Wakes task runners.
+    pub hints: Arc<Hints>,
     /// Larger inputs are refused, and more than the node has memory for.
     pub bodies: BodyBudget,
     /// One permit for each client that may follow the mesh.
@@ -143,8 +144,7 @@ impl Gateway {
 
     /// After an enqueue: wakes this node's worker and all others.
     fn ring_bell(&self) {
-        self.bell.notify_one();
-        self.mesh.notify_all(&Notice::Work.encode());
+        self.hints.there_is_work();
     }
 
     /// After an edit: this node knows it at once, the others are told.

@@ -148,6 +148,21 @@ pub struct Swept {
     pub expired: u64,
 }
 
+/// What a look for work brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// At least one, unless this version can read none of those that it took.
+    Tasks(Vec<Claimed>),
+    /// Nothing now.
+    Nothing {
+        /// How long until there may be something; `None` when nothing waits.
+        next_in: Option<Duration>,
+    },
+}
+
+/// Something was ready, and others took it first, or it had expired: look again soon, but not at once.
+const TAKEN_BY_OTHERS: Duration = Duration::from_millis(50);
+
 /// How many tasks of one queue there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueCounts {
@@ -172,6 +187,20 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Takes up to `most` tasks that may run now and for which `who` has room, best priority first, then
     /// oldest. It may take fewer than there are when some are left out.
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Claims if there is something to claim, else says when there may be. It looks first, because a claim may cost
+    /// the others more than a look does (a write lock, say); a store where it does not answers both at once.
+    async fn claim_or_next(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Found, StoreError> {
+        let next_in = self.next_ready(who).await?;
+        if next_in != Some(Duration::ZERO) {
+            return Ok(Found::Nothing { next_in });
+        }
+        let tasks = self.claim(who, most, lease).await?;
+        if tasks.is_empty() {
+            return Ok(Found::Nothing { next_in: Some(TAKEN_BY_OTHERS) });
+        }
+        Ok(Found::Tasks(tasks))
+    }
 
     /// Extends leases; answers those that are lost.
     async fn renew(&self, leases: &[(TaskId, Attempt)], lease: Duration) -> Result<Vec<TaskId>, StoreError>;

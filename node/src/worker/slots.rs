@@ -132,10 +132,16 @@ impl Slots {
         self.tasks.clone().acquire_owned().await.ok()
     }
 
-    /// Further ones that are free now, at most `most`.
+    /// One that is free now; none when the node is stopping.
     #[must_use]
-    pub fn more_for_tasks(&self, most: usize) -> Vec<OwnedSemaphorePermit> {
-        (0..most).map_while(|_| self.tasks.clone().try_acquire_owned().ok()).collect()
+    pub fn one_for_task(&self) -> Option<OwnedSemaphorePermit> {
+        self.tasks.clone().try_acquire_owned().ok()
+    }
+
+    /// How many of them are free now.
+    #[must_use]
+    pub fn free_for_tasks(&self) -> usize {
+        self.tasks.available_permits()
     }
 
     /// Makes the node's part whole for a task of this function; `None` when the function is full.
@@ -296,7 +302,7 @@ mod tests {
     async fn a_caller_who_waits_goes_before_the_next_task() {
         let slots = Slots::new(8);
         let one = function(Some(1));
-        let of_node = || slots.more_for_tasks(1).remove(0);
+        let of_node = || slots.one_for_task().expect("a free slot");
         let running = slots.of_claimed(of_node(), &one).expect("it is free");
         let mut waiting = std::pin::pin!(slots.for_call(&one, Duration::from_secs(30)));
         assert!(waiting.as_mut().now_or_never().is_none());

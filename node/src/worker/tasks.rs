@@ -32,7 +32,7 @@ use crate::catalogue::name::FunctionName;
 use crate::problem::Problem;
 use crate::queue::fair::Shares;
 use crate::queue::task::{Claimed, Completion, TaskId, TaskOutcome, TaskState};
-use crate::queue::{Claimant, StoreError, TaskQueue};
+use crate::queue::{Claimant, Found, StoreError, TaskQueue};
 
 /// The longest sleep without looking: the net below the notices, which may get lost. Five nodes that
 /// look this often cost a store five cheap reads a second.
@@ -42,10 +42,7 @@ const POLL: Duration = Duration::from_secs(1);
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// How many tasks one claim takes at most: the rest is for other nodes.
-const MOST_AT_ONCE: u32 = 32;
-
-/// Something was ready, and others took it first, or it had expired: look again soon, but not at once.
-const TAKEN_BY_OTHERS: Duration = Duration::from_millis(50);
+const MOST_AT_ONCE: u32 = 128;
 
 /// Ends that may wait for the store to record them, besides the tasks that run: each holds its answer in
 /// memory, and a store that hands out tasks but takes no answers must not fill it up.
@@ -209,6 +206,12 @@ impl TaskRunner {
         }
     }
 
+    /// Room for one more task, if there is some now.
+    fn free_room(&self) -> Option<Room> {
+        let in_hand = self.in_hand.clone().try_acquire_owned().ok()?;
+        Some(Room { slot: self.worker.slots.one_for_task()?, in_hand })
+    }
+
     /// Waits until all running tasks have ended; after `budget` the rest is given back to the queue.
     pub async fn finish(&self, budget: Duration) {
         self.running.close();
@@ -231,37 +234,33 @@ impl TaskRunner {
         who.at_most = self.worker.slots.room_for_tasks(known.functions.values(), MOST_AT_ONCE);
         who.limits = known.limits();
         who.passes = self.shares.lock().passes(&known.weights());
-        // A cheap reading first: taking the write lock to find nothing would disturb the others.
-        let Some(next_in) = self.queue.next_ready(&who).await? else {
-            return Ok(Claims::Nothing { next_in: POLL });
-        };
-        if !next_in.is_zero() {
-            return Ok(Claims::Nothing { next_in });
-        }
         self.inputs.extend(&mut inputs);
         who.input_bytes = inputs.bytes();
-        let more = self.worker.slots.more_for_tasks(MOST_AT_ONCE as usize - 1);
-        let more = more.into_iter().map_while(|slot| {
-            let in_hand = self.in_hand.clone().try_acquire_owned().ok()?;
-            Some(Room { slot, in_hand })
-        });
-        let rooms: Vec<_> = std::iter::once(room).chain(more).collect();
         let asked = self.env.clock.now();
-        let most = u32::try_from(rooms.len()).expect("at most MOST_AT_ONCE");
-        let claimed = self.queue.claim(&who, most, self.supervisor.lease()).await?;
-        if claimed.is_empty() {
-            return Ok(Claims::Nothing { next_in: TAKEN_BY_OTHERS });
-        }
+        // Nobody else takes slots for tasks: what is free now is free after the claim as well.
+        let more = self.worker.slots.free_for_tasks().min(self.in_hand.available_permits());
+        let most = u32::try_from(more).unwrap_or(u32::MAX).min(MOST_AT_ONCE - 1) + 1;
+        let claimed = match self.queue.claim_or_next(&who, most, self.supervisor.lease()).await? {
+            Found::Tasks(claimed) => claimed,
+            Found::Nothing { next_in } => {
+                return Ok(Claims::Nothing { next_in: next_in.unwrap_or(POLL) });
+            }
+        };
         self.shares.lock().served(who.passes.clone(), claimed.iter().map(|task| &task.queue));
         let known = self.worker.catalogue.current();
-        for (mut task, Room { slot, in_hand }) in claimed.into_iter().zip(rooms) {
+        let mut rooms = std::iter::once(room).chain(std::iter::from_fn(|| self.free_room()));
+        for mut task in claimed {
+            let room = rooms.next();
             let lost = self.supervisor.hold(task.id, task.attempt, asked);
             task.input = inputs.hold(task.input);
             let suspect = if who.suspects(task.lost_leases) { self.suspect.take() } else { None };
             // Taken here, so that the next claim sees it taken.
-            let place = match known.functions.get(&task.function) {
-                Some(function) => self.place(slot, function.clone()),
-                None => Place::Unknown(slot),
+            let (slot, in_hand) = room.map(|room| (room.slot, room.in_hand)).unzip();
+            let place = match (slot, known.functions.get(&task.function)) {
+                (Some(slot), Some(function)) => self.place(slot, function.clone()),
+                (Some(slot), None) => Place::Unknown(slot),
+                // The node stops: whoever has not begun does not begin.
+                (None, _) => Place::Full,
             };
             let running =
                 self.running.track_future(self.clone().run_one(task, place, (in_hand, suspect), lost));
@@ -281,7 +280,7 @@ impl TaskRunner {
         self: Arc<Self>,
         mut task: Claimed,
         place: Place,
-        _in_hand: (OwnedSemaphorePermit, Option<SuspectInHand>),
+        _in_hand: (Option<OwnedSemaphorePermit>, Option<SuspectInHand>),
         lost: CancellationToken,
     ) {
         let (id, attempt) = (task.id, task.attempt);
@@ -293,9 +292,7 @@ impl TaskRunner {
         };
         if let Some((outcome, log_tail)) = ended {
             // While its place is not free in the store, nobody takes the next one of a limited function or queue.
-            let limits = self.worker.catalogue.current().limits();
-            let frees_a_place =
-                limits.functions.contains_key(&task.function) || limits.queues.contains_key(&task.queue);
+            let frees_a_place = self.worker.catalogue.current().is_limited(&task.function, &task.queue);
             task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {
@@ -325,6 +322,7 @@ impl TaskRunner {
             // The node began to stop while the claim or the lookup was on its way: nothing has run yet.
             return (TaskOutcome::HandBack, String::new());
         }
+        tracing::debug!(task = %task.id, attempt = task.attempt.0, function = %task.function, "a task begins");
         let definition = function.definition;
         let execution = Execution {
             task: task.id,

@@ -31,7 +31,7 @@ use tokio::time::sleep;
 
 use super::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use super::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
-use super::{Claimant, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
+use super::{Claimant, Found, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::config::{Durability, RedisUrl};
@@ -147,6 +147,13 @@ impl TaskQueue for RedisQueue {
     }
 
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
+        match self.claim_tasks(who, most, lease).await? {
+            Found::Tasks(tasks) => Ok(tasks),
+            Found::Nothing { .. } => Ok(Vec::new()),
+        }
+    }
+
+    async fn claim_or_next(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Found, StoreError> {
         self.claim_tasks(who, most, lease).await
     }
 

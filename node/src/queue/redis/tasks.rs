@@ -14,7 +14,7 @@ use super::error::odd;
 use super::link::Link;
 use super::scripts::{self, Script};
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskState};
-use crate::queue::{Claimant, StoreError, Swept};
+use crate::queue::{Claimant, Found, StoreError, Swept};
 
 /// The most tasks that one script of the sweep changes of a kind: others wait for it.
 const AT_ONCE: u32 = 500;
@@ -195,7 +195,7 @@ impl RedisQueue {
         who: &Claimant,
         most: u32,
         lease: Duration,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let mut args = Args::default();
         args.add(who.node.clone());
         args.number(most);
@@ -210,7 +210,11 @@ impl RedisQueue {
         if who.queues.is_empty() {
             *self.turn.lock() = text(turn).ok_or_else(|| odd("claim"))?.to_owned();
         }
-        Ok(tasks.iter().filter_map(claimed).collect())
+        if let [Value::Int(next_in)] = tasks {
+            return Ok(Found::Nothing { next_in: u64::try_from(*next_in).ok().map(Duration::from_millis) });
+        }
+        // Empty when all of them are of a later version: then there may be others at once.
+        Ok(Found::Tasks(tasks.chunks(6).filter_map(claimed).collect()))
     }
 
     pub(super) async fn renew_leases(
@@ -300,8 +304,8 @@ impl RedisQueue {
 
 /// What a claim brought. A task that this version cannot read, one of a later version perhaps, stops nobody else's:
 /// leased all the same, it ends with the dead ones.
-fn claimed(item: &Value) -> Option<Claimed> {
-    let Some([id, attempt, failures, lost_leases, def, input]) = list(item) else { return None };
+fn claimed(of_task: &[Value]) -> Option<Claimed> {
+    let [id, attempt, failures, lost_leases, def, input] = of_task else { return None };
     let count = |value: &Value| number(value).and_then(|count| u32::try_from(count).ok());
     let read = || {
         let definition = codec::read_definition(bytes(def)?)?;

@@ -95,21 +95,29 @@ struct Bench {
     server: Node,
     worker: Node,
     store: Server,
-    _dir: Scratch,
+    dir: Scratch,
+    slots: u32,
 }
 
 impl Bench {
     async fn start(options: &Options) -> Self {
         let (dir, store) = (Scratch::new(), Server::start(options.store));
         let server = store.spec(&dir, "front").flag("--roles", "server,beat").start();
-        let worker =
-            store.spec(&dir, "back").flag("--roles", "server,worker").set("node.slots", options.slots);
-        let worker = worker.start();
-        let bench = Self { server, worker, store, _dir: dir };
+        let worker = worker(&store, &dir, "back", options.slots).start();
+        let bench = Self { server, worker, store, dir, slots: options.slots };
         let noop = serde_json::json!({"runtime": "builtin", "handler": "noop"});
         bench.server.client().deploy("noop", &noop).await;
         bench
     }
+
+    /// Another worker, not started yet.
+    fn another(&self, name: &str) -> NodeSpec {
+        worker(&self.store, &self.dir, name, self.slots)
+    }
+}
+
+fn worker(store: &Server, dir: &Scratch, name: &str, slots: u32) -> NodeSpec {
+    store.spec(dir, name).flag("--roles", "server,worker").set("node.slots", slots)
 }
 
 #[tokio::main]
@@ -129,12 +137,14 @@ async fn main() {
         ("enqueued in batches", "tasks/s", Vec::new()),
         ("processed, enqueued before", "tasks/s", Vec::new()),
         ("enqueued one at a time, 32 clients", "tasks/s", Vec::new()),
+        ("enqueue to start on another node, p50", "ms", Vec::new()),
+        ("enqueue to start on another node, p99", "ms", Vec::new()),
         ("enqueued and waited for, alone, p50", "ms", Vec::new()),
         ("enqueued and waited for, alone, p99", "ms", Vec::new()),
     ];
     for run in 0..options.runs {
-        let bench = Bench::start(&options).await;
-        let figures = stages::all(&bench, &options).await;
+        let mut bench = Bench::start(&options).await;
+        let figures = stages::all(&mut bench, &options).await;
         for (row, figure) in rows.iter_mut().zip(figures) {
             row.2.push(figure);
         }

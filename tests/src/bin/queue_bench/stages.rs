@@ -1,5 +1,6 @@
 //! What is measured, one after the other on the same mesh.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,13 +12,13 @@ use serde_json::Value;
 use crate::{Bench, Options, Server};
 
 /// Lone tasks whose latency is measured.
-const ALONE: usize = 500;
+const ALONE: usize = 1_000;
 
 /// Between two of them: the mesh is idle again.
-const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A worker that is not there takes nothing: tasks wait until it is let go on.
-pub async fn all(bench: &Bench, options: &Options) -> [f64; 5] {
+pub async fn all(bench: &mut Bench, options: &Options) -> [f64; 7] {
     bench.worker.signal(beatmesh_tests::Signal::Stop);
     let enqueued = in_batches(bench, options).await;
     let before = Instant::now();
@@ -25,9 +26,11 @@ pub async fn all(bench: &Bench, options: &Options) -> [f64; 5] {
     let processed = until_empty(bench, options.tasks, before).await;
     let singly = one_at_a_time(bench, options.tasks / 5).await;
     until_empty(bench, 0, Instant::now()).await;
-    let latencies = alone(bench).await;
-    let ms = |percent| percentile(&latencies, percent) as f64 / 1_000.0;
-    [enqueued, processed, singly, ms(50.0), ms(99.0)]
+    let answers = answered(bench).await;
+    let starts = started(bench).await;
+    let ms = |of: &[i64], percent| percentile(of, percent) as f64 / 1_000.0;
+    let [start, answer] = [&starts, &answers].map(|of| [ms(of, 50.0), ms(of, 99.0)]);
+    [enqueued, processed, singly, start[0], start[1], answer[0], answer[1]]
 }
 
 async fn in_batches(bench: &Bench, options: &Options) -> f64 {
@@ -60,7 +63,7 @@ async fn until_empty(bench: &Bench, tasks: usize, since: Instant) -> f64 {
         if open(bench).await == 0 {
             return tasks as f64 / since.elapsed().as_secs_f64();
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -97,18 +100,61 @@ async fn one_at_a_time(bench: &Bench, tasks: usize) -> f64 {
     tasks as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// From the request until the function begins on the other node, in microseconds. The worker says when in its log, by
+/// the same clock, so it is another one than the one whose throughput is measured.
+async fn started(bench: &mut Bench) -> Vec<i64> {
+    bench.worker.stop();
+    let worker = bench.another("timed").set("log.level", "info,beatmesh_node::worker=debug").start();
+    let client = bench.server.client();
+    warm_up(&client).await;
+    let mut asked = BTreeMap::new();
+    for _ in 0..ALONE {
+        tokio::time::sleep(PAUSE).await;
+        let before = wall_us();
+        let answer = client.post("/v1/functions/noop/tasks", String::new()).await;
+        asked.insert(answer.json()["task_id"].as_str().expect("a task").to_owned(), before);
+    }
+    until_empty(bench, 0, Instant::now()).await;
+    let begun = worker.events("a task begins");
+    let latencies = begun.iter().filter_map(|line| {
+        let at: jiff::Timestamp = line["timestamp"].as_str()?.parse().expect("a time");
+        Some(at.as_microsecond() - asked.get(line["task"].as_str()?)?)
+    });
+    let latencies: Vec<_> = latencies.collect();
+    assert_eq!(latencies.len(), ALONE, "every task has begun once");
+    bench.worker = worker;
+    latencies
+}
+
+fn wall_us() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+    i64::try_from(now.as_micros()).expect("a time of this age")
+}
+
+/// Connections are made, and the worker is known.
+async fn warm_up(client: &Client) {
+    for _ in 0..20 {
+        waited_for(client).await;
+    }
+}
+
+async fn waited_for(client: &Client) {
+    let answer = client.post("/v1/functions/noop/tasks", String::new()).await;
+    let id = answer.json()["task_id"].as_str().expect("a task").to_owned();
+    let ended = client.get(&format!("/v1/tasks/{id}?wait=5s")).await.json();
+    assert_eq!(ended["state"], "done", "{ended}");
+}
+
 /// From the request until whoever waits has the end, in microseconds: the way there, the run on the other node and
 /// the way back.
-async fn alone(bench: &Bench) -> Vec<i64> {
+async fn answered(bench: &Bench) -> Vec<i64> {
     let client = bench.server.client();
+    warm_up(&client).await;
     let mut latencies = Vec::with_capacity(ALONE);
     for _ in 0..ALONE {
         tokio::time::sleep(PAUSE).await;
         let begun = Instant::now();
-        let answer = client.post("/v1/functions/noop/tasks", String::new()).await;
-        let id = answer.json()["task_id"].as_str().expect("a task").to_owned();
-        let ended = client.get(&format!("/v1/tasks/{id}?wait=5s")).await.json();
-        assert_eq!(ended["state"], "done", "{ended}");
+        waited_for(&client).await;
         latencies.push(i64::try_from(begun.elapsed().as_micros()).unwrap_or(i64::MAX));
     }
     latencies

@@ -1,6 +1,7 @@
 -- Leases the best ready tasks to a worker.
 -- ARGV: node, how many at most, lease in ms, bytes of inputs at most, turn, then the claimant.
--- Answers: the next turn, then of each task id, attempt, failures, lost leases, def, input.
+-- Answers: the next turn, then of each task its id, attempt, failures, lost leases, def, input; when there is none, in how
+-- many ms the first one comes, -1 when nothing waits for the claimant.
 local node, left, lease, budget, turn = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local who = claimant(6)
 
@@ -69,7 +70,9 @@ local function best()
   end
 end
 
-local answer, leases, bytes, passed_over = { next_turn }, {}, 0, 0
+local answer, bytes, passed_over = { next_turn }, 0, 0
+local leases = P .. 'leases'
+local now_and_lease = string.format('%.0f', now + lease)
 while left > 0 and passed_over < MOST_PASSED_OVER do
   local member, from = best()
   if not member then
@@ -104,17 +107,18 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       end
       local attempt = (tonumber(task[4]) or 0) + 1
       from.gone[#from.gone + 1] = member
-      moved(task[2], 'ready', 'leased')
-      call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now)
-      leases[#leases + 1] = now + lease
-      leases[#leases + 1] = id
+      from.taken = from.taken + 1
+      call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now_text)
+      put(leases, now_and_lease, id)
       if task[3] then
-        call('ZREM', P .. 'expiry', id)
+        take(P .. 'expiry', id)
       end
       if task[7] then
         call('SMOVE', P .. 'waits:' .. task[7], P .. 'runs:' .. task[7], id)
       end
-      answer[#answer + 1] = { id, attempt, tonumber(task[5]) or 0, tonumber(task[6]) or 0, task[2], task[8] or '' }
+      local n = #answer
+      answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = id, attempt, tonumber(task[5]) or 0, tonumber(task[6]) or 0
+      answer[n + 5], answer[n + 6] = task[2], task[8] or ''
       local queue = from.queue
       if who.room[fn] then
         who.room[fn] = who.room[fn] - 1
@@ -131,12 +135,15 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
   end
 end
 for _, from in ipairs(sources) do
-  for at = 1, #from.gone, 1000 do
-    call('ZREM', from.key, unpack(from.gone, at, math.min(at + 999, #from.gone)))
+  for _, member in ipairs(from.gone) do
+    take(from.key, member)
+  end
+  if from.taken > 0 then
+    moved_of(from.queue, from.fn, 'ready', 'leased', from.taken)
   end
 end
-for at = 1, #leases, 1000 do
-  call('ZADD', P .. 'leases', unpack(leases, at, math.min(at + 999, #leases)))
+write()
+if #answer == 1 then
+  answer[2] = next_waiting(who)
 end
-write_counts()
 return answer

@@ -7,11 +7,12 @@ local P = KEYS[1]
 local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+-- As text: whatever hands a number to the server has it printed with all the digits of a double, each time anew.
+local now_text = string.format('%.0f', now)
 
 -- A server whose memory is full refuses a script's first write if that may need more, and no later one. What is begun
--- and ended makes room, and so does a schedule that is paused: so these scripts begin with a write that needs none.
--- `complete`, `sweep`, `cancel` and `forget` do so anyway. What brings new tasks is refused before it has written
--- anything.
+-- and ended makes room, and so does a schedule that is paused: so these scripts begin with a write that needs none. What
+-- brings new tasks is refused before it has written anything.
 local function in_any_case()
   call('ZREM', P .. 'aside', '')
 end
@@ -21,80 +22,144 @@ local function parts(def)
   return string.match(def, '^(%S+) (%S+) (%x%x%x%x) (%d+) ')
 end
 
+-- A time as it stands in a member; tasks that come together have the same one.
+local seen, in_hex
+local function hex(since)
+  if since ~= seen then
+    seen, in_hex = since, string.format('%011x', math.min(since, 0xfffffffffff))
+  end
+  return in_hex
+end
+
 -- Where a ready task stands: the key of its queue and function, and a member whose order is the order of claims:
 -- urgency, waiting since, id. Tasks that have lost leases stand apart and say at the end how many.
 local function place(queue, fn, urgency, since, id, lost)
-  local member = urgency .. string.format('%011x', math.min(since, 0xfffffffffff)) .. id
+  local member = urgency .. hex(since) .. id
   if lost > 0 then
     return P .. 'again:' .. queue .. ':' .. fn, member .. string.format('%04x', math.min(lost, 0xffff))
   end
   return P .. 'ready:' .. queue .. ':' .. fn, member
 end
 
--- How many tasks there are of each queue in each state, and of each function on leases. Collected while a script runs
--- and written at its end.
-local counts, fields = {}, {}
-local function count(field, by)
-  if not counts[field] then
-    counts[field] = 0
-    fields[#fields + 1] = field
-  end
-  counts[field] = counts[field] + by
+-- What a script adds to sorted sets, takes out of them, and how many tasks change their state, is collected while it
+-- runs and written by `write`: a command for each set costs far less than one for each task. What is read before
+-- `write` is as it was before.
+local function collection()
+  return { order = {}, of = {} }
 end
 
--- A task goes from one state to another; it comes from none, or goes to none.
-local function moved(def, from, to)
-  local queue, fn = parts(def)
+local function collected(collection, key)
+  local items = collection.of[key]
+  if not items then
+    items = {}
+    collection.of[key] = items
+    collection.order[#collection.order + 1] = key
+  end
+  return items
+end
+
+local added, removed, counts = collection(), collection(), { order = {}, by = {} }
+
+local function put(key, score, member)
+  local items = collected(added, key)
+  items[#items + 1] = score
+  items[#items + 1] = member
+end
+
+local function take(key, member)
+  local items = collected(removed, key)
+  items[#items + 1] = member
+end
+
+-- How many tasks there are of each queue in each state, and of each function on leases.
+local function count(field, by)
+  if not counts.by[field] then
+    counts.by[field] = 0
+    counts.order[#counts.order + 1] = field
+  end
+  counts.by[field] = counts.by[field] + by
+end
+
+-- So many tasks of a queue and function go from one state to another; they come from none, or go to none.
+local function moved_of(queue, fn, from, to, tasks)
   if from then
-    count(queue .. ' ' .. from, -1)
+    count(queue .. ' ' .. from, -tasks)
   end
   if to then
-    count(queue .. ' ' .. to, 1)
+    count(queue .. ' ' .. to, tasks)
   end
   if from == 'leased' then
-    count('leased:' .. fn, -1)
+    count('leased:' .. fn, -tasks)
   elseif to == 'leased' then
-    count('leased:' .. fn, 1)
+    count('leased:' .. fn, tasks)
   end
 end
 
-local function write_counts()
-  for _, field in ipairs(fields) do
-    if counts[field] ~= 0 then
-      call('HINCRBY', P .. 'counts', field, counts[field])
+-- One task does.
+local function moved(def, from, to)
+  local queue, fn = parts(def)
+  moved_of(queue, fn, from, to, 1)
+end
+
+-- Members in one command: as many as Lua's stack bears.
+local AT_ONCE = 1000
+
+local function write()
+  for _, key in ipairs(removed.order) do
+    local items = removed.of[key]
+    for at = 1, #items, AT_ONCE do
+      call('ZREM', key, unpack(items, at, math.min(at + AT_ONCE - 1, #items)))
     end
   end
+  for _, key in ipairs(added.order) do
+    local items = added.of[key]
+    for at = 1, #items, AT_ONCE do
+      call('ZADD', key, unpack(items, at, math.min(at + AT_ONCE - 1, #items)))
+    end
+  end
+  for _, field in ipairs(counts.order) do
+    if counts.by[field] ~= 0 then
+      call('HINCRBY', P .. 'counts', field, counts.by[field])
+    end
+  end
+  added, removed, counts = collection(), collection(), { order = {}, by = {} }
 end
 
 -- Makes a task claimable.
 local function push(id, def, since, lost)
   local queue, fn, urgency = parts(def)
   local key, member = place(queue, fn, urgency, since, id, lost)
-  call('ZADD', key, 0, member)
-  call('ZADD', P .. 'ready', 0, queue .. ' ' .. fn)
+  if not added.of[key] then
+    put(P .. 'ready', 0, queue .. ' ' .. fn)
+  end
+  put(key, 0, member)
 end
 
 -- Takes a task that nobody has begun out of where it waits.
 local function pull(id, state, def, since, lost)
   if state == 'ready' then
     local queue, fn, urgency = parts(def)
-    local key, member = place(queue, fn, urgency, since, id, lost)
-    call('ZREM', key, member)
+    take(place(queue, fn, urgency, since, id, lost))
   else
-    call('ZREM', P .. 'wait', id)
+    take(P .. 'wait', id)
   end
-  call('ZREM', P .. 'expiry', id)
+  take(P .. 'expiry', id)
 end
 
 -- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
-local function finish(id, def, from, state, schedule)
-  moved(def, from, state)
-  call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now)
-  call('ZADD', P .. 'ended:' .. state, now, id)
+local function leave(id, state, schedule)
+  put(P .. 'ended:' .. state, now_text, id)
   if schedule then
     call('SREM', P .. 'waits:' .. schedule, id)
     call('SREM', P .. 'runs:' .. schedule, id)
   end
+end
+
+-- The task has ended so.
+local function finish(id, def, from, state, schedule)
+  moved(def, from, state)
+  call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now_text)
+  leave(id, state, schedule)
 end
 
 -- Whether a task of this id is there with other content. Ids of version 7 come from dice.
@@ -113,12 +178,16 @@ local function add(id, def, delay, expires, schedule, input)
   if call('HSETNX', key, 'def', def) == 0 then
     return
   end
-  local since = now + delay
-  local values = { 'state', delay > 0 and 'scheduled' or 'ready', 'created', now, 'ready', since }
+  local since, since_text = now, now_text
+  if delay > 0 then
+    since, since_text = now + delay, string.format('%.0f', now + delay)
+  end
+  local values = { 'state', delay > 0 and 'scheduled' or 'ready', 'created', now_text, 'ready', since_text }
   if expires >= 0 then
+    local late = string.format('%.0f', now + expires)
     values[#values + 1] = 'expires'
-    values[#values + 1] = now + expires
-    call('ZADD', P .. 'expiry', now + expires, id)
+    values[#values + 1] = late
+    put(P .. 'expiry', late, id)
   end
   if schedule ~= '' then
     values[#values + 1] = 'schedule'
@@ -130,10 +199,10 @@ local function add(id, def, delay, expires, schedule, input)
     values[#values + 1] = input
   end
   call('HSET', key, unpack(values))
-  call('ZADD', P .. 'all', now, id)
+  put(P .. 'all', now_text, id)
   moved(def, nil, values[2])
   if delay > 0 then
-    call('ZADD', P .. 'wait', since, id)
+    put(P .. 'wait', since_text, id)
   else
     push(id, def, since, 0)
   end
@@ -141,14 +210,14 @@ end
 
 -- What is no task of ours, or has lost what makes it one: out of everybody's way, and counted.
 local function set_aside(id)
-  call('ZADD', P .. 'aside', now, id)
+  put(P .. 'aside', now_text, id)
 end
 
 -- A task whose worker was not heard of: it may be claimed again, or is buried when it has lost too many leases.
 local function lose(id, most_lost, returned, dead)
   local key = P .. 'task:' .. id
   local task = redis.pcall('HMGET', key, 'state', 'def', 'ready', 'lost', 'schedule', 'expires')
-  call('ZREM', P .. 'leases', id)
+  take(P .. 'leases', id)
   if task.err or not task[2] or not parts(task[2]) then
     set_aside(id)
   elseif task[1] == 'leased' then
@@ -166,16 +235,16 @@ local function lose(id, most_lost, returned, dead)
         call('SMOVE', P .. 'runs:' .. task[5], P .. 'waits:' .. task[5], id)
       end
       if task[6] then
-        call('ZADD', P .. 'expiry', task[6], id)
+        put(P .. 'expiry', task[6], id)
       end
       returned[#returned + 1] = id
     end
   end
 end
 
--- Makes tasks ready whose time has come, a bounded number at a time.
+-- Makes tasks ready whose time has come, a bounded number at a time. They can be read afterwards.
 local function promote()
-  local due = call('ZRANGEBYSCORE', P .. 'wait', '-inf', now, 'LIMIT', 0, 1000)
+  local due = call('ZRANGEBYSCORE', P .. 'wait', '-inf', now_text, 'LIMIT', 0, 1000)
   if #due > 0 then
     -- First of all: this needs no memory, see `in_any_case`.
     call('ZREM', P .. 'wait', unpack(due))
@@ -190,6 +259,7 @@ local function promote()
       push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
   end
+  write()
 end
 
 -- The queues and functions that may hold ready tasks: of the queues named, or of all, at most `most` pairs. When
@@ -250,7 +320,7 @@ end
 
 -- Ready tasks of one key in the order of claims, read piece by piece.
 local function source(key, queue, fn)
-  return { key = key, queue = queue, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {} }
+  return { key = key, queue = queue, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {}, taken = 0 }
 end
 
 local PIECE = 16
@@ -265,4 +335,31 @@ local function head(from)
   from.pos = 1
   from.done = #from.items < PIECE
   return from.items[1]
+end
+
+-- In how many ms the first of the tasks that wait for their time may be claimed; -1 when none waits for the claimant.
+local function next_waiting(who)
+  local most = 256
+  local wanted = {}
+  for _, queue in ipairs(who.queues) do
+    wanted[queue] = true
+  end
+  local waiting = call('ZRANGE', P .. 'wait', 0, most - 1, 'WITHSCORES')
+  for at = 1, #waiting, 2 do
+    local due = tonumber(waiting[at + 1])
+    local task = redis.pcall('HMGET', P .. 'task:' .. waiting[at], 'def', 'lost', 'expires')
+    if not task.err and task[1] then
+      local queue, fn = parts(task[1])
+      local expires = tonumber(task[3])
+      if (#who.queues == 0 or wanted[queue]) and who.room[fn] ~= 0 and who.left[queue] ~= 0
+        and (who.takes_suspect or (tonumber(task[2]) or 0) < who.suspect_from)
+        and (not expires or (expires > due and expires > now)) then
+        return math.max(0, due - now)
+      end
+    end
+  end
+  if #waiting == 2 * most then
+    return math.max(0, tonumber(waiting[#waiting]) - now)
+  end
+  return -1
 end

@@ -18,5 +18,5 @@ while at <= #ARGV do
   end
   answer[#answer + 1] = taken
 end
-write_counts()
+write()
 return answer

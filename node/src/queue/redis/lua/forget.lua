@@ -1,6 +1,7 @@
 -- Forgets what ended long ago, a bounded number at a time.
 -- ARGV: how long ended tasks are kept in ms, how long lines of the ledger are, how many to forget at most.
 -- Answers 1 when there may be more.
+in_any_case()
 local keep_tasks, keep_ticks, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local more = 0
 for _, state in ipairs({ 'done', 'failed', 'dead', 'cancelled', 'expired' }) do
@@ -34,5 +35,5 @@ if #old > 0 then
     more = 1
   end
 end
-write_counts()
+write()
 return more

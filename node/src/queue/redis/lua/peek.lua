@@ -6,7 +6,6 @@ local who = claimant(1)
 local MOST_LOOKED_AT = 256
 
 promote()
-write_counts()
 
 local function takes(lost)
   return who.takes_suspect or lost < who.suspect_from
@@ -42,24 +41,4 @@ for _, pair in ipairs(found) do
   end
 end
 
-local wanted = {}
-for _, queue in ipairs(who.queues) do
-  wanted[queue] = true
-end
-local waiting = call('ZRANGE', P .. 'wait', 0, MOST_LOOKED_AT - 1, 'WITHSCORES')
-for at = 1, #waiting, 2 do
-  local due = tonumber(waiting[at + 1])
-  local task = redis.pcall('HMGET', P .. 'task:' .. waiting[at], 'def', 'lost', 'expires')
-  if not task.err and task[1] then
-    local queue, fn = parts(task[1])
-    local expires = tonumber(task[3])
-    if (#who.queues == 0 or wanted[queue]) and who.room[fn] ~= 0 and who.left[queue] ~= 0 and takes(tonumber(task[2]) or 0)
-      and (not expires or (expires > due and expires > now)) then
-      return math.max(0, due - now)
-    end
-  end
-end
-if #waiting == 2 * MOST_LOOKED_AT then
-  return math.max(0, tonumber(waiting[#waiting]) - now)
-end
-return -1
+return next_waiting(who)

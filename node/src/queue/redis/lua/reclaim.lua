@@ -2,6 +2,7 @@
 -- ARGV: how many leases a task may lose, how many tasks to change at most, how much longer than this a lease that was
 -- renewed lately still runs in ms, then the workers.
 -- Answers the ids returned, the ids buried, and 0.
+in_any_case()
 local most_lost, most, till = tonumber(ARGV[1]), tonumber(ARGV[2]), now + tonumber(ARGV[3])
 local returned, dead, workers = {}, {}, {}
 for at = 4, #ARGV do
@@ -16,5 +17,5 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. string.f
     lose(id, most_lost, returned, dead)
   end
 end
-write_counts()
+write()
 return { returned, dead, 0 }

@@ -15,7 +15,7 @@ if state == 'failed' or state == 'dead' or state == 'cancelled' or state == 'exp
   if task[3] then
     call('SADD', P .. 'waits:' .. task[3], id)
   end
-  write_counts()
+  write()
   return 'ready'
 end
 return state

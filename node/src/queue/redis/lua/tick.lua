@@ -45,5 +45,5 @@ for at = 7, #ARGV, 7 do
   call('ZADD', P .. 'lines', now, schedule .. ' ' .. due)
 end
 call('HSET', P .. 'schedules', schedule, known .. ' ' .. enabled .. ' ' .. last .. ' ' .. times)
-write_counts()
+write()
 return answer
