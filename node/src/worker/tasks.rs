@@ -286,9 +286,10 @@ impl TaskRunner {
         let (id, attempt) = (task.id, task.attempt);
         let ended = tokio::select! {
             biased;
+            // First, because most functions of a fast queue end at once, and to wait for the others has its price.
+            ended = self.execute(&mut task, place), if !lost.is_cancelled() && !self.abort.is_cancelled() => Some(ended),
             () = lost.cancelled() => None,
             () = self.abort.cancelled() => Some((TaskOutcome::HandBack, String::new())),
-            ended = self.execute(&mut task, place) => Some(ended),
         };
         if let Some((outcome, log_tail)) = ended {
             // While its place is not free in the store, nobody takes the next one of a limited function or queue.
@@ -296,6 +297,7 @@ impl TaskRunner {
             task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {
+                biased;
                 () = self.record(&task, outcome, log_tail) => {}
                 () = self.give_up.cancelled() => tracing::warn!(task = %id, "the end of a task could not be recorded before this node stops; it will run again"),
             }

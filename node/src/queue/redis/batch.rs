@@ -26,7 +26,7 @@ const WAITING: usize = 8_192;
 /// A change that has waited longer is refused: its caller has a deadline of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// A caller waits no longer, whatever hangs.
+/// No batch takes longer, whatever hangs.
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 const _: () = assert!(LONGEST_ANSWER.as_secs() >= 2 * LONGEST_WAIT.as_secs());
 
@@ -66,12 +66,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
                 mpsc::error::TrySendError::Closed(_) => "it is closed".to_owned(),
             })
         })?;
-        match timeout(LONGEST_ANSWER, answered).await {
-            Ok(answer) => {
-                answer.unwrap_or_else(|_| Err(StoreError::Unknown("this node is stopping".to_owned())))
-            }
-            Err(_) => Err(StoreError::Unknown(format!("no answer within {LONGEST_ANSWER:?}"))),
-        }
+        answered.await.unwrap_or_else(|_| Err(StoreError::Unknown("this node is stopping".to_owned())))
     }
 }
 
@@ -102,7 +97,10 @@ async fn gather<I, O>(mut waiting: mpsc::Receiver<Job<I, O>>, clock: Arc<dyn Clo
             continue;
         }
         let count = changes.len();
-        match carry(changes).await {
+        // One timer for all of them: callers wait for nothing but this, and for their turn.
+        let carried = timeout(LONGEST_ANSWER, carry(changes)).await;
+        let late = || Err(StoreError::Unknown(format!("no answer within {LONGEST_ANSWER:?}")));
+        match carried.unwrap_or_else(|_| late()) {
             Ok(results) if results.len() == count => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     // An error means that the caller has gone; the change stands.

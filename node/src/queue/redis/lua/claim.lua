@@ -93,14 +93,13 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
   else
     local key = P .. 'task:' .. id
     local task = redis.pcall('HMGET', key, 'state', 'def', 'expires', 'attempt', 'failures', 'lost', 'schedule', 'input')
-    if task.err or not task[2] or not parts(task[2]) then
+    local length = not task.err and task[2] and tonumber(string.match(task[2], '^%S+ %S+ %x%x%x%x (%d+) '))
+    if not length then
       from.gone[#from.gone + 1] = member
       set_aside(id)
     elseif task[1] ~= 'ready' then
       from.gone[#from.gone + 1] = member
     elseif not (task[3] and tonumber(task[3]) <= now) then
-      local _, _, _, length = parts(task[2])
-      length = tonumber(length)
       if bytes > 0 and bytes + length > budget then
         -- Those behind it do not overtake it: it would wait for ever.
         break
