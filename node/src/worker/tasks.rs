@@ -292,8 +292,10 @@ impl TaskRunner {
             () = self.abort.cancelled() => Some((TaskOutcome::HandBack, String::new())),
         };
         if let Some((outcome, log_tail)) = ended {
-            // While its place is not free in the store, nobody takes the next one of a limited function or queue.
-            let frees_a_place = self.worker.catalogue.current().is_limited(&task.function, &task.queue);
+            // While its place is not free in the store, nobody takes the next one of a limited function or queue, nor
+            // of its order key.
+            let known = self.worker.catalogue.current();
+            let frees_a_place = task.order_key.is_some() || known.is_limited(&task.function, &task.queue);
             task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {

@@ -73,6 +73,8 @@ end
 local answer, bytes, passed_over = { next_turn }, 0, 0
 local leases = P .. 'leases'
 local now_and_lease = string.format('%.0f', now + lease)
+-- Lines of which more than one task may run: the next one starts when the one before it has.
+local begun = {}
 while left > 0 and passed_over < MOST_PASSED_OVER do
   local member, from = best()
   if not member then
@@ -109,6 +111,13 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       from.taken = from.taken + 1
       call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now_text)
       put(leases, now_and_lease, id)
+      local at_once, line = line_of(task[2])
+      if at_once then
+        call('ZADD', P .. 'line:' .. line, -1, id)
+        if at_once ~= '1' then
+          begun[#begun + 1] = line
+        end
+      end
       if task[3] then
         take(P .. 'expiry', id)
       end
@@ -140,6 +149,9 @@ for _, from in ipairs(sources) do
   if from.taken > 0 then
     moved_of(from.queue, from.fn, 'ready', 'leased', from.taken)
   end
+end
+for _, line in ipairs(begun) do
+  let_in(line)
 end
 write()
 if #answer == 1 then

@@ -54,7 +54,7 @@ for at = 1, #ARGV, 8 do
     end
     if how == 'done' or how == 'failed' then
       set('finished', now_text)
-      leave(id, state, task[7])
+      settle(id, task[3], state, task[7])
     else
       if how == 'retry' then
         local again = string.format('%.0f', now + tonumber(ARGV[at + 3]))
