@@ -13,7 +13,7 @@ use beatmesh_node::store::CatalogueStore;
 use beatmesh_node::store::fenced::FencedCatalogue;
 use beatmesh_node::store::sql::scratch::{Scratch, here, url};
 use beatmesh_node::store::sql::{Retention, SqlStore};
-use beatmesh_tests::servers::{Cluster, MASTER, Redis, Sentinels};
+use beatmesh_tests::servers::{Cluster, MASTER, Make, Redis, Sentinels};
 use beatmesh_tests::stories::tell_all;
 
 /// Meshes on one Redis.
@@ -67,6 +67,18 @@ impl Subject for Meshes {
 async fn redis_keeps_every_promise_of_a_store() {
     let server = Redis::start();
     tell_all(&Meshes::on(&server.url(), Durability::Fast)).await;
+}
+
+#[tokio::test]
+async fn the_oldest_redis_keeps_every_promise_of_a_store() {
+    let server = Redis::make(Make::Oldest, &[]);
+    tell_all(&Meshes::on(&server.url(), Durability::Fast)).await;
+}
+
+#[tokio::test]
+async fn a_valkey_that_waits_for_its_disk_keeps_every_promise_of_a_store() {
+    let server = Redis::make(Make::Valkey, &[("appendonly", "yes"), ("appendfsync", "always")]);
+    tell_all(&Meshes::on(&server.url(), Durability::Disk)).await;
 }
 
 #[tokio::test]

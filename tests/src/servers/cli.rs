@@ -58,6 +58,18 @@ impl Cli {
     }
 }
 
+/// A server that comes from elsewhere than Debian: `tests/get-servers` puts it beside what Cargo builds.
+///
+/// # Panics
+/// When it is not there. The message says how to get it.
+pub(crate) fn fetched(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows where it lies");
+    let found = own.ancestors().map(|dir| dir.join("servers").join(name)).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("there is no servers/{name} beside this build: run `tests/get-servers target/servers`")
+    })
+}
+
 /// Where a program lies.
 ///
 /// # Panics

@@ -9,7 +9,7 @@
 //! | `cli` | their command line clients |
 //! | `port`, `run_as` | a port that nobody else takes; a user who is not root |
 //!
-//! The programs come from Debian packages, which `tests/run` installs. Servers that the system itself may run are
+//! The programs come from Debian packages, and a few from PyPI; `tests/run` installs them. Servers that the system itself may run are
 //! neither used nor touched.
 
 mod cli;
@@ -28,7 +28,7 @@ pub use daemon::Daemon;
 pub use mariadb::MariaDb;
 pub use port::Port;
 pub use postgres::Postgres;
-pub use redis::Redis;
+pub use redis::{Make, Redis};
 pub use sentinel::{MASTER, Sentinels};
 pub use sql_server::SqlServer;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use super::cli::{Cli, program};
+use super::cli::{Cli, fetched, program};
 use super::daemon::{Daemon, Home};
 use super::run_as::RunAs;
 use crate::wait::until_so;
@@ -18,6 +18,17 @@ const SYNC: Duration = Duration::from_secs(20);
 const CERTIFICATE: &str = "server.pem";
 const KEY: &str = "server.key";
 const CA: &str = "ca.pem";
+
+/// Which server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Make {
+    /// Debian's Redis, 7.0.
+    Debian,
+    /// Redis 6.2, the oldest that is supported.
+    Oldest,
+    /// Valkey 9.1, which speaks as Redis 7.2 does and can wait for its disk.
+    Valkey,
+}
 
 /// A Redis of one's own.
 #[derive(Debug)]
@@ -43,7 +54,16 @@ impl Redis {
     /// When it does not start. Its log is printed.
     #[must_use]
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
-        Self::launch(Home::new(RunAs::myself()), settings, None)
+        Self::make(Make::Debian, settings)
+    }
+
+    /// The same of another make.
+    ///
+    /// # Panics
+    /// When it does not start. Its log is printed.
+    #[must_use]
+    pub fn make(make: Make, settings: &[(&str, &str)]) -> Self {
+        Self::launch(make, Home::new(RunAs::myself()), settings, None)
     }
 
     /// Starts one that takes encrypted connections only. Its certificate is for 127.0.0.1, by the authority of
@@ -55,10 +75,10 @@ impl Redis {
     pub fn start_encrypted(settings: &[(&str, &str)]) -> Self {
         let home = Home::new(RunAs::myself());
         let ca = certify(&home);
-        Self::launch(home, settings, Some(ca))
+        Self::launch(Make::Debian, home, settings, Some(ca))
     }
 
-    fn launch(home: Home, settings: &[(&str, &str)], ca: Option<PathBuf>) -> Self {
+    fn launch(make: Make, home: Home, settings: &[(&str, &str)], ca: Option<PathBuf>) -> Self {
         let (port, data) = (home.port.number().to_string(), home.data().display().to_string());
         let file = |name: &str| home.dir.join(name).display().to_string();
         let (certificate, key, shown_ca) = (file(CERTIFICATE), file(KEY), file(CA));
@@ -90,7 +110,11 @@ impl Redis {
         if ca.is_some() {
             cli = cli.with(&["--tls", "--cacert", &shown_ca]);
         }
-        let server = program("redis-server", "redis-server");
+        let server = match make {
+            Make::Debian => program("redis-server", "redis-server"),
+            Make::Oldest => fetched("redis-6.2"),
+            Make::Valkey => fetched("valkey-9.1"),
+        };
         let daemon = Daemon::start("redis", server, vec![config.into()], home, cli, &["ping"]);
         Self { password, ca, daemon }
     }
