@@ -26,7 +26,7 @@ use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
-use crate::gateway::{BodyBudget, Gateway, Metrics, events};
+use crate::gateway::{BodyBudget, Gateway, Kept, Metrics, events};
 use crate::inbox::NodeInbox;
 use crate::load;
 use crate::notice::Notice;
@@ -36,6 +36,7 @@ use crate::reclaim::{ReclaimerParts, reclaim};
 use crate::roles;
 use crate::router::Router;
 use crate::router::rings::OtherRings;
+use crate::scanner::{ScannerParts, scan};
 use crate::store::CatalogueStore;
 use crate::sweeper::{SweeperParts, sweep};
 use crate::worker::Worker;
@@ -231,6 +232,7 @@ impl Node {
             streams: events::places(settings.limits.connections as usize),
             metrics: Metrics::new(node.mesh.clone(), rings),
             longest_wait: settings.limits.wait.0,
+            kept: Kept { tasks: settings.queue.keep_tasks, most: settings.queue.max_kept_tasks },
             api_keys,
             ready: node.ready.clone(),
             stop: node.stop_serving.clone(),
@@ -285,6 +287,13 @@ impl Node {
             most_lost: settings.queue.max_lost_leases,
         };
         spawn("sweeper", until_stop(Box::pin(sweep(sweeping))));
+        let scanning = ScannerParts {
+            env: self.env.clone(),
+            mesh: self.mesh.clone(),
+            queue: parts.queue.clone(),
+            bell: bell.clone(),
+        };
+        spawn("scanner", until_stop(Box::pin(scan(scanning))));
         let reclaiming = ReclaimerParts {
             env: self.env.clone(),
             mesh: self.mesh.clone(),

@@ -21,6 +21,7 @@ pub mod reclaim;
 pub mod roles;
 pub mod router;
 pub mod run;
+pub mod scanner;
 mod signals;
 pub mod store;
 mod stores;

@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod fair;
 pub mod redis;
+pub mod scan;
 pub mod taking;
 pub mod task;
 pub mod tick;
@@ -20,6 +21,7 @@ use beatmesh_mesh::env::UnixMs;
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use fair::Passes;
+use scan::{ScanCursor, Scanned};
 use task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 
@@ -199,6 +201,11 @@ pub trait TaskQueue: Send + Sync + 'static {
         silent: Duration,
         most_lost: u32,
     ) -> Result<Swept, StoreError>;
+
+    /// Looks at a bounded piece of what the store holds, from a cursor on (a fresh one begins), and puts right what
+    /// disagrees: tasks that nobody would find, or that are found where they are not. A store that is not damaged has
+    /// nothing of the kind, whoever else changes it meanwhile.
+    async fn scan(&self, from: ScanCursor) -> Result<Scanned, StoreError>;
 
     /// One task with its result.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;

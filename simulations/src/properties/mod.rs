@@ -14,6 +14,7 @@ pub mod q1_acknowledged;
 pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
 pub mod q5_attempts;
+pub mod q6_in_one_place;
 pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
@@ -43,6 +44,8 @@ pub struct Evidence<'a> {
     pub lost_ticks: &'a [LostTick],
     /// What the store holds.
     pub store: &'a StoreState,
+    /// What a scan of the queue's store finds at the end.
+    pub disagreements: &'a [String],
     /// Whether nothing that was acknowledged may be forgotten: a replica had it.
     pub is_durable: bool,
     /// What was due or acknowledged by then must be done.
@@ -88,7 +91,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 19] = [
+pub const ALL: [Property; 20] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -98,6 +101,7 @@ pub const ALL: [Property; 19] = [
     q2_one_completion::PROPERTY,
     q3_one_key_one_task::PROPERTY,
     q5_attempts::PROPERTY,
+    q6_in_one_place::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
     m3_meshes_apart::PROPERTY,

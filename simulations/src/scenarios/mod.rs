@@ -28,6 +28,7 @@ mod partial_partition;
 mod poison_task;
 mod redis_again;
 mod redis_away;
+mod redis_damaged;
 mod redis_errors;
 mod redis_fails_over;
 mod redis_forgets;
@@ -164,7 +165,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 50] = [
+pub const ALL: [Scenario; 51] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -213,6 +214,7 @@ pub const ALL: [Scenario; 50] = [
     redis_errors::SCENARIO,
     redis_away::SCENARIO,
     redis_forgets::SCENARIO,
+    redis_damaged::SCENARIO,
     redis_fails_over::SCENARIO,
     redis_swarm::SCENARIO,
 ];

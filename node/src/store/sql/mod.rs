@@ -19,6 +19,8 @@ mod moved;
 mod nodes;
 mod open;
 mod queues;
+mod retention;
+mod scan;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod server;
@@ -43,13 +45,16 @@ use dialect::Dialect;
 pub use error::OpenError;
 use guards::Guards;
 use open::Place;
+use retention::Surplus;
 use writer::Writer;
 
-/// How long finished things are kept.
+/// How long finished things are kept, and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Finished tasks with their results.
     pub tasks: Duration,
+    /// And no more of them than this; the oldest go first.
+    pub most_tasks: u32,
     /// Lines of the ledger.
     pub ticks: Duration,
 }
@@ -73,6 +78,7 @@ pub struct SqlStore {
     /// The queue after which the next claim from all queues begins.
     turn: Arc<Mutex<String>>,
     retention: Retention,
+    surplus: Mutex<Surplus>,
     fences: Fences,
 }
 
@@ -94,7 +100,8 @@ impl SqlStore {
         let opened = open::open(env, url).await?;
         let (id, place, readers) = (opened.store_id.clone(), opened.place.clone(), opened.readers.clone());
         let writer = Writer::start(env, opened, guards);
-        Ok(Self { id, place, readers, writer, turn: Arc::default(), retention, fences: Fences::Here })
+        let (turn, surplus, fences) = (Arc::default(), Mutex::default(), Fences::Here);
+        Ok(Self { id, place, readers, writer, turn, retention, surplus, fences })
     }
 
     /// The same database for the catalogue and the node table only: the queue is elsewhere.

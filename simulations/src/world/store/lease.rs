@@ -152,6 +152,12 @@ impl StoreState {
         swept.expired = self.expire();
         let before = now.minus(self.keep);
         self.tasks.retain(|_, row| row.phase != Phase::Ended || row.wake_at >= before);
+        let ended = self.tasks.iter().filter(|(_, row)| row.phase == Phase::Ended);
+        let mut ended: Vec<_> = ended.map(|(id, row)| (row.wake_at, *id)).collect();
+        ended.sort_unstable();
+        for (_, id) in ended.iter().take(ended.len().saturating_sub(self.most)) {
+            self.tasks.remove(id);
+        }
         self.ticks.retain(|(_, tick)| tick.committed_at >= before);
         swept
     }

@@ -104,7 +104,7 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       end
       local attempt = (tonumber(task[4]) or 0) + 1
       from.gone[#from.gone + 1] = member
-      moved(task[2], 'ready', 'leased')
+      moved(id, task[2], 'ready', 'leased')
       call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now)
       leases[#leases + 1] = now + lease
       leases[#leases + 1] = id

@@ -42,19 +42,42 @@ local function count(field, by)
   counts[field] = counts[field] + by
 end
 
+-- While `scan` counts anew, piece by piece in the order of `all`: how far it has come, and up to where it goes. What it
+-- has counted, and what is younger than its beginning, goes along with every move, so that its sums are right when it
+-- comes to the end, however much happens meanwhile.
+local recount
+local function is_recounted(id)
+  if recount == nil then
+    local at = call('HMGET', P .. 'recount', 'at', 'id', 'upto')
+    recount = at[1] and { at = tonumber(at[1]), id = at[2], upto = tonumber(at[3]) }
+  end
+  if not recount then
+    return false
+  end
+  local made = tonumber(call('ZSCORE', P .. 'all', id))
+  return made and (made > recount.upto or made < recount.at or (made == recount.at and id <= recount.id))
+end
+
 -- A task goes from one state to another; it comes from none, or goes to none.
-local function moved(def, from, to)
+local function moved(id, def, from, to)
   local queue, fn = parts(def)
+  local follows = is_recounted(id)
+  local function by(field, step)
+    count(field, step)
+    if follows then
+      call('HINCRBY', P .. 'recount', 'n:' .. field, step)
+    end
+  end
   if from then
-    count(queue .. ' ' .. from, -1)
+    by(queue .. ' ' .. from, -1)
   end
   if to then
-    count(queue .. ' ' .. to, 1)
+    by(queue .. ' ' .. to, 1)
   end
   if from == 'leased' then
-    count('leased:' .. fn, -1)
+    by('leased:' .. fn, -1)
   elseif to == 'leased' then
-    count('leased:' .. fn, 1)
+    by('leased:' .. fn, 1)
   end
 end
 
@@ -88,7 +111,7 @@ end
 
 -- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
 local function finish(id, def, from, state, schedule)
-  moved(def, from, state)
+  moved(id, def, from, state)
   call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now)
   call('ZADD', P .. 'ended:' .. state, now, id)
   if schedule then
@@ -131,7 +154,7 @@ local function add(id, def, delay, expires, schedule, input)
   end
   call('HSET', key, unpack(values))
   call('ZADD', P .. 'all', now, id)
-  moved(def, nil, values[2])
+  moved(id, def, nil, values[2])
   if delay > 0 then
     call('ZADD', P .. 'wait', since, id)
   else
@@ -160,7 +183,7 @@ local function lose(id, most_lost, returned, dead)
     else
       -- Back to its place in the queue, not to its end: it has waited since then.
       call('HSET', key, 'lost', lost, 'state', 'ready')
-      moved(task[2], 'leased', 'ready')
+      moved(id, task[2], 'leased', 'ready')
       push(id, task[2], tonumber(task[3]), lost)
       if task[5] then
         call('SMOVE', P .. 'runs:' .. task[5], P .. 'waits:' .. task[5], id)
@@ -184,9 +207,9 @@ local function promote()
     local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost', 'state')
     if task.err or not task[1] or not parts(task[1]) then
       set_aside(id)
-    else
+    elseif task[4] == 'scheduled' or task[4] == 'retry' then
       call('HSET', P .. 'task:' .. id, 'state', 'ready')
-      moved(task[1], task[4] or 'scheduled', 'ready')
+      moved(id, task[1], task[4], 'ready')
       push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
   end

@@ -37,14 +37,14 @@ for at = 1, #ARGV, 8 do
       set('failures', (tonumber(task[6]) or 0) + 1)
     end
     if how == 'retry' then
-      moved(task[3], 'leased', 'retry')
+      moved(id, task[3], 'leased', 'retry')
       set('state', 'retry')
       set('ready', now + pause)
       call('ZADD', P .. 'wait', now + pause, id)
     elseif how == 'back' then
       -- Back to its place in the queue: it has waited since then.
       state = 'ready'
-      moved(task[3], 'leased', 'ready')
+      moved(id, task[3], 'leased', 'ready')
       set('state', 'ready')
       push(id, task[3], tonumber(task[4]), tonumber(task[5]) or 0)
     end
