@@ -157,7 +157,7 @@ fn command(dice: &mut StdRng) -> Vec<Vec<u8>> {
         ("zscan", "z 0"),
         ("zscan", "z 0 COUNT i"),
         ("sscan", "u 0"),
-        ("sscan", "u 0 COUNT i"),
+        ("sscan", "u 0 COUNT 1000"),
         ("scan", "0 COUNT 1000"),
         ("rename", "s s"),
     ];

@@ -59,7 +59,7 @@ fn smembers(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     Ok(Reply::Array(members.cloned().map(Reply::Bulk).collect()))
 }
 
-/// All at once, as Redis does it with a set that is small.
+/// All at once: how many Redis gives at a time is only a wish, and of few it gives all unless less is wished for.
 fn sscan(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     let is_there = data.read::<Set>(&args[0])?.is_some();
     super::walk(&args[1], if is_there { &args[2..] } else { &[] })?;
