@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::beat::driver::{BeatParts, drive};
+use crate::beat::tally::BeatTally;
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::data_dir::{DataDir, DataDirError};
@@ -30,6 +31,7 @@ use crate::gateway::{BodyBudget, Gateway, Kept, Metrics, events};
 use crate::inbox::NodeInbox;
 use crate::load;
 use crate::notice::Notice;
+use crate::queue::counted::{Counted, QueueTally};
 use crate::queue::task::TaskId;
 use crate::queue::{Claimant, TaskQueue, suspect_from};
 use crate::reclaim::{ReclaimerParts, reclaim};
@@ -153,8 +155,10 @@ impl Node {
         data_dir: DataDir,
         secret: &MeshSecret,
         api_keys: Option<ApiKeys>,
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<Self, StartError> {
+        let (tally, beat_tally) = (Arc::new(QueueTally::default()), Arc::new(BeatTally::default()));
+        parts.queue = Arc::new(Counted::new(parts.queue, tally.clone(), env.clock.clone()));
         let id: NodeId = settings.node.name.as_str().parse()?;
         let mesh_name: MeshName = settings.mesh.name.as_str().parse()?;
         let generation = data_dir.generation();
@@ -215,7 +219,7 @@ impl Node {
             data_dir,
             env,
         };
-        node.spawn_loops(settings, &parts, &catalogue, &bell);
+        node.spawn_loops(settings, &parts, &catalogue, &bell, &beat_tally);
         let gateway = Arc::new(Gateway {
             env: node.env.clone(),
             mesh_name,
@@ -230,7 +234,7 @@ impl Node {
             bell,
             bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             streams: events::places(settings.limits.connections as usize),
-            metrics: Metrics::new(node.mesh.clone(), rings),
+            metrics: Metrics::new(node.mesh.clone(), rings, tally, beat_tally),
             longest_wait: settings.limits.wait.0,
             kept: Kept { tasks: settings.queue.keep_tasks, most: settings.queue.max_kept_tasks },
             api_keys,
@@ -260,6 +264,7 @@ impl Node {
         parts: &Parts,
         catalogue: &Arc<CatalogueCache>,
         bell: &Arc<Notify>,
+        tally: &Arc<BeatTally>,
     ) {
         let spawn = |name, task| self.env.spawner.spawn(name, OnExit::StopNode, task);
         let until_stop = |task: beatmesh_mesh::env::Task| -> beatmesh_mesh::env::Task {
@@ -311,6 +316,7 @@ impl Node {
                 store: parts.store.clone(),
                 queue: parts.queue.clone(),
                 bell: bell.clone(),
+                tally: tally.clone(),
                 standby_delay: settings.beat.standby_delay.0,
                 stop: self.stop_driving.clone(),
             };

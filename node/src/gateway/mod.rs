@@ -56,6 +56,8 @@ use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
 pub use body::BodyBudget;
+#[cfg(test)]
+pub(crate) use changes::tests::{member, view};
 pub use forgotten::Kept;
 pub use metrics::Metrics;
 use reply::{ApiError, Nothing};

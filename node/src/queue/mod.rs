@@ -5,6 +5,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod counted;
 pub mod fair;
 pub mod redis;
 pub mod scan;
@@ -225,6 +226,12 @@ pub trait TaskQueue: Send + Sync + 'static {
 
     /// How many tasks there are, by queue; for people.
     async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError>;
+
+    /// How many entries that are none of ours it has set aside, as [`TaskQueue::queue_counts`] last saw it; `None` where
+    /// nothing is set aside, or nobody has looked.
+    fn set_aside(&self) -> Option<u64> {
+        None
+    }
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;

@@ -352,6 +352,7 @@ impl Stage<'_> {
             // Nobody up to ask: any node will do.
             Target::BeatOwner => Group::of(&[self.believed_beat().unwrap_or(0)]),
             Target::Observer => Group::of(&[usize::from(self.believed_beat().unwrap_or(0) == 0)]),
+            Target::AllButBeat => Group::first(self.world.spares).without(self.believed_beat().unwrap_or(0)),
             Target::Group(group) => group,
         }
     }

@@ -84,6 +84,8 @@ pub struct RedisQueue {
     completions: Batcher<tasks::Ending, Completion>,
     /// The queue and function after which the next claim from all queues begins.
     turn: Mutex<String>,
+    /// How many entries were set aside when somebody last looked.
+    aside: Mutex<Option<u64>>,
     keep_tasks: Duration,
     max_kept_tasks: u32,
     keep_ticks: Duration,
@@ -130,6 +132,7 @@ impl RedisQueue {
             durable,
             quick,
             turn: Mutex::default(),
+            aside: Mutex::default(),
             keep_tasks,
             max_kept_tasks,
             keep_ticks,
@@ -211,6 +214,10 @@ impl TaskQueue for RedisQueue {
 
     async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
         self.read_counts().await
+    }
+
+    fn set_aside(&self) -> Option<u64> {
+        *self.aside.lock()
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
