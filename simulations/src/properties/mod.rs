@@ -15,6 +15,7 @@ pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
 pub mod q5_attempts;
 pub mod q6_in_one_place;
+pub mod q7_who_renews_keeps;
 pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
@@ -91,7 +92,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 20] = [
+pub const ALL: [Property; 21] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -102,6 +103,7 @@ pub const ALL: [Property; 20] = [
     q3_one_key_one_task::PROPERTY,
     q5_attempts::PROPERTY,
     q6_in_one_place::PROPERTY,
+    q7_who_renews_keeps::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
     m3_meshes_apart::PROPERTY,

@@ -112,7 +112,11 @@ impl TaskQueue for SqlStore {
         let (workers, left) = (Arc::new(workers.to_vec()), lease.saturating_sub(silent));
         let reclaimed = self.writer.run(move |tx| {
             let workers = workers.clone();
-            Box::pin(async move { return_lost(tx, Some(&workers), tx.now.plus(left), most_lost).await })
+            Box::pin(async move {
+                let is_checked = tx.guards.has(Guard::RenewalWitness);
+                let until = if is_checked { tx.now.plus(left) } else { UnixMs(i64::MAX) };
+                return_lost(tx, Some(&workers), until, most_lost).await
+            })
         });
         reclaimed.await
     }

@@ -80,6 +80,7 @@ async fn no_guard_can_be_taken_away_unnoticed() {
         Guard::StoreClock,
         Guard::AttemptToken,
         Guard::SuspectsApart,
+        Guard::RenewalWitness,
         Guard::EditsLeaveLines,
     ];
     println!("guard removed from SQLite's statements: stories that turned red");

@@ -73,6 +73,8 @@ pub enum Guard {
     /// A worker holds one suspect at a time, so that a task that takes nodes down spends no other task's
     /// leases.
     SuspectsApart,
+    /// The lease of a worker that is held for dead is taken away only when nobody has renewed it lately.
+    RenewalWitness,
     /// A generation is on the disk before the node says a word.
     GenerationPersisted,
     /// A node that learns that a later generation of it was seen keeps that for its next start.
@@ -95,7 +97,7 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -104,6 +106,7 @@ impl Guard {
         Self::EditsLeaveLines,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::RenewalWitness,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
         Self::PauseGuard,
@@ -116,13 +119,14 @@ impl Guard {
     ];
 
     /// Those that are lines of the scripts of the queue in a Redis, marked with `--guard NAME`.
-    pub const OF_SCRIPTS: [Self; 6] = [
+    pub const OF_SCRIPTS: [Self; 7] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
         Self::StoreClock,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::RenewalWitness,
     ];
 
     /// The name on the command line.
@@ -137,6 +141,7 @@ impl Guard {
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
             Self::SuspectsApart => "suspects_apart",
+            Self::RenewalWitness => "renewal_witness",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
             Self::PauseGuard => "pause_guard",
@@ -164,6 +169,9 @@ impl Guard {
             Self::AttemptToken => "without: a completion counts whoever holds the lease",
             Self::SuspectsApart => {
                 "without: a worker takes any number of tasks that lost most of their leases"
+            }
+            Self::RenewalWitness => {
+                "without: whoever is held for dead loses its leases, also those that it renews"
             }
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
