@@ -13,6 +13,7 @@ pub mod m5_one_process_per_id;
 pub mod q1_acknowledged;
 pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
+pub mod q4_keys_in_order;
 pub mod q5_attempts;
 pub mod q6_in_one_place;
 pub mod q7_who_renews_keeps;
@@ -92,7 +93,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 21] = [
+pub const ALL: [Property; 22] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -101,6 +102,7 @@ pub const ALL: [Property; 21] = [
     q1_acknowledged::PROPERTY,
     q2_one_completion::PROPERTY,
     q3_one_key_one_task::PROPERTY,
+    q4_keys_in_order::PROPERTY,
     q5_attempts::PROPERTY,
     q6_in_one_place::PROPERTY,
     q7_who_renews_keeps::PROPERTY,

@@ -18,6 +18,8 @@ pub(super) enum Guard {
     SuspectsApart,
     /// The lease of a dead worker is taken away only when nobody has renewed it lately.
     RenewalWitness,
+    /// No more tasks of an order key run than may.
+    OneOfAKey,
     /// Due times that an edit takes away are in the ledger.
     EditsLeaveLines,
 }

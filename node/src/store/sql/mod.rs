@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod guards;
 mod lease;
+mod lines;
 mod moved;
 mod nodes;
 mod open;
@@ -44,6 +45,7 @@ use crate::queue::StoreError;
 use dialect::Dialect;
 pub use error::OpenError;
 use guards::Guards;
+use lines::Touched;
 use open::Place;
 use retention::Surplus;
 use writer::Writer;
@@ -77,6 +79,8 @@ pub struct SqlStore {
     writer: Writer,
     /// The queue after which the next claim from all queues begins.
     turn: Arc<Mutex<String>>,
+    /// The line of an order key after which the next sweep goes on.
+    looked_over: Arc<Mutex<String>>,
     retention: Retention,
     surplus: Mutex<Surplus>,
     fences: Fences,
@@ -100,8 +104,17 @@ impl SqlStore {
         let opened = open::open(env, url).await?;
         let (id, place, readers) = (opened.store_id.clone(), opened.place.clone(), opened.readers.clone());
         let writer = Writer::start(env, opened, guards);
-        let (turn, surplus, fences) = (Arc::default(), Mutex::default(), Fences::Here);
-        Ok(Self { id, place, readers, writer, turn, retention, surplus, fences })
+        Ok(Self {
+            id,
+            place,
+            readers,
+            writer,
+            turn: Arc::default(),
+            looked_over: Arc::default(),
+            retention,
+            surplus: Mutex::default(),
+            fences: Fences::Here,
+        })
     }
 
     /// The same database for the catalogue and the node table only: the queue is elsewhere.
@@ -156,6 +169,8 @@ struct Tx<'c> {
     guards: Guards,
     /// Whether tasks whose time has come were made ready in this transaction: once is enough.
     promoted: bool,
+    /// What its changes have done to lines of order keys, which are settled at its end.
+    touched: Touched,
 }
 
 /// A column that must hold a number of the given type.

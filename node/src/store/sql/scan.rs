@@ -92,6 +92,8 @@ impl Standing {
     fn belongs(&self, now: UnixMs) -> Option<(i64, i64)> {
         let (phase, wake_at) = match self.state {
             TaskState::Scheduled | TaskState::Retry => (phase::WAITING, Some(self.ready_at)),
+            // Which of the two says its line, which is settled with every change that concerns it.
+            TaskState::Ready if self.phase == phase::BEHIND => (phase::BEHIND, None),
             TaskState::Ready => (phase::READY, Some(self.ready_at)),
             TaskState::Leased => (phase::LEASED, None),
             _ => (phase::ENDED, self.finished_at),

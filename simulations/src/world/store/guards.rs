@@ -75,6 +75,8 @@ pub enum Guard {
     SuspectsApart,
     /// The lease of a worker that is held for dead is taken away only when nobody has renewed it lately.
     RenewalWitness,
+    /// No more tasks of an order key run than may.
+    OneOfAKey,
     /// A generation is on the disk before the node says a word.
     GenerationPersisted,
     /// A node that learns that a later generation of it was seen keeps that for its next start.
@@ -97,7 +99,7 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -107,6 +109,7 @@ impl Guard {
         Self::AttemptToken,
         Self::SuspectsApart,
         Self::RenewalWitness,
+        Self::OneOfAKey,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
         Self::PauseGuard,
@@ -119,7 +122,7 @@ impl Guard {
     ];
 
     /// Those that are lines of the scripts of the queue in a Redis, marked with `--guard NAME`.
-    pub const OF_SCRIPTS: [Self; 7] = [
+    pub const OF_SCRIPTS: [Self; 8] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -127,6 +130,7 @@ impl Guard {
         Self::AttemptToken,
         Self::SuspectsApart,
         Self::RenewalWitness,
+        Self::OneOfAKey,
     ];
 
     /// The name on the command line.
@@ -142,6 +146,7 @@ impl Guard {
             Self::AttemptToken => "attempt_token",
             Self::SuspectsApart => "suspects_apart",
             Self::RenewalWitness => "renewal_witness",
+            Self::OneOfAKey => "one_of_a_key",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
             Self::PauseGuard => "pause_guard",
@@ -173,6 +178,7 @@ impl Guard {
             Self::RenewalWitness => {
                 "without: whoever is held for dead loses its leases, also those that it renews"
             }
+            Self::OneOfAKey => "without: tasks of one order key do not wait for each other",
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
             Self::PauseGuard => "without: a node that was stopped goes on with what it held against others",

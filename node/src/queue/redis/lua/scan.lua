@@ -22,9 +22,9 @@ end
 local TYPES = {
   task = 'hash', counts = 'hash', recount = 'hash', schedules = 'hash',
   ready = 'zset', again = 'zset', wait = 'zset', leases = 'zset', expiry = 'zset', ended = 'zset', all = 'zset',
-  aside = 'zset', lines = 'zset', ticks = 'zset', waits = 'set', runs = 'set',
+  aside = 'zset', line = 'zset', lines = 'zset', ticks = 'zset', waits = 'set', runs = 'set',
 }
-local WALKED = { ['ready:'] = true, ['again:'] = true, wait = true, leases = true, expiry = true, ['ended:'] = true, all = true, ['waits:'] = true, ['runs:'] = true }
+local WALKED = { ['ready:'] = true, ['again:'] = true, wait = true, leases = true, expiry = true, ['ended:'] = true, ['line:'] = true, all = true, ['waits:'] = true, ['runs:'] = true }
 
 -- No lease is so long: one that ends later was not written by a claim, and would never run out.
 local LONGEST_LEASE = 365 * 86400000
@@ -66,6 +66,13 @@ local function place_of(id, task)
   return key, member, queue .. ' ' .. fn
 end
 
+-- A task's place in the line of its order key: greater than 0 waits, so that it stands nowhere else; nothing when it
+-- has no key, or is not in its line.
+local function place_in_line(id, task)
+  local _, line = line_of(task.def)
+  return line and tonumber(call('ZSCORE', P .. 'line:' .. line, id)), line
+end
+
 -- Whether an entry of a place is where it belongs.
 local function stands(name, kind, id, entry, task)
   local state = task.state
@@ -73,7 +80,7 @@ local function stands(name, kind, id, entry, task)
     return true
   elseif kind == 'ready:' or kind == 'again:' then
     local key, member = place_of(id, task)
-    return state == 'ready' and key == P .. name and member == entry
+    return state == 'ready' and key == P .. name and member == entry and (place_in_line(id, task) or 0) <= 0
   elseif kind == 'wait' then
     return state == 'scheduled' or state == 'retry'
   elseif kind == 'leases' then
@@ -82,6 +89,9 @@ local function stands(name, kind, id, entry, task)
     return WAITS[state] and task.expires ~= nil
   elseif kind == 'ended:' then
     return name == 'ended:' .. state
+  elseif kind == 'line:' then
+    local _, line = line_of(task.def)
+    return line == string.sub(name, 6) and (state == 'ready' or state == 'leased' or state == 'retry')
   elseif kind == 'waits:' then
     return WAITS[state] and name == 'waits:' .. (task.schedule or '')
   elseif kind == 'runs:' then
@@ -104,13 +114,28 @@ local function check(id)
   end
   local state = task.state
   scored('all', task.made)
-  if state == 'ready' then
+  local at, line = place_in_line(id, task)
+  if line and (state == 'leased' or state == 'retry') and at ~= -1 then
+    call('ZADD', P .. 'line:' .. line, -1, id)
+    repaired('placed', id .. ' in line:' .. line)
+  elseif line and state == 'ready' and (not at or at > 0) then
+    -- At the end of its line, or next and nobody has noticed.
+    if not at then
+      enter(id, task.def, task.ready, task.lost)
+    else
+      let_in(line)
+    end
+    if place_in_line(id, task) ~= at then
+      repaired('placed', id .. ' in line:' .. line)
+    end
+  elseif state == 'ready' then
     local key, member, pair = place_of(id, task)
     if not call('ZSCORE', key, member) or not call('ZSCORE', P .. 'ready', pair) then
       push(id, task.def, task.ready, task.lost)
       repaired('placed', id .. ' in ' .. string.sub(key, #P + 1))
     end
-  elseif state == 'leased' then
+  end
+  if state == 'leased' then
     -- Nobody knows how long it was to run: it runs out now, and whoever still holds it may renew it first.
     local till = tonumber(call('ZSCORE', P .. 'leases', id))
     if not till or till > now + LONGEST_LEASE then
@@ -118,7 +143,7 @@ local function check(id)
     end
   elseif ENDED[state] then
     scored('ended:' .. state, task.finished)
-  else
+  elseif state ~= 'ready' then
     scored('wait', task.ready)
   end
   if WAITS[state] and task.expires then
@@ -148,6 +173,10 @@ local function walk(name, from)
     if not task or not stands(name, kind, id, entry, task) then
       call(is_set and 'SREM' or 'ZREM', P .. name, entry)
       repaired('displaced', id .. ' from ' .. name)
+      if kind == 'line:' then
+        -- Others may have waited behind it.
+        let_in(string.sub(name, 6))
+      end
     end
   end
   return page[1]
