@@ -121,6 +121,8 @@ local function check(id)
   elseif line and state == 'ready' and (not at or at > 0) then
     -- At the end of its line, or next and nobody has noticed.
     if not at then
+      local key, member = place_of(id, task)
+      call('ZREM', key, member)
       enter(id, task.def, task.ready, task.lost)
     else
       let_in(line)
