@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use beatmesh_node::queue::TaskQueue;
+use beatmesh_node::queue::order::{Order, OrderKey};
 use beatmesh_node::queue::scan::{RepairKind, ScanCursor};
 use beatmesh_node::queue::task::{NewTask, Origin, TaskOutcome, TaskState};
 use beatmesh_tests::redis_queue::{LONG, PREFIX, TestQueue, id, settings, task};
@@ -168,6 +169,31 @@ async fn counts_are_those_of_the_tasks() {
     let counts = broken.queue.0.queue_counts().await.expect("read");
     let counts = &counts[&"default".parse().expect("a name")].tasks;
     assert_eq!(counts.values().sum::<u64>(), 5, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_in_line_is_in_its_line_and_nowhere_else() {
+    let broken = Broken::begin().await;
+    let key: OrderKey = "key".parse().expect("a key");
+    for number in 11..=13 {
+        let ordered = NewTask { order: Some(Order::new(key.clone(), 1)), ..task(number) };
+        broken.queue.0.enqueue(vec![ordered]).await.expect("enqueued");
+    }
+    broken.queue.claim().await.expect("claimed");
+    assert_eq!(broken.scan().await, [], "one runs, two wait behind it");
+    let found = broken.server.cli(&["keys", &format!("{PREFIX}line:*")]);
+    let line = found.trim().strip_prefix(PREFIX).expect("one line");
+    let [first, second, last] = [11, 12, 13].map(|number| id(number).to_string());
+    for waits in [&first, &second, &last] {
+        let expected = format!("{waits} in {line}");
+        broken.assert_repaired(&["zrem", &format!("@{line}"), waits], &[(Placed, &expected)]).await;
+    }
+    let member = format!("7fff00000000000{last}");
+    let expected = format!("{last} from ready:default:f");
+    broken.assert_repaired(&["zadd", "@ready:default:f", "0", &member], &[(Displaced, &expected)]).await;
+    let expected = format!("{} from {line}", id(DONE));
+    broken.assert_repaired(&["zadd", &format!("@{line}"), "1", &id(DONE).to_string()], &[(Displaced, &expected)]).await;
+    assert_eq!(broken.queue.claim().await.expect("claimed"), [], "nobody was let in beside the one that runs");
 }
 
 #[tokio::test]

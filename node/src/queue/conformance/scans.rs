@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::given::{LONG, PAST_SHORT, SHORT, commit, done, failed, task};
 use super::{FOREVER, Node, Subject};
-use crate::queue::task::{NewTask, TaskOutcome};
+use crate::queue::order::{Order, OrderKey};
+use crate::queue::task::{NewTask, Origin, TaskOutcome};
 
 /// Some in every state, in every way to come there.
 async fn one_of_each(subject: &dyn Subject, node: &Node) {
@@ -37,6 +38,18 @@ async fn one_of_each(subject: &dyn Subject, node: &Node) {
     subject.pass(PAST_SHORT).await;
     queue.sweep(5).await.expect("swept");
     queue.commit_tick(commit(&node.standing(&schedule.name).await)).await.expect("committed");
+    // In lines: one that runs or waits for its retry, and others behind it.
+    for outcome in [None, Some(failed(Some(LONG))), Some(done()), Some(TaskOutcome::HandBack)] {
+        let key: OrderKey = format!("{outcome:?}").parse().expect("a key");
+        for _ in 0..3 {
+            node.enqueue(NewTask { order: Some(Order::new(key.clone(), 1)), ..task() }).await;
+        }
+        for claimed in node.claim(8, LONG).await {
+            if let Some(outcome) = outcome.clone().filter(|_| claimed.origin == Origin::Api) {
+                node.end(claimed.id, claimed.attempt, outcome).await;
+            }
+        }
+    }
     node.enqueue(task()).await;
     node.claim(1, LONG).await;
 }

@@ -7,7 +7,7 @@
 -- Answers: the next cursor ('0' at the end), of places that were not walked to their end the name and the cursor, of
 -- each repair its kind and what it was about.
 --
--- Whoever adds a place adds it to `TYPES`, to `check` (a task that must be there) and to `stands` (an entry that must
+-- Whoever adds a place adds it to `TYPES` and `WALKED`, to `check` (a task that must be there) and to `stands` (an entry that must
 -- not).
 local what, cursor, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
 in_any_case()
