@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::beat::driver::{BeatParts, drive};
+use crate::beat::tally::BeatTally;
 use crate::catalogue::cache::CatalogueCache;
 use crate::config::{ApiKeys, MeshSecret, Role, Settings, digest};
 use crate::data_dir::{DataDir, DataDirError};
@@ -26,15 +27,17 @@ use crate::differences;
 use crate::discovery::Discovery;
 use crate::gateway::server::{ConnectionLimits, serve};
 use crate::gateway::waiters::Waiters;
-use crate::gateway::{BodyBudget, Gateway, Metrics, events};
+use crate::gateway::{BodyBudget, Gateway, Kept, Metrics, events};
 use crate::hints::Hints;
 use crate::inbox::NodeInbox;
 use crate::load;
+use crate::queue::counted::{Counted, QueueTally};
 use crate::queue::{Claimant, TaskQueue, suspect_from};
 use crate::reclaim::{ReclaimerParts, reclaim};
 use crate::roles;
 use crate::router::Router;
 use crate::router::rings::OtherRings;
+use crate::scanner::{ScannerParts, scan};
 use crate::store::CatalogueStore;
 use crate::sweeper::{SweeperParts, sweep};
 use crate::worker::Worker;
@@ -151,8 +154,10 @@ impl Node {
         data_dir: DataDir,
         secret: &MeshSecret,
         api_keys: Option<ApiKeys>,
-        parts: Parts,
+        mut parts: Parts,
     ) -> Result<Self, StartError> {
+        let (tally, beat_tally) = (Arc::new(QueueTally::default()), Arc::new(BeatTally::default()));
+        parts.queue = Arc::new(Counted::new(parts.queue, tally.clone(), env.clock.clone()));
         let id: NodeId = settings.node.name.as_str().parse()?;
         let mesh_name: MeshName = settings.mesh.name.as_str().parse()?;
         let generation = data_dir.generation();
@@ -213,7 +218,7 @@ impl Node {
             data_dir,
             env,
         };
-        node.spawn_loops(settings, &parts, &catalogue, &hints, &bell);
+        node.spawn_loops(settings, &parts, &catalogue, &hints, &bell, &beat_tally);
         let gateway = Arc::new(Gateway {
             env: node.env.clone(),
             mesh_name,
@@ -228,8 +233,9 @@ impl Node {
             hints,
             bodies: BodyBudget::new(usize::try_from(settings.limits.input.0).unwrap_or(usize::MAX)),
             streams: events::places(settings.limits.connections as usize),
-            metrics: Metrics::new(node.mesh.clone(), rings),
+            metrics: Metrics::new(node.mesh.clone(), rings, tally, beat_tally),
             longest_wait: settings.limits.wait.0,
+            kept: Kept { tasks: settings.queue.keep_tasks, most: settings.queue.max_kept_tasks },
             api_keys,
             ready: node.ready.clone(),
             stop: node.stop_serving.clone(),
@@ -258,6 +264,7 @@ impl Node {
         catalogue: &Arc<CatalogueCache>,
         hints: &Arc<Hints>,
         bell: &Arc<Notify>,
+        tally: &Arc<BeatTally>,
     ) {
         let spawn = |name, task| self.env.spawner.spawn(name, OnExit::StopNode, task);
         let until_stop = |task: beatmesh_mesh::env::Task| -> beatmesh_mesh::env::Task {
@@ -287,6 +294,13 @@ impl Node {
             most_lost: settings.queue.max_lost_leases,
         };
         spawn("sweeper", until_stop(Box::pin(sweep(sweeping))));
+        let scanning = ScannerParts {
+            env: self.env.clone(),
+            mesh: self.mesh.clone(),
+            queue: parts.queue.clone(),
+            bell: bell.clone(),
+        };
+        spawn("scanner", until_stop(Box::pin(scan(scanning))));
         let reclaiming = ReclaimerParts {
             env: self.env.clone(),
             mesh: self.mesh.clone(),
@@ -304,6 +318,7 @@ impl Node {
                 store: parts.store.clone(),
                 queue: parts.queue.clone(),
                 hints: hints.clone(),
+                tally: tally.clone(),
                 standby_delay: settings.beat.standby_delay.0,
                 stop: self.stop_driving.clone(),
             };

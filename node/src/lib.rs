@@ -22,6 +22,7 @@ pub mod reclaim;
 pub mod roles;
 pub mod router;
 pub mod run;
+pub mod scanner;
 mod signals;
 pub mod store;
 mod stores;

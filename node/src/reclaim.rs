@@ -136,3 +136,70 @@ impl Lives {
         ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use super::*;
+    use crate::gateway::{member, view};
+
+    /// A member of this life.
+    fn life(id: &str, generation: u64, liveness: Liveness) -> Member {
+        Member { generation: Generation(generation), ..member(id, liveness) }
+    }
+
+    /// Whose life each view in turn shows to have ended; node `a` looks.
+    fn ended(views: &[&[Member]]) -> Vec<Vec<String>> {
+        let me = life("a", 1, Liveness::Alive);
+        let mut lives = Lives::default();
+        let seen = views.iter().map(|others| {
+            let members: Vec<_> = [me.clone()].into_iter().chain(others.iter().cloned()).collect();
+            lives.ended(&view(&members)).iter().map(ToString::to_string).collect()
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn a_life_ends_with_a_death_a_goodbye_or_a_later_generation_and_once() {
+        use Liveness::{Alive, Dead, Left, Suspect};
+        for (before, after, has_ended) in [
+            (life("b", 7, Alive), life("b", 7, Dead), true),
+            (life("b", 7, Suspect), life("b", 7, Dead), true),
+            (life("b", 7, Alive), life("b", 7, Left), true),
+            (life("b", 7, Alive), life("b", 8, Alive), true),
+            (life("b", 7, Alive), life("b", 8, Dead), true),
+            (life("b", 7, Alive), life("b", 7, Suspect), false),
+            (life("b", 7, Suspect), life("b", 7, Alive), false),
+            (life("b", 7, Dead), life("b", 8, Alive), false),
+        ] {
+            let seen = ended(&[from_ref(&before), from_ref(&after), from_ref(&after)]);
+            let told = if has_ended { vec!["b"] } else { vec![] };
+            assert_eq!(seen[1], told, "{before:?} to {after:?}");
+            assert!(seen[2].is_empty(), "once: {before:?} to {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_death_that_was_only_heard_of_counts_and_this_node_s_own_life_never_ends() {
+        use Liveness::{Alive, Dead, Left};
+        assert_eq!(ended(&[&[life("b", 7, Dead), life("c", 7, Left), life("d", 7, Alive)]]), [["b"]]);
+        let mut lives = Lives::default();
+        lives.ended(&view(&[life("a", 1, Alive)]));
+        assert!(lives.ended(&view(&[life("a", 2, Dead)])).is_empty());
+        // Whoever was forgotten and is heard of again is new.
+        let seen = ended(&[&[life("b", 7, Alive)], &[], &[life("b", 8, Alive)]]);
+        assert_eq!(seen, [[""; 0], [], []]);
+    }
+
+    #[test]
+    fn a_worker_is_there_while_a_life_of_it_runs() {
+        let view = view(&[
+            life("a", 1, Liveness::Alive),
+            life("b", 1, Liveness::Suspect),
+            life("c", 1, Liveness::Dead),
+        ]);
+        let is_there = |id: &str| super::is_there(&view, &id.parse().unwrap());
+        assert!(is_there("b") && !is_there("c") && !is_there("nobody"));
+    }
+}

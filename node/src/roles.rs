@@ -19,6 +19,8 @@ pub mod facts {
     pub const VERSION: &str = "version";
     /// Calls and tasks that it runs now.
     pub const LOAD: &str = "load";
+    /// Due times that it has committed lately: `SCHEDULE=DUE`, separated by commas.
+    pub const COMMITTED: &str = "committed";
     /// Digest of the settings that must be equal on all nodes of one version.
     pub const DIGEST: &str = "digest";
 }

@@ -26,7 +26,8 @@ impl Stores {
     /// together do so in any order; what waiting does not change ends the start.
     pub(crate) async fn open(env: &Env, settings: &Settings) -> Result<Self, StartError> {
         let (keep_tasks, keep_ticks) = (settings.queue.keep_tasks.0, settings.queue.keep_ticks.0);
-        let retention = Retention { tasks: keep_tasks, ticks: keep_ticks };
+        let max_kept_tasks = settings.queue.max_kept_tasks;
+        let retention = Retention { tasks: keep_tasks, most_tasks: max_kept_tasks, ticks: keep_ticks };
         let database = open_database(env, &settings.seeds.database, retention).await;
         let database = database.map_err(|error| StartError::Store(error.to_string()))?;
         let Some(url) = settings.queue.url.redis() else {
@@ -44,6 +45,7 @@ impl Stores {
             durability: settings.queue.durability,
             replicas: settings.queue.replicas,
             keep_tasks,
+            max_kept_tasks,
             keep_ticks,
         };
         match RedisQueue::open(env, wanted).await {

@@ -66,6 +66,8 @@ pub enum FaultKind {
     QueueEmptied,
     /// The queue's Redis has no memory left for more.
     QueueFull,
+    /// Somebody breaks what the queue's Redis holds, a little everywhere.
+    QueueDamaged,
 }
 
 impl FaultKind {
@@ -87,7 +89,8 @@ impl FaultKind {
             | Self::QueueFailsOver(_)
             | Self::QueueAway(_)
             | Self::QueueEmptied
-            | Self::QueueFull => "store",
+            | Self::QueueFull
+            | Self::QueueDamaged => "store",
             Self::ClockJump(..) | Self::ClockDrift(..) | Self::StoreClock(_) => "clock",
         }
     }
@@ -130,6 +133,7 @@ impl fmt::Display for FaultKind {
             Self::QueueAway(true) => f.write_str("the queue's Redis is away and comes back empty"),
             Self::QueueEmptied => f.write_str("the queue's Redis is emptied"),
             Self::QueueFull => f.write_str("the queue's Redis has no memory left"),
+            Self::QueueDamaged => f.write_str("somebody breaks what the queue's Redis holds"),
         }
     }
 }

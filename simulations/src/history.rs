@@ -233,6 +233,13 @@ pub enum Event {
         /// How many.
         known: usize,
     },
+    /// A scan of the queue's store has put something right.
+    Repaired {
+        /// What was done.
+        kind: String,
+        /// What it was about.
+        what: String,
+    },
     /// A worker was given a task.
     Claimed {
         /// The task.

@@ -118,12 +118,17 @@ fn run_here(
     let history = world.history.records();
     let remembered = Remembered::of(&history);
     let settled = EPOCH.plus(script.settled);
+    // What was found on the way is put right already; now nothing may be left.
+    let disagreements = world.redis.as_ref().map(|redis| redis.scan(script.length));
+    let disagreements =
+        disagreements.transpose().unwrap_or_else(|error| Some(vec![error])).unwrap_or_default();
     let (store, tables) = (world.store.state(), world.redis.as_ref().map(|redis| redis.tables()));
     let evidence = Evidence {
         history: &remembered.history,
         forgotten: &remembered.forgotten,
         forgotten_edits: &remembered.forgotten_edits,
         store: tables.as_ref().unwrap_or(&store),
+        disagreements: &disagreements,
         is_durable: script.queue == Queue::Replicated(Durability::Replicated),
         settled,
         fire_all: &fire_all,

@@ -57,7 +57,7 @@ fn env(node: usize, failures: &Failures) -> Env {
 
 #[async_trait]
 impl Subject for Simulated {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let store = Arc::new(StoreHost::new(History::default(), Guards::default(), keep));
         store.state().keep_no_queue();
         self.stores.send(store.clone()).expect("the host takes stores until the story ends");
@@ -73,6 +73,7 @@ impl Subject for Simulated {
                 durability: Durability::Fast,
                 replicas: 1,
                 keep_tasks: keep,
+                max_kept_tasks: most,
                 keep_ticks: keep,
             };
             let queue = RedisQueue::open(&env(node, &self.failures), settings).await.expect("opened");

@@ -70,6 +70,7 @@ where
             durability,
             replicas: 1,
             keep_tasks: Duration::from_secs(60),
+            max_kept_tasks: u32::MAX,
             keep_ticks: Duration::from_secs(60),
         };
         let queue = RedisQueue::open(&env(&told), settings).await?;

@@ -94,7 +94,7 @@ fn pick<'a>(dice: &mut StdRng, from: &[&'a str]) -> &'a str {
 
 /// Mostly commands as they should be, of few keys, so that they meet.
 fn command(dice: &mut StdRng) -> Vec<Vec<u8>> {
-    const COMMANDS: [(&str, &str); 59] = [
+    const COMMANDS: [(&str, &str); 65] = [
         ("get", "s"),
         ("set", "s v"),
         ("set", "s v o"),
@@ -154,6 +154,12 @@ fn command(dice: &mut StdRng) -> Vec<Vec<u8>> {
         ("zadd", "y 0 m 0 m"),
         ("zadd", "y 0 m"),
         ("zpopmin", "z"),
+        ("zscan", "z 0"),
+        ("zscan", "z 0 COUNT i"),
+        ("sscan", "u 0"),
+        ("sscan", "u 0 COUNT 1000"),
+        ("scan", "0 COUNT 1000"),
+        ("rename", "s s"),
     ];
     let (name, shape) = COMMANDS[dice.random_range(0..COMMANDS.len())];
     let mut command = vec![name.to_owned()];
@@ -198,8 +204,11 @@ fn in_order(name: &[u8], reply: Reply) -> Reply {
     match (name, reply) {
         (b"smembers" | b"hkeys", Reply::Array(items)) => sorted(items, 1),
         (b"hgetall", Reply::Array(items)) => sorted(items, 2),
-        (b"hscan", Reply::Array(parts)) => match parts.as_slice() {
-            [cursor, Reply::Array(items)] => Reply::Array(vec![cursor.clone(), sorted(items.clone(), 2)]),
+        (b"hscan" | b"zscan" | b"sscan" | b"scan", Reply::Array(parts)) => match parts.as_slice() {
+            [cursor, Reply::Array(items)] => {
+                let size = if matches!(name, b"hscan" | b"zscan") { 2 } else { 1 };
+                Reply::Array(vec![cursor.clone(), sorted(items.clone(), size)])
+            }
             _ => Reply::Array(parts),
         },
         (_, reply) => reply,

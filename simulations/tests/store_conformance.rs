@@ -21,8 +21,9 @@ struct Simulated(mpsc::UnboundedSender<Arc<StoreHost>>);
 
 #[async_trait]
 impl Subject for Simulated {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let store = Arc::new(StoreHost::new(History::default(), Guards::default(), keep));
+        store.state().keep_at_most(most as usize);
         self.0.send(store.clone()).expect("the host takes stores until the story ends");
         let node = |dice| {
             let line = Arc::new(Line::new(StdRng::seed_from_u64(dice)));

@@ -40,6 +40,7 @@ pub fn settings(url: &str) -> RedisSettings {
         durability: Durability::Fast,
         replicas: 1,
         keep_tasks: LONG,
+        max_kept_tasks: u32::MAX,
         keep_ticks: LONG,
     }
 }

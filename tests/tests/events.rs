@@ -178,6 +178,48 @@ async fn the_metrics_follow_the_mesh() {
 }
 
 #[tokio::test]
+async fn the_metrics_tell_of_the_queue_and_the_beat() {
+    let mesh = TestMesh::start(2).await;
+    let client = mesh.client(0);
+    client.deploy("works", &side_file::shell("cat")).await;
+    client.deploy("fails", &side_file::shell("exit 3")).await;
+    let tick = json!({ "cron": "* * * * * *", "function": "works" });
+    client.put("/v1/schedules/tick", &tick).await.ok();
+    for function in ["works", "works", "fails"] {
+        let task = client.enqueue(function, "", "x").await;
+        client.finished(&task).await;
+    }
+    let other = mesh.client(1);
+    let both = async || [metrics(&client).await, metrics(&other).await];
+    let sum = |seen: &[BTreeMap<String, f64>; 2], name: &str| {
+        seen.iter()
+            .map(|seen| seen.get(name).copied().unwrap_or_else(|| panic!("no {name}: {seen:#?}")))
+            .sum::<f64>()
+    };
+    let is_told = |seen: &[BTreeMap<String, f64>; 2]| {
+        // Counts of tasks are some seconds old.
+        seen[0].get("beatmesh_tasks{queue=\"default\",state=\"done\"}").is_some_and(|done| *done >= 2.0)
+            && sum(seen, "beatmesh_ticks_fired_total") >= 2.0
+            && sum(seen, "beatmesh_attempts_ended_total{outcome=\"done\"}") >= 4.0
+    };
+    let seen = until("work is counted", SOON, both, is_told).await;
+    assert_eq!(sum(&seen, "beatmesh_tasks_enqueued_total"), 3.0, "{seen:#?}");
+    assert_eq!(sum(&seen, "beatmesh_attempts_ended_total{outcome=\"failed\"}"), 1.0, "{seen:#?}");
+    assert!(
+        sum(&seen, "beatmesh_tasks_claimed_total") >= sum(&seen, "beatmesh_ticks_fired_total"),
+        "{seen:#?}"
+    );
+    assert!(sum(&seen, "beatmesh_claim_seconds_count") >= 3.0, "{seen:#?}");
+    assert!(sum(&seen, "beatmesh_tick_lateness_seconds_count") >= 2.0, "{seen:#?}");
+    for seen in &seen {
+        assert_eq!(seen["beatmesh_beat_schedules"], 1.0, "{seen:#?}");
+        assert_eq!(seen["beatmesh_queues_left_out"], 0.0, "{seen:#?}");
+        let repairs = seen.iter().filter(|(name, _)| name.starts_with("beatmesh_queue_repairs"));
+        assert!(repairs.clone().count() == 4 && repairs.clone().all(|(_, count)| *count == 0.0), "{seen:#?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_member_runs_is_seen_on_the_others() {
     let mesh = TestMesh::start(2).await;
     let gate = mesh.dir.join("gate");

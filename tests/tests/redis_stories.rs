@@ -32,12 +32,12 @@ impl Meshes {
 
 #[async_trait]
 impl Subject for Meshes {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let mesh = format!("story-{}", self.made.fetch_add(1, Ordering::Relaxed));
         let scratch = Scratch::new();
         let mut nodes = Vec::new();
         for _ in 0..NODES {
-            let retention = Retention { tasks: keep, ticks: keep };
+            let retention = Retention { tasks: keep, most_tasks: most, ticks: keep };
             let store = SqlStore::open(&here(), &url(&scratch.0), retention).await.expect("opened");
             let store = Arc::new(store.without_queue());
             let settings = RedisSettings {
@@ -47,6 +47,7 @@ impl Subject for Meshes {
                 durability: self.durability,
                 replicas: 1,
                 keep_tasks: keep,
+                max_kept_tasks: most,
                 keep_ticks: keep,
             };
             let queue = Arc::new(RedisQueue::open(&here(), settings).await.expect("opened"));

@@ -25,12 +25,13 @@ fn mariadb() -> MariaDb {
     MariaDb::start_with(&[("max-connections", "200")])
 }
 
-async fn try_open(url: &str, keep: Duration) -> Result<Arc<SqlStore>, OpenError> {
-    SqlStore::open(&here(), url, Retention { tasks: keep, ticks: keep }).await.map(Arc::new)
+async fn try_open(url: &str, keep: Duration, most: u32) -> Result<Arc<SqlStore>, OpenError> {
+    let retention = Retention { tasks: keep, most_tasks: most, ticks: keep };
+    SqlStore::open(&here(), url, retention).await.map(Arc::new)
 }
 
 async fn open(url: &str) -> Arc<SqlStore> {
-    try_open(url, FOREVER).await.expect("opened")
+    try_open(url, FOREVER, u32::MAX).await.expect("opened")
 }
 
 fn task() -> NewTask {
@@ -48,11 +49,11 @@ struct Databases<'s> {
 
 #[async_trait]
 impl Subject for Databases<'_> {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let url = self.server.create(&format!("story_{number}"));
         let mut nodes = Vec::new();
-        for store in join_all((0..NODES).map(|_| try_open(&url, keep))).await {
+        for store in join_all((0..NODES).map(|_| try_open(&url, keep, most))).await {
             let store = store.expect("several nodes open a new database at once");
             nodes.push(Node { queue: store.clone(), catalogue: store.clone(), seeds: store });
         }
@@ -83,7 +84,8 @@ async fn mariadb_keeps_every_promise_of_a_store() {
 async fn what_cannot_be_opened_says_why(server: &mut dyn SqlServer) {
     let url = server.create("mesh");
     let refused = async |url: &str, words: &[&str]| {
-        let error = try_open(url, FOREVER).await.err().unwrap_or_else(|| panic!("{words:?} is opened"));
+        let error =
+            try_open(url, FOREVER, u32::MAX).await.err().unwrap_or_else(|| panic!("{words:?} is opened"));
         let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
         assert!(!text.contains(PASSWORD), "{text}");
@@ -270,7 +272,8 @@ async fn tls_is_demanded_and_checked(url: &str, modes: [&str; 3], certificate: &
     let dir = Scratch::new();
     let other = dir.file("other.pem", papers().0);
     for way in [none.to_owned(), format!("{checked}&ssl-ca={}", other.display()), checked.to_owned()] {
-        let error = try_open(&format!("{url}?ssl-mode={way}"), FOREVER).await.err().expect("refused");
+        let error =
+            try_open(&format!("{url}?ssl-mode={way}"), FOREVER, u32::MAX).await.err().expect("refused");
         println!("{way}: {error}");
         assert!(matches!(error, OpenError::Open { .. }), "{way}: {error:?}");
     }

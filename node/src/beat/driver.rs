@@ -1,7 +1,10 @@
-//! The loop around a [`Plan`]: owns its timers, asks the store, takes no decision.
+//! The loop around a [`Plan`]: owns its timers, asks the store, takes no decision. What it looks after besides firing
+//! stands in `upkeep`.
 //!
 //! Time is the store's: monotonic time plus an offset that is measured again and again, so a wall clock
 //! that jumps on this machine neither fires early nor loses a tick.
+
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,29 +13,27 @@ use std::time::Duration;
 use beatmesh_mesh::env::{Env, OnExit, UnixMs};
 use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::{Mesh, View};
-use futures_util::stream::{self, StreamExt};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::pauses;
 use super::plan::{
     Action, CommitId, Event, FiringSpec, MOST_IN_FLIGHT, Plan, PlannedSchedule, ReadId, Rollback, Standing,
 };
-use super::repair::{self, Missing};
+use super::tally::BeatTally;
 use super::timetable::Timetables;
+use super::told::Committed;
 use crate::catalogue::cache::CatalogueCache;
-use crate::catalogue::entry::{Catalogue, Switch};
+use crate::catalogue::entry::Catalogue;
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Times;
 use crate::hints::Hints;
-use crate::notice::topic;
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use crate::queue::{StoreError, TaskQueue};
 use crate::roles;
-use crate::store::{CatalogueStore, EditError};
+use crate::store::CatalogueStore;
 
 /// The key of the ring whose owner is the Beat.
 pub const BEAT_KEY: &[u8] = b"beat";
@@ -42,20 +43,6 @@ const CALIBRATE_EVERY: Duration = Duration::from_secs(5);
 
 /// A store that has not answered by then gets "unknown" in its place: the plan reads the cursor again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-
-/// Fences on their way to the store at the same time: after it has lost everything there is one for each
-/// schedule.
-const REPAIRS_AT_ONCE: usize = 16;
-
-/// How often the Beat looks whether the store still knows all schedules. One that it has lost between two due times
-/// must be there again before the next one: a standing that is written anew begins at the present.
-const SURVEY_EVERY: Duration = Duration::from_secs(10);
-
-/// The second look at what is missing: an edit that is under way has had its second half by then.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// A pause that could not be ended is tried again after this.
-const END_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause guard: a heartbeat that comes later than this was held up, by SIGSTOP or by a machine that
 /// slept. A loaded machine may look the same; then one needless read is the price. A shorter stop goes unnoticed: then
@@ -93,6 +80,8 @@ pub struct BeatParts {
     pub store: Arc<dyn CatalogueStore>,
     /// Where ticks are committed.
     pub queue: Arc<dyn TaskQueue>,
+    /// What it does is counted here.
+    pub tally: Arc<BeatTally>,
     /// Wakes task runners after a firing.
     pub hints: Arc<Hints>,
     /// How long a stand-in waits for each one before it.
@@ -137,6 +126,7 @@ pub async fn drive(parts: BeatParts) {
         wake: None,
         planned: BTreeMap::new(),
         timetables: Timetables::default(),
+        committed: Committed::default(),
         beat: None,
     };
     driver.run(answered).await;
@@ -181,6 +171,8 @@ struct Driver {
     wake: Option<UnixMs>,
     planned: BTreeMap<ScheduleName, Arc<PlannedSchedule>>,
     timetables: Timetables,
+    /// What the other nodes are told.
+    committed: Committed,
     /// Who was the Beat last; for the log.
     beat: Option<NodeId>,
 }
@@ -193,7 +185,7 @@ impl Driver {
         calibrate.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut survey = tokio::time::interval(SURVEY_EVERY);
+        let mut survey = tokio::time::interval(upkeep::SURVEY_EVERY);
         survey.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_beat = self.parts.env.clock.now();
         views.mark_changed();
@@ -212,6 +204,7 @@ impl Driver {
                         self.take(Event::PauseNoticed);
                     }
                     last_beat = now;
+                    self.tell();
                 }
                 Some(answer) = answered.recv() => self.on_answer(answer),
                 Ok(()) = views.changed() => {
@@ -244,9 +237,13 @@ impl Driver {
                 Action::WakeAt(at) => self.wake = Some(at),
                 Action::ReadStates(id) => self.read(id),
                 Action::Commit(id, commit) => self.commit(id, commit),
-                Action::Report(rollback) => say(&rollback),
+                Action::Report(rollback) => {
+                    self.parts.tally.rollbacks.add(1);
+                    say(&rollback);
+                }
             }
         }
+        self.parts.tally.pending.set(self.plan.in_flight());
     }
 
     fn read(&self, id: ReadId) {
@@ -262,96 +259,6 @@ impl Driver {
         self.spawn(async move {
             let outcome = within(queue.commit_tick(commit.clone())).await;
             let _ = answers.send(Answer::Commit(id, commit, outcome)).await;
-        });
-    }
-
-    /// Looks whether the store still knows all schedules, also those that are not due for long.
-    fn survey_after(&mut self, pause: Duration) {
-        if self.plan.standing() != Standing::Owner || std::mem::replace(&mut self.surveying, true) {
-            return;
-        }
-        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
-        self.spawn(async move {
-            tokio::time::sleep(pause).await;
-            let states = within(queue.schedule_states()).await;
-            let _ = answers.send(Answer::Surveyed(states)).await;
-        });
-    }
-
-    /// Puts right where the queue's store is behind the catalogue. The plan reads again by itself while the two
-    /// do not agree.
-    fn repair(&mut self, states: &[ScheduleState]) {
-        let mut missing = repair::missing(&self.parts.catalogue.current(), states);
-        let names = missing.iter().map(|missing| (missing.schedule.clone(), missing.revision)).collect();
-        let before = std::mem::replace(&mut self.suspected, names);
-        missing.retain(|missing| before.contains(&(missing.schedule.clone(), missing.revision)));
-        if missing.len() < self.suspected.len() {
-            self.survey_after(LOOK_AGAIN);
-        }
-        if missing.is_empty() || std::mem::replace(&mut self.repairing, true) {
-            return;
-        }
-        let twice: BTreeSet<ScheduleName> = missing.into_iter().map(|missing| missing.schedule).collect();
-        let (catalogue, states) = (self.parts.catalogue.clone(), states.to_vec());
-        let (queue, answers) = (self.parts.queue.clone(), self.answers.clone());
-        self.spawn(async move {
-            // When one store holds both, the catalogue may have gone back with the standings: what this node
-            // remembers of it must not be written there, for no edit of the store's would be later.
-            let mut missing = match catalogue.refresh().await {
-                Ok(()) => repair::missing(&catalogue.current(), &states),
-                Err(_) => Vec::new(),
-            };
-            missing.retain(|missing| twice.contains(&missing.schedule));
-            if let Some(first) = missing.first() {
-                tracing::warn!(schedules = missing.len(), first = %first.schedule, "the queue's store is behind the catalogue: an edit was broken off, or the store has lost what it held; writing what is missing");
-            }
-            let writing = missing.into_iter().map(|Missing { schedule, revision, after }| {
-                let queue = queue.clone();
-                async move { within(queue.fence(&schedule, revision, after.as_ref())).await }
-            });
-            let mut written = stream::iter(writing).buffer_unordered(REPAIRS_AT_ONCE);
-            while let Some(fence) = written.next().await {
-                if let Err(error) = fence {
-                    tracing::warn!(%error, "a schedule's standing cannot be written; trying again later");
-                    break;
-                }
-            }
-            drop(written);
-            let _ = answers.send(Answer::Repaired).await;
-        });
-    }
-
-    /// Ends the pauses whose time has come, and notes when the next one's does.
-    fn end_pauses(&mut self) {
-        self.pause_ends = None;
-        let (Some(now), Some(delay), false) = (self.store_now(), self.plan.delay(), self.resuming) else {
-            return;
-        };
-        let catalogue = self.parts.catalogue.clone();
-        let (over, next) = pauses::ended(&catalogue.current(), now.minus(delay));
-        self.pause_ends = next.map(|until| until.plus(delay));
-        if over.is_empty() {
-            return;
-        }
-        self.resuming = true;
-        let (store, mesh, answers) =
-            (self.parts.store.clone(), self.parts.mesh.clone(), self.answers.clone());
-        self.spawn(async move {
-            let mut all = true;
-            for (schedule, revision) in over {
-                match end_pause(&*store, &schedule, revision).await {
-                    Ok(()) => tracing::info!(%schedule, "its pause has ended"),
-                    // Another node was faster, or somebody has paused it anew, resumed or deleted it.
-                    Err(EditError::Conflict { .. } | EditError::NotFound { .. }) => {}
-                    Err(error) => {
-                        tracing::warn!(%schedule, %error, "its pause cannot be ended; trying again");
-                        all = false;
-                    }
-                }
-            }
-            all &= catalogue.refresh().await.is_ok();
-            mesh.spread(topic::CATALOGUE, catalogue.current().revision).await;
-            let _ = answers.send(Answer::Resumed { all }).await;
         });
     }
 
@@ -405,7 +312,7 @@ impl Driver {
                 if all {
                     self.end_pauses();
                 } else {
-                    self.pause_ends = self.store_now().map(|now| now.plus(END_AGAIN));
+                    self.pause_ends = self.store_now().map(|now| now.plus(upkeep::END_AGAIN));
                 }
             }
             Answer::Clock(reading, asked, answered) => {
@@ -441,6 +348,7 @@ impl Driver {
 
     /// Tells the workers about firings, and people about what went wrong.
     fn note_outcome(&mut self, commit: &TickCommit, outcome: &Result<TickOutcome, StoreError>) {
+        self.parts.tally.note(commit, outcome);
         match outcome {
             Ok(TickOutcome::Committed { fired }) => {
                 let latest = commit.decisions.last().map(|decision| decision.due);
@@ -448,7 +356,13 @@ impl Driver {
                 let latest = latest.map(|due| moments.map_or(due, |moments| moments.of(due)));
                 let lateness = latest.zip(self.store_now()).map(|(moment, now)| now.millis_since(moment));
                 tracing::debug!(schedule = %commit.schedule, fired = fired.len(), lateness_ms = lateness, "ticks committed");
+                if let Some(last) = commit.decisions.last() {
+                    self.committed.note(&commit.schedule, last.due);
+                    self.tell();
+                }
                 if !fired.is_empty() {
+                    let late = lateness.and_then(|late| u64::try_from(late).ok()).unwrap_or(0);
+                    self.parts.tally.lateness.observe(Duration::from_millis(late).as_secs_f64());
                     self.parts.hints.there_is_work();
                 }
             }
@@ -469,6 +383,7 @@ impl Driver {
     }
 
     fn on_view(&mut self, view: &View) {
+        self.hear(view);
         let ranks = beat_ranks(view);
         if self.beat.as_ref() != ranks.first() {
             self.beat = ranks.first().cloned();
@@ -514,8 +429,10 @@ impl Driver {
             planned.insert(entry.name.clone(), schedule);
         }
         self.planned = planned;
+        self.parts.tally.schedules.set(self.planned.len());
         self.timetables.forget_unused();
         self.take(Event::CatalogueChanged(self.planned.values().cloned().collect()));
+        self.hear(&self.parts.mesh.view());
         self.end_pauses();
     }
 
@@ -536,18 +453,6 @@ impl Driver {
 
 fn say(Rollback { refire, skip, example, furthest_ms }: &Rollback) {
     tracing::error!(refire, skip, %example, furthest_ms, "the queue's store has gone back to an earlier state: it lost what it had taken, with a failover, or an old copy was put back; by their `on_store_rollback`, schedules fire again what is due by the store (refire), or skip what this node knows to be decided (skip)");
-}
-
-async fn end_pause(
-    store: &dyn CatalogueStore,
-    schedule: &ScheduleName,
-    revision: u64,
-) -> Result<(), EditError> {
-    let ending = store.switch_schedule(schedule, Switch::EndPause { revision });
-    match tokio::time::timeout(ANSWER_WITHIN, ending).await {
-        Ok(ended) => ended.map(drop),
-        Err(_) => Err(StoreError::Unknown(format!("no answer within {ANSWER_WITHIN:?}")).into()),
-    }
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -66,4 +66,6 @@ pub mod pauses;
 pub mod pending;
 pub mod plan;
 pub mod repair;
+pub mod tally;
 pub mod timetable;
+mod told;

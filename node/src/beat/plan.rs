@@ -8,7 +8,7 @@
 //!   the same revision, and the store says that it is enabled;
 //! - a standby commits only what a read, asked for after its turn had come, still showed undecided;
 //! - a cursor that goes back means that the store has lost what it had taken: said once, and then decided by the
-//!   schedule's `on_store_rollback`; what this node does not remember it cannot miss;
+//!   schedule's `on_store_rollback`; what neither this node remembers nor another has told it cannot miss;
 //! - whatever ends a commit without saying where the cursor is means "not I": read it again.
 //!
 //! None of this is needed for safety, which is the store's compare-and-set; it keeps the misfire policy
@@ -90,6 +90,8 @@ pub struct ReadId(u64);
 pub enum Event {
     /// The catalogue holds these schedules and no others.
     CatalogueChanged(Vec<Arc<PlannedSchedule>>),
+    /// Other nodes say up to where schedules are decided.
+    OthersCommitted(Vec<(ScheduleName, UnixMs)>),
     /// The ring, or this node's own condition, gave it another standing.
     StandingChanged(Standing),
     /// The time of a [`Action::WakeAt`] has come, or the estimate of the store's clock was corrected.
@@ -195,6 +197,7 @@ impl Plan {
         match event {
             Event::CatalogueChanged(schedules) => self.take_catalogue(now, schedules),
             Event::StandingChanged(standing) => self.take_standing(now, standing),
+            Event::OthersCommitted(told) => self.hear(now, told),
             Event::TimerFired => self.armed = None,
             Event::PauseNoticed => self.go_blind(now),
             Event::ReadEnded { id, result, dice } => self.end_read(now, id, result, dice),

@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn other_settings_are_named_when_they_are_known() {
         let member = |config: &str, version: &str, liveness: &str| json!({"config": config, "version": version, "liveness": liveness});
-        let (mine, theirs) = ("0".repeat(60), format!("{}{}", "0".repeat(30), "1".repeat(30)));
+        let (mine, theirs) = ("0".repeat(66), format!("{}{}", "0".repeat(30), "1".repeat(36)));
         let me = member(&mine, "1", "alive");
         let said = other_settings(&member(&theirs, "1", "alive"), &me);
-        let names = "queue.lease queue.max_lost_leases queue.keep_tasks queue.keep_ticks beat.standby_delay";
+        let names = "queue.lease queue.max_lost_leases queue.keep_tasks queue.max_kept_tasks queue.keep_ticks beat.standby_delay";
         assert_eq!(said.unwrap(), format!("other settings: {names}"));
         assert_eq!(other_settings(&member("a1b2", "1", "alive"), &me).unwrap(), "other settings");
         for unlike in

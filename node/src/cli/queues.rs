@@ -45,7 +45,8 @@ fn text(answer: &Value) -> String {
         ]);
     }
     let workers = answer.get("workers").and_then(Value::as_u64).unwrap_or(0);
-    format!("{}\n{workers} workers take from all of them", table.render())
+    let take = if workers == 1 { "worker takes" } else { "workers take" };
+    format!("{}\n{workers} {take} from all of them", table.render())
 }
 
 /// Of what a person wants to know: seconds soon, hours late.
@@ -77,5 +78,9 @@ mod tests {
         default  4       -      0      -       0        0        0       0
         3 workers take from all of them
         ");
+        for (workers, said) in [(0, "0 workers take"), (1, "1 worker takes"), (2, "2 workers take")] {
+            let text = text(&json!({"workers": workers, "queues": []}));
+            assert!(text.ends_with(&format!("\n{said} from all of them")), "{text}");
+        }
     }
 }

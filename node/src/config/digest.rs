@@ -12,7 +12,7 @@ type Shared = (&'static str, fn(&Settings) -> String);
 /// Beat's. Whichever node sweeps the store does so for all, and whichever claims a task keeps it for its own lease.
 ///
 /// Nodes of one version compare the values in this order.
-const SHARED: [Shared; 10] = [
+const SHARED: [Shared; 11] = [
     ("mesh.name", |s| s.mesh.name.to_string()),
     ("mesh.pace", |s| s.mesh.pace.as_str().to_owned()),
     ("queue.url", redis),
@@ -21,6 +21,7 @@ const SHARED: [Shared; 10] = [
     ("queue.lease", |s| s.queue.lease.to_string()),
     ("queue.max_lost_leases", |s| s.queue.max_lost_leases.to_string()),
     ("queue.keep_tasks", |s| s.queue.keep_tasks.to_string()),
+    ("queue.max_kept_tasks", |s| s.queue.max_kept_tasks.to_string()),
     ("queue.keep_ticks", |s| s.queue.keep_ticks.to_string()),
     ("beat.standby_delay", |s| s.beat.standby_delay.to_string()),
 ];
@@ -84,6 +85,7 @@ mod tests {
             ("queue.lease", |s| s.queue.lease = "20s".parse().unwrap()),
             ("queue.max_lost_leases", |s| s.queue.max_lost_leases = 6),
             ("queue.keep_tasks", |s| s.queue.keep_tasks = "2d".parse().unwrap()),
+            ("queue.max_kept_tasks", |s| s.queue.max_kept_tasks = 2_000),
             ("queue.keep_ticks", |s| s.queue.keep_ticks = "2d".parse().unwrap()),
             ("beat.standby_delay", |s| s.beat.standby_delay = "2s".parse().unwrap()),
         ];

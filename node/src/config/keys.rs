@@ -19,6 +19,9 @@ pub(super) struct Key {
 /// More slots or connections than this are a slip of the finger.
 const MOST: u32 = 1_000_000;
 
+/// With fewer, results are forgotten before anybody has asked for them. Guess.
+const FEWEST_KEPT: u32 = 1_000;
+
 /// Every setting there is.
 pub(super) const KEYS: &[Key] = &[
     Key { name: "mesh.name", set: |s, v| put(&mut s.mesh.name, v.parse()) },
@@ -41,6 +44,10 @@ pub(super) const KEYS: &[Key] = &[
     Key { name: "queue.max_lost_leases", set: |s, v| put(&mut s.queue.max_lost_leases, v.number(1, 1_000)) },
     Key { name: "queue.result_limit", set: |s, v| put(&mut s.queue.result_limit, size(v)) },
     Key { name: "queue.keep_tasks", set: |s, v| put(&mut s.queue.keep_tasks, span(v)) },
+    Key {
+        name: "queue.max_kept_tasks",
+        set: |s, v| put(&mut s.queue.max_kept_tasks, v.number(FEWEST_KEPT, u32::MAX)),
+    },
     Key { name: "queue.keep_ticks", set: |s, v| put(&mut s.queue.keep_ticks, span(v)) },
     Key { name: "beat.standby_delay", set: |s, v| put(&mut s.beat.standby_delay, span(v)) },
     Key { name: "limits.input", set: |s, v| put(&mut s.limits.input, size(v)) },

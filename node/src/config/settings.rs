@@ -103,6 +103,10 @@ pub struct QueueSettings {
     pub result_limit: ByteSize,
     /// `keep_tasks`: how long an ended task can be asked for. Default `1d`.
     pub keep_tasks: Span,
+    /// `max_kept_tasks`: and how many of them are kept; the oldest go first. Default a million, which is about a
+    /// gigabyte of a Redis besides inputs and results: a mesh that ends 10,000 a second would keep 864 million in a
+    /// day.
+    pub max_kept_tasks: u32,
     /// `keep_ticks`: how long a schedule's ledger reaches back. Default `30d`.
     pub keep_ticks: Span,
 }
@@ -189,6 +193,7 @@ impl Settings {
                 max_lost_leases: 5,
                 result_limit: ByteSize(1 << 20),
                 keep_tasks: seconds(86_400),
+                max_kept_tasks: 1_000_000,
                 keep_ticks: seconds(30 * 86_400),
             },
             beat: BeatSettings { standby_delay: seconds(1) },

@@ -132,7 +132,7 @@ pub(super) mod tests {
     use crate::roles::facts;
 
     /// A member that is ready and may be the Beat.
-    pub(in crate::gateway) fn member(id: &str, liveness: Liveness) -> Member {
+    pub(crate) fn member(id: &str, liveness: Liveness) -> Member {
         let entries = [(fact::READY, "1"), (facts::ROLES, "beat,server,worker")];
         let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         Member {
@@ -149,7 +149,7 @@ pub(super) mod tests {
     }
 
     /// What the first member sees.
-    pub(in crate::gateway) fn view(members: &[Member]) -> View {
+    pub(crate) fn view(members: &[Member]) -> View {
         let owners = members.iter().filter(|member| member.in_ring());
         let owners: BTreeMap<_, _> = owners.map(|member| (member.id.clone(), 1)).collect();
         let ring = Arc::new(Ring::new(owners));

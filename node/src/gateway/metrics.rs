@@ -1,10 +1,15 @@
 //! `GET /metrics`: this node's part in the mesh for Prometheus, as OpenMetrics text.
 //!
 //! Each node has a registry of its own, for several run in one process in simulations. Everything is computed
-//! when somebody scrapes; the number of lines does not grow with the mesh.
+//! when somebody scrapes; the number of lines does not grow with the mesh. The queue's store is asked one cheap question,
+//! and not more often than every some seconds however many scrape.
 
+mod queue;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -18,8 +23,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
 use super::Gateway;
 use super::changes::beat_of;
+use crate::beat::tally::BeatTally;
+use crate::catalogue::name::QueueName;
+use crate::queue::QueueCounts;
+use crate::queue::counted::QueueTally;
 use crate::router::rings::OtherRings;
 
 /// Prometheus asks for it by this name; older readers take it for the text format 0.0.4 with comments.
@@ -27,28 +39,73 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], gateway.metrics.text()).into_response()
+    let tasks = tasks(&gateway).await;
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], gateway.metrics.text(tasks)).into_response()
 }
 
+/// Counts that are not older than this are told again: several may scrape, and in SQL counting costs something.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// A store that hangs does not keep the other metrics from whoever asks.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How many tasks there are; `None` when the store does not say.
+async fn tasks(gateway: &Gateway) -> Option<queue::Tasks> {
+    let now = gateway.env.clock.now();
+    let known = gateway.metrics.counts.lock().clone();
+    let known = known.filter(|(read, _)| now.duration_since(*read) < COUNT_EVERY);
+    let counts = match known {
+        Some((_, counts)) => counts,
+        None => {
+            let counts = timeout(ANSWER_WITHIN, gateway.queue.queue_counts()).await.ok()?.ok()?;
+            let counts = Arc::new(counts);
+            *gateway.metrics.counts.lock() = Some((now, counts.clone()));
+            counts
+        }
+    };
+    let (now, aside) = (gateway.env.clock.wall(), gateway.queue.set_aside());
+    Some(queue::Tasks { counts, now, aside })
+}
+
+/// Counts, and when they were read.
+type Counts = Option<(Instant, Arc<BTreeMap<QueueName, QueueCounts>>)>;
+
 /// The metrics of one node.
-pub struct Metrics(Registry);
+pub struct Metrics {
+    registry: Registry,
+    counts: Mutex<Counts>,
+}
 
 impl Metrics {
-    /// Those of the mesh, and of the rings by which other nodes route.
+    /// Those of the mesh, of the rings by which other nodes route, of the queue and the Beat.
     #[must_use]
-    pub fn new(mesh: Arc<Mesh>, rings: Arc<OtherRings>) -> Self {
-        Self::of(Membership { mesh, rings })
+    pub fn new(
+        mesh: Arc<Mesh>,
+        rings: Arc<OtherRings>,
+        queue: Arc<QueueTally>,
+        beat: Arc<BeatTally>,
+    ) -> Self {
+        let mut metrics = Self::of(Membership { mesh, rings });
+        metrics.registry.register_collector(Box::new(queue::Seen { queue, beat }));
+        metrics
     }
 
     fn of(collector: impl Collector) -> Self {
         let mut registry = Registry::with_prefix("beatmesh");
         registry.register_collector(Box::new(collector));
-        Self(registry)
+        Self { registry, counts: Mutex::default() }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, tasks: Option<queue::Tasks>) -> String {
         let mut text = String::new();
-        text::encode(&mut text, &self.0).expect("a text takes whatever is written to it");
+        let mut of_store = Registry::with_prefix("beatmesh");
+        if let Some(tasks) = tasks {
+            of_store.register_collector(Box::new(tasks));
+        }
+        let written = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &of_store))
+            .and_then(|()| text::encode_eof(&mut text));
+        written.expect("a text takes whatever is written to it");
         text
     }
 }
@@ -255,7 +312,7 @@ mod tests {
             links: 2,
             udp: Traffic { bytes_in: 1_000, bytes_out: 2_000, datagrams_in: 10, datagrams_out: 20 },
         };
-        insta::assert_snapshot!(Metrics::of(Figures::of(&view, counters, 6)).text(), @r##"
+        insta::assert_snapshot!(Metrics::of(Figures::of(&view, counters, 6)).text(None), @r##"
         # HELP beatmesh_members Members that this node knows, itself included
         # TYPE beatmesh_members gauge
         beatmesh_members{liveness="alive"} 1
@@ -339,8 +396,8 @@ mod tests {
 
     #[test]
     fn a_node_that_is_alone_has_no_round_trips() {
-        let text =
-            Metrics::of(Figures::of(&view(&[member("a", Liveness::Alive)]), Counters::default(), 0)).text();
+        let text = Metrics::of(Figures::of(&view(&[member("a", Liveness::Alive)]), Counters::default(), 0))
+            .text(None);
         assert!(
             !text.contains("round_trip") && text.contains("beatmesh_members{liveness=\"alive\"} 1\n"),
             "{text}"

@@ -7,6 +7,7 @@
 //! | `reply` | problems and JSON as responses, queries with their limits |
 //! | `body` | bodies of requests with their limits, definitions in them |
 //! | `calls`, `tasks`, `functions`, `schedules`, `mesh` | the resources |
+//! | `forgotten` | what is said of a task that is not there |
 //! | `events`, `changes` | following the mesh |
 //! | `metrics` | for Prometheus |
 
@@ -15,6 +16,7 @@ mod body;
 mod calls;
 mod changes;
 pub mod events;
+mod forgotten;
 mod functions;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -55,6 +57,9 @@ use crate::router::Router as Calls;
 use crate::store::CatalogueStore;
 use crate::worker::Worker;
 pub use body::BodyBudget;
+#[cfg(test)]
+pub(crate) use changes::tests::{member, view};
+pub use forgotten::Kept;
 pub use metrics::Metrics;
 use reply::{ApiError, Nothing};
 use waiters::Waiters;
@@ -91,6 +96,8 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// The longest `?wait=`.
     pub longest_wait: Duration,
+    /// How long what has ended can be asked for.
+    pub kept: Kept,
     /// Who may come in; everybody when `None`, which is for loopback only.
     pub api_keys: Option<ApiKeys>,
     /// Whether this node serves; false while it starts and while it stops.

@@ -175,7 +175,7 @@ pub(super) async fn get(
     let waiter = gateway.waiters.wait_for(id);
     let mut pause = LOOK_FIRST;
     loop {
-        let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
+        let task = gateway.queue.task(id).await?.ok_or_else(|| gateway.no_task(id))?;
         let left = until.saturating_duration_since(gateway.env.clock.now());
         if task.state.is_final() || left.is_zero() || gateway.stop.is_cancelled() {
             return Ok(reply::json(StatusCode::OK, &shown(&task)));
@@ -223,7 +223,7 @@ pub(super) async fn cancel(
     State(gateway): State<Arc<Gateway>>,
     Named(id): Named<TaskId>,
 ) -> Result<Response, ApiError> {
-    match gateway.queue.cancel(id).await?.ok_or_else(|| no_task(id))? {
+    match gateway.queue.cancel(id).await?.ok_or_else(|| gateway.no_task(id))? {
         TaskState::Cancelled => {
             // Of its order key others may have waited behind it.
             gateway.ring_bell();
@@ -238,7 +238,7 @@ pub(super) async fn retry(
     State(gateway): State<Arc<Gateway>>,
     Named(id): Named<TaskId>,
 ) -> Result<Response, ApiError> {
-    match gateway.queue.retry(id).await?.ok_or_else(|| no_task(id))? {
+    match gateway.queue.retry(id).await?.ok_or_else(|| gateway.no_task(id))? {
         TaskState::Ready => {
             gateway.ring_bell();
             answer_task(&gateway, id).await
@@ -251,15 +251,8 @@ pub(super) async fn retry(
 }
 
 async fn answer_task(gateway: &Gateway, id: TaskId) -> Result<Response, ApiError> {
-    let task = gateway.queue.task(id).await?.ok_or_else(|| no_task(id))?;
+    let task = gateway.queue.task(id).await?.ok_or_else(|| gateway.no_task(id))?;
     Ok(reply::json(StatusCode::OK, &shown(&task)))
-}
-
-fn no_task(id: TaskId) -> Problem {
-    let detail = format!(
-        "there is no task {id}: it was never stored, or it ended long ago and is forgotten (queue.keep_tasks)"
-    );
-    Problem::new(404, "task_not_found", "no such task", detail)
 }
 
 fn wrong_state(id: TaskId, state: TaskState, rule: &str) -> Problem {

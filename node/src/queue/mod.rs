@@ -5,9 +5,11 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod counted;
 pub mod fair;
 pub mod order;
 pub mod redis;
+pub mod scan;
 pub mod taking;
 pub mod task;
 pub mod tick;
@@ -22,6 +24,7 @@ use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use fair::Passes;
 use order::OrderKey;
+use scan::{ScanCursor, Scanned};
 use task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 
@@ -234,6 +237,11 @@ pub trait TaskQueue: Send + Sync + 'static {
         most_lost: u32,
     ) -> Result<Swept, StoreError>;
 
+    /// Looks at a bounded piece of what the store holds, from a cursor on (a fresh one begins), and puts right what
+    /// disagrees: tasks that nobody would find, or that are found where they are not. A store that is not damaged has
+    /// nothing of the kind, whoever else changes it meanwhile.
+    async fn scan(&self, from: ScanCursor) -> Result<Scanned, StoreError>;
+
     /// One task with its result.
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError>;
 
@@ -253,6 +261,12 @@ pub trait TaskQueue: Send + Sync + 'static {
 
     /// How many tasks there are, by queue; for people.
     async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError>;
+
+    /// How many entries that are none of ours it has set aside, as [`TaskQueue::queue_counts`] last saw it; `None` where
+    /// nothing is set aside, or nobody has looked.
+    fn set_aside(&self) -> Option<u64> {
+        None
+    }
 
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;

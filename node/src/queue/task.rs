@@ -48,6 +48,13 @@ impl TaskId {
 }
 
 impl TaskId {
+    /// When it was made, if it was made up from the time and dice.
+    #[must_use]
+    pub fn made_at(&self) -> Option<UnixMs> {
+        let millis = self.0.as_u64_pair().0 >> 16;
+        (!self.may_be_known()).then(|| UnixMs(millis.cast_signed()))
+    }
+
     /// Whether another task may have this id: it was derived from something and not made up from dice.
     #[must_use]
     pub fn may_be_known(&self) -> bool {

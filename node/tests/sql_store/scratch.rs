@@ -24,7 +24,11 @@ pub async fn open(dir: &Path) -> Arc<SqlStore> {
 }
 
 pub async fn try_open(url: &str, keep: Duration) -> Result<SqlStore, OpenError> {
-    SqlStore::open(&here(), url, Retention { tasks: keep, ticks: keep }).await
+    try_open_with(url, keep, u32::MAX).await
+}
+
+pub async fn try_open_with(url: &str, keep: Duration, most: u32) -> Result<SqlStore, OpenError> {
+    SqlStore::open(&here(), url, Retention { tasks: keep, most_tasks: most, ticks: keep }).await
 }
 
 /// A connection of somebody else.

@@ -8,7 +8,7 @@ use beatmesh_node::for_each_story;
 use beatmesh_node::queue::conformance::{self, NODES, Node, Subject};
 use std::sync::Arc;
 
-use crate::scratch::{DEADLINE, Scratch, try_open, url};
+use crate::scratch::{DEADLINE, Scratch, try_open_with, url};
 
 /// Each fresh store is a directory that lives as long as the test.
 #[derive(Default)]
@@ -16,11 +16,11 @@ struct Sqlite(Mutex<Vec<Scratch>>);
 
 #[async_trait]
 impl Subject for Sqlite {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let scratch = Scratch::new();
         let mut nodes = Vec::new();
         for _ in 0..NODES {
-            let store = Arc::new(try_open(&url(&scratch.0), keep).await.expect("opened"));
+            let store = Arc::new(try_open_with(&url(&scratch.0), keep, most).await.expect("opened"));
             nodes.push(Node { queue: store.clone(), catalogue: store.clone(), seeds: store });
         }
         self.0.lock().expect("no test panics while it holds this").push(scratch);

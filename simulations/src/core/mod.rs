@@ -74,6 +74,7 @@ pub fn run(setting: &Setting, seed: u64) -> Figures {
     let state = mesh.store.state();
     let names: Vec<ScheduleName> = state.all_schedules().map(|state| state.schedule.clone()).collect();
     let evidence = Evidence {
+        disagreements: &[],
         history: &history,
         forgotten: &BTreeMap::new(),
         forgotten_edits: &BTreeSet::new(),

@@ -11,6 +11,8 @@ pub enum Target {
     BeatOwner,
     /// The first node that they do not hold for it.
     Observer,
+    /// All that they do not hold for it.
+    AllButBeat,
     /// All of these.
     Group(Group),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Target {
             Self::Node(index) => write!(f, "node {index}"),
             Self::BeatOwner => f.write_str("the Beat"),
             Self::Observer => f.write_str("a node that is not the Beat"),
+            Self::AllButBeat => f.write_str("all but the Beat"),
             Self::Group(group) => group.fmt(f),
         }
     }

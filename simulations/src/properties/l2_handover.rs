@@ -66,6 +66,7 @@ mod tests {
         let store = StoreHost::new(History::default(), Guards::default(), std::time::Duration::ZERO);
         let store = store.state();
         let evidence = Evidence {
+            disagreements: &[],
             is_durable: false,
             history: &history,
             forgotten: &BTreeMap::new(),

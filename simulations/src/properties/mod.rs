@@ -15,6 +15,8 @@ pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
 pub mod q4_keys_in_order;
 pub mod q5_attempts;
+pub mod q6_in_one_place;
+pub mod q7_who_renews_keeps;
 pub mod t1_once;
 pub mod t2_cursor;
 pub mod t3_not_early;
@@ -44,6 +46,8 @@ pub struct Evidence<'a> {
     pub lost_ticks: &'a [LostTick],
     /// What the store holds.
     pub store: &'a StoreState,
+    /// What a scan of the queue's store finds at the end.
+    pub disagreements: &'a [String],
     /// Whether nothing that was acknowledged may be forgotten: a replica had it.
     pub is_durable: bool,
     /// What was due or acknowledged by then must be done.
@@ -89,7 +93,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 20] = [
+pub const ALL: [Property; 22] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -100,6 +104,8 @@ pub const ALL: [Property; 20] = [
     q3_one_key_one_task::PROPERTY,
     q4_keys_in_order::PROPERTY,
     q5_attempts::PROPERTY,
+    q6_in_one_place::PROPERTY,
+    q7_who_renews_keeps::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,
     m3_meshes_apart::PROPERTY,

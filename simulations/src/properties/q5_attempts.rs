@@ -90,6 +90,7 @@ mod tests {
         let store = StoreHost::new(History::default(), Guards::default(), std::time::Duration::ZERO);
         let store = store.state();
         let evidence = Evidence {
+            disagreements: &[],
             history: &history,
             forgotten: &BTreeMap::new(),
             forgotten_edits: &BTreeSet::new(),

@@ -90,6 +90,7 @@ mod tests {
             forgotten: UnixMs(forgotten),
         };
         let evidence = Evidence {
+            disagreements: &[],
             is_durable: false,
             history: &history,
             forgotten: &BTreeMap::new(),

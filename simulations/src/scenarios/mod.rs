@@ -29,9 +29,11 @@ mod partial_partition;
 mod poison_task;
 mod redis_again;
 mod redis_away;
+mod redis_damaged;
 mod redis_errors;
 mod redis_fails_over;
 mod redis_forgets;
+mod redis_loses_with_the_beat;
 mod redis_swarm;
 mod rollback_is_skipped;
 mod rolling_restart;
@@ -168,7 +170,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 52] = [
+pub const ALL: [Scenario; 55] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -215,10 +217,13 @@ pub const ALL: [Scenario; 52] = [
     redis_again::CLOCKS_JUMP,
     redis_again::ONE_ERROR,
     redis_again::MINORITY,
+    redis_again::SPLIT_BRAIN,
     redis_again::ROLLING_RESTART,
     redis_errors::SCENARIO,
     redis_away::SCENARIO,
     redis_forgets::SCENARIO,
+    redis_damaged::SCENARIO,
+    redis_loses_with_the_beat::SCENARIO,
     redis_fails_over::SCENARIO,
     redis_swarm::SCENARIO,
 ];

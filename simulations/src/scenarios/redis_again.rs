@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use super::{Queue, Scenario, Script};
 use super::{
     beat_owner_crashes, clocks_jump, keys_in_order, minority_without_store, one_error_at_a_time, poison_task,
-    rolling_restart, store_clock_steps, worker_paused_past_its_lease,
+    rolling_restart, split_brain, store_clock_steps, worker_paused_past_its_lease,
 };
 
 /// The Beat crashes.
@@ -64,6 +64,13 @@ pub const MINORITY: Scenario = Scenario {
     name: "redis_minority_without_store",
     story: "the queue is in a Redis; 5 nodes; the mesh splits, the minority reaches neither store",
     script: |dice| on_redis(dice, minority_without_store::SCENARIO),
+};
+
+/// The mesh splits, and all reach the stores.
+pub const SPLIT_BRAIN: Scenario = Scenario {
+    name: "redis_split_brain",
+    story: "the queue is in a Redis; the mesh splits, both sides reach both stores",
+    script: |dice| on_redis(dice, split_brain::SCENARIO),
 };
 
 /// Everybody leaves in turn.

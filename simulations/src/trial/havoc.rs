@@ -61,7 +61,8 @@ impl Stage<'_> {
             FaultKind::QueueFailsOver(_)
             | FaultKind::QueueAway(_)
             | FaultKind::QueueEmptied
-            | FaultKind::QueueFull => self.harm_queue(fault.kind),
+            | FaultKind::QueueFull
+            | FaultKind::QueueDamaged => self.harm_queue(fault.kind),
             FaultKind::ClockJump(_, by_ms) => self.misset(met, number, ClockError::Jump(by_ms)),
             FaultKind::ClockDrift(_, gain_ms) => self.misset(met, number, ClockError::Drift(gain_ms)),
         }
@@ -104,7 +105,8 @@ impl Stage<'_> {
             FaultKind::QueueFailsOver(_)
             | FaultKind::QueueAway(_)
             | FaultKind::QueueEmptied
-            | FaultKind::QueueFull => self.heal_queue(kind),
+            | FaultKind::QueueFull
+            | FaultKind::QueueDamaged => self.heal_queue(kind),
             FaultKind::ClockJump(..) | FaultKind::ClockDrift(..) => {
                 let ended = met.nodes().map(|node| self.world.nodes[node].wall.end(number));
                 ended.sum::<u64>() > 0 || hindered || !self.all_run(met)
@@ -339,7 +341,8 @@ impl Stage<'_> {
             | FaultKind::QueueFailsOver(_)
             | FaultKind::QueueAway(_)
             | FaultKind::QueueEmptied
-            | FaultKind::QueueFull => all(),
+            | FaultKind::QueueFull
+            | FaultKind::QueueDamaged => all(),
         }
     }
 
@@ -349,6 +352,7 @@ impl Stage<'_> {
             // Nobody up to ask: any node will do.
             Target::BeatOwner => Group::of(&[self.believed_beat().unwrap_or(0)]),
             Target::Observer => Group::of(&[usize::from(self.believed_beat().unwrap_or(0) == 0)]),
+            Target::AllButBeat => Group::first(self.world.spares).without(self.believed_beat().unwrap_or(0)),
             Target::Group(group) => group,
         }
     }

@@ -19,6 +19,7 @@ impl Stage<'_> {
             FaultKind::QueueAway(_) => self.end_server(&redis.master()),
             FaultKind::QueueEmptied => redis.go_back_to(None),
             FaultKind::QueueFull => drop(redis.set_full(true)),
+            FaultKind::QueueDamaged => drop(redis.damage()),
             _ => unreachable!("it is no fault of the queue"),
         }
     }
@@ -44,6 +45,8 @@ impl Stage<'_> {
             }
             FaultKind::QueueEmptied => true,
             FaultKind::QueueFull => redis.set_full(false) > 0,
+            // That it was found and put right says the history.
+            FaultKind::QueueDamaged => true,
             _ => unreachable!("it is no fault of the queue"),
         }
     }

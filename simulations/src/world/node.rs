@@ -262,6 +262,7 @@ impl SimNode {
             durability,
             replicas: 1,
             keep_tasks: KEEP,
+            max_kept_tasks: u32::MAX,
             keep_ticks: KEEP,
         };
         Ok(Some(Arc::new(RedisQueue::open(env, settings).await?)))

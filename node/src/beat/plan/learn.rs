@@ -81,15 +81,17 @@ impl Plan {
             .filter(|(_, known)| known.learned < id.0 && !matches!(known.phase, Phase::Committing { .. }))
             .filter_map(|(name, known)| {
                 known.seen = reading.asked;
+                known.take_told(id.0);
                 let state = states.remove(name);
+                let went_back = state.as_ref().is_some_and(|state| state.cursor < known.cursor);
                 // Most have not moved: leave them where they are.
-                (!known.stands_at(state.as_ref())).then(|| (name.clone(), state))
+                (went_back || !known.stands_at(state.as_ref())).then(|| (name.clone(), state))
             })
             .collect();
         self.schedules = schedules;
         for (name, state) in names {
             if let Some(state) = &state {
-                self.observe(&name, state.cursor);
+                self.observe(&name, state.cursor, id.0);
             }
             self.settle(now, &name, state.as_ref(), dice);
         }
@@ -120,7 +122,7 @@ impl Plan {
                 self.pause_after(AFTER_ERROR, now, &name, dice);
             }
             Ok(TickOutcome::Moved(state)) => {
-                let went_back = state.as_ref().is_some_and(|state| self.observe(&name, state.cursor));
+                let went_back = state.as_ref().is_some_and(|state| self.observe(&name, state.cursor, id.0));
                 self.settle(now, &name, state.as_ref(), dice);
                 // What one has lost others have lost: seen at once, and told together.
                 if went_back && !self.blind {
@@ -130,7 +132,7 @@ impl Plan {
             // The catalogue changed meanwhile: only the store knows where the new revision stands.
             Ok(_) if revision != known.planned.revision => self.doubt(now, &name),
             Ok(TickOutcome::Committed { .. }) => {
-                self.observe(&name, last);
+                self.observe(&name, last, id.0);
                 let state = ScheduleState { schedule: name.clone(), revision, enabled: true, cursor: last };
                 self.settle(now, &name, Some(&state), dice);
                 self.queue_behind(now, &name);

@@ -104,6 +104,11 @@ pub(super) struct Known {
     pub(super) cursor: UnixMs,
     /// The greatest of these: up to here due times have been decided, or were owed to nobody.
     pub(super) highest: UnixMs,
+    /// Up to here others have said that it is decided, as long as no reading that was asked for later was compared with
+    /// it.
+    pub(super) told: UnixMs,
+    /// The plan's last id when that was said.
+    pub(super) told_at: u64,
     /// The plan's last id when a commit's end or an edit last changed what is known; an answer to a
     /// read that was asked for before is older news.
     pub(super) learned: u64,
@@ -138,7 +143,8 @@ impl Known {
     pub(super) fn new(planned: Arc<PlannedSchedule>) -> Self {
         let never = UnixMs(i64::MIN);
         let (phase, seen, cursor, highest) = (Phase::Idle, never, never, never);
-        Self { planned, phase, seen, cursor, highest, learned: 0, lead: 0, troubles: 0 }
+        let (told, told_at) = (never, 0);
+        Self { planned, phase, seen, cursor, highest, told, told_at, learned: 0, lead: 0, troubles: 0 }
     }
 
     /// Whether the store lets this definition's ticks commit.
@@ -153,6 +159,15 @@ impl Known {
                 undecided.cursor == state.cursor && self.agrees_with(state)
             }
             _ => false,
+        }
+    }
+
+    /// What others have told counts from here on, if the store was asked after they had: an older answer does not know
+    /// it yet.
+    pub(super) fn take_told(&mut self, asked: u64) {
+        if self.told_at < asked {
+            self.cursor = self.cursor.max(self.told);
+            self.told = UnixMs(i64::MIN);
         }
     }
 

@@ -557,3 +557,54 @@ fn the_misfire_policy_reaches_the_commit() {
     stage.answer_read(35_000, vec![state("a", 1, 0)]);
     assert_eq!(stage.commit().1.decisions, [fire(10_000), fire(20_000), fire(30_000)]);
 }
+
+#[test]
+fn what_others_have_committed_is_missed_in_a_store_that_lost_it_and_only_once() {
+    for (policy, expected) in [(OnStoreRollback::Refire, 2), (OnStoreRollback::Skip, 0)] {
+        let mut stage = Stage::new();
+        let mut planned = PlannedSchedule::clone(&stage.planned("a", 1, "*/10 * * * * *"));
+        let schedule = Arc::make_mut(&mut planned.schedule);
+        (schedule.misfire, schedule.on_store_rollback) = (Misfire::FireAll, policy);
+        stage.on(0, Event::CatalogueChanged(vec![planned.into()]));
+        stage.on(0, Event::StandingChanged(Standing::Standby(1)));
+        stage.answer_read(1_000, vec![state("a", 1, 0)]);
+        let told = |due: i64| Event::OthersCommitted(vec![("a".parse().unwrap(), UnixMs(due))]);
+        stage.on(20_500, told(20_000));
+        assert!(stage.reports.is_empty(), "nothing was read since");
+        // It becomes the Beat, and looks: the store knows nothing of it.
+        stage.on(21_000, Event::StandingChanged(Standing::Owner));
+        stage.answer_read(21_010, vec![state("a", 1, 0)]);
+        let example = "a".parse().unwrap();
+        let (refire, skip) = if expected > 0 { (1, 0) } else { (0, 1) };
+        assert_eq!(stage.reports, [Rollback { refire, skip, example, furthest_ms: 20_000 }]);
+        let (_, commit) = stage.commit();
+        let fired = commit.decisions.iter().filter(|decision| decision.verdict == Verdict::Fire);
+        assert_eq!(fired.count(), expected, "{policy:?}: {:?}", commit.decisions);
+        // The same word again is no news.
+        stage.reports.clear();
+        stage.on(21_020, told(20_000));
+        stage.on(21_030, Event::PauseNoticed);
+        stage.answer_read(21_040, vec![state("a", 1, 0)]);
+        assert!(stage.reports.is_empty(), "{:?}", stage.reports);
+    }
+}
+
+#[test]
+fn the_word_of_others_is_not_held_against_an_older_answer_nor_believed_of_the_future() {
+    let mut stage = Stage::looked(Standing::Owner, 1_000);
+    let told = |due: i64| Event::OthersCommitted(vec![("a".parse().unwrap(), UnixMs(due))]);
+    stage.on(10_000, Event::PauseNoticed);
+    assert!(stage.read.is_some());
+    stage.on(10_500, told(10_000));
+    stage.answer_read(10_510, vec![state("a", 1, 0)]);
+    assert!(stage.reports.is_empty(), "it was asked for before");
+    let (id, _) = stage.commit();
+    stage.end(10_520, id, Ok(TickOutcome::Moved(Some(state("a", 1, 10_000)))));
+    assert!(stage.reports.is_empty(), "and the store knows it");
+    stage.on(11_000, told(13_000));
+    stage.on(11_010, Event::PauseNoticed);
+    stage.answer_read(11_020, vec![state("a", 1, 10_000)]);
+    assert!(stage.reports.is_empty(), "nothing is committed two seconds before its time");
+    stage.on(11_030, Event::OthersCommitted(vec![("nobody".parse().unwrap(), UnixMs(1))]));
+    assert!(stage.quiet());
+}

@@ -13,6 +13,7 @@ use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::{Overlap, Schedule};
 use crate::queue::Claimant;
+use crate::queue::scan::{Repair, ScanCursor};
 use crate::queue::task::{Attempt, Claimed, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, SkipReason, TickCommit, TickDecision, TickRecord, Verdict};
 
@@ -76,6 +77,20 @@ impl Node {
         use crate::queue::task::Completion::Recorded;
         let end = self.queue.complete(id, attempt, outcome, String::new()).await.expect("completed");
         assert!(matches!(end, Recorded(_)), "{end:?}");
+    }
+
+    /// Scans to the end; between its pieces something else may happen.
+    pub(super) async fn scan(&self, mut between: impl AsyncFnMut()) -> Vec<Repair> {
+        let (mut cursor, mut repaired) = (ScanCursor::default(), Vec::new());
+        for pieces in 0.. {
+            let scanned = self.queue.scan(cursor).await.expect("scanned");
+            repaired.extend(scanned.repaired);
+            let Some(next) = scanned.next else { break };
+            cursor = next;
+            assert!(pieces < 10_000, "a scan comes to an end");
+            between().await;
+        }
+        repaired
     }
 
     pub(super) async fn task(&self, id: TaskId) -> TaskRecord {

@@ -23,6 +23,7 @@ pub mod owners;
 pub mod results;
 pub mod retention;
 pub mod retries;
+pub mod scans;
 pub mod shares;
 pub mod suspects;
 pub mod ticks;
@@ -46,8 +47,13 @@ pub const FOREVER: Duration = Duration::from_secs(86_400);
 #[async_trait]
 pub trait Subject: Send + Sync {
     /// A fresh and empty store as [`NODES`] nodes see it, each through connections of its own. What has
-    /// ended, and lines of the ledger, are forgotten after `keep`.
-    async fn fresh(&self, keep: Duration) -> Vec<Node>;
+    /// ended, and lines of the ledger, are forgotten after `keep`; of what has ended no more than `most` are kept.
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node>;
+
+    /// The same, and any number is kept.
+    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+        self.fresh_with(keep, u32::MAX).await
+    }
 
     /// Returns when `span` has passed on the store's clock.
     async fn pass(&self, span: Duration);
@@ -129,9 +135,12 @@ macro_rules! for_each_story {
             results::lists_are_filtered_limited_and_newest_first,
             retention::what_has_ended_is_forgotten_and_what_waits_is_not,
             retention::a_backlog_of_ended_tasks_is_worked_off,
+            retention::of_too_many_that_have_ended_the_oldest_are_forgotten,
             retries::a_failed_task_comes_back_after_its_pause,
             retries::a_failure_without_a_pause_is_the_end,
             retries::a_task_handed_back_keeps_its_place_and_loses_no_retry,
+            scans::a_scan_of_what_nobody_broke_finds_nothing,
+            scans::a_scan_goes_on_while_others_work,
             shares::queues_are_served_by_their_weights,
             shares::no_more_tasks_of_a_function_run_than_its_limit_says,
             shares::no_more_tasks_of_a_queue_run_than_its_limit_says,

@@ -61,3 +61,37 @@ pub async fn a_backlog_of_ended_tasks_is_worked_off(subject: &dyn Subject) {
     kept[0].queue.sweep(5).await.expect("swept");
     assert!(kept[0].queue.task(id).await.expect("read").is_some(), "kept as long as it was asked for");
 }
+
+/// Also when they are younger than that; in the order of their ends, whatever end that was.
+pub async fn of_too_many_that_have_ended_the_oldest_are_forgotten(subject: &dyn Subject) {
+    const MOST: usize = 5;
+    let nodes = subject.fresh_with(FOREVER, MOST as u32).await;
+    let waits = nodes[0].enqueue(NewTask { delay: LONG, ..task() }).await;
+    let mut ended = Vec::new();
+    for number in 0..3 * MOST {
+        let id = nodes[0].enqueue(task()).await;
+        if number % 3 == 0 {
+            nodes[0].queue.cancel(id).await.expect("cancelled");
+        } else {
+            let attempt = nodes[0].claim_one(LONG).await.attempt;
+            nodes[0].end(id, attempt, if number % 3 == 1 { done() } else { failed(None) }).await;
+        }
+        ended.push(id);
+        subject.pass(Duration::from_millis(3)).await;
+    }
+    let leased = nodes[0].enqueue(task()).await;
+    nodes[0].claim_one(LONG).await;
+    // Several at once forget no more than one does.
+    let (one, other) = tokio::join!(nodes[1].queue.sweep(5), nodes[2].queue.sweep(5));
+    one.and(other).expect("swept");
+    for (place, id) in ended.iter().enumerate() {
+        let is_kept = nodes[0].queue.task(*id).await.expect("read").is_some();
+        assert_eq!(is_kept, place >= ended.len() - MOST, "the {place}th of {}", ended.len());
+    }
+    for id in [waits, leased] {
+        assert!(nodes[0].queue.task(id).await.expect("read").is_some(), "what has not ended does not count");
+    }
+    let kept: u64 =
+        nodes[1].queue.queue_counts().await.expect("read").values().flat_map(|of| of.tasks.values()).sum();
+    assert_eq!(kept, MOST as u64 + 2);
+}

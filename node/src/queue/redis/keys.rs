@@ -21,7 +21,9 @@
 //! | `ticks:SCHEDULE` | sorted set | the ledger's lines, by due time |
 //! | `lines` | sorted set | `SCHEDULE DUE` of all lines, by the time they were written |
 //! | `counts` | hash | how many tasks: `QUEUE STATE`, and on leases `leased:FUNCTION` |
+//! | `recount` | hash | while tasks are counted anew: up to where (`at`, `id` in `all`), how far it goes, and the sums so far |
 //! | `aside` | sorted set | ids whose hash is missing or none of ours, by the time that was found |
+//! | `aside:NAME` | any | what stood under NAME and was of another kind |
 //!
 //! Times are milliseconds since 1970 by the server's clock.
 

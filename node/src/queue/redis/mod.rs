@@ -14,6 +14,7 @@ mod keys;
 mod link;
 mod locate;
 mod reads;
+mod scan;
 mod schedules;
 mod scripts;
 mod server;
@@ -29,6 +30,7 @@ use beatmesh_mesh::env::{Env, UnixMs};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
+use super::scan::{ScanCursor, Scanned};
 use super::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use super::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 use super::{Claimant, Found, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
@@ -57,6 +59,8 @@ pub struct RedisSettings {
     pub replicas: u32,
     /// How long ended tasks are kept.
     pub keep_tasks: Duration,
+    /// How many of them; the oldest go first.
+    pub max_kept_tasks: u32,
     /// How long lines of the ledger are kept.
     pub keep_ticks: Duration,
 }
@@ -80,7 +84,10 @@ pub struct RedisQueue {
     completions: Batcher<tasks::Ending, Completion>,
     /// The queue and function after which the next claim from all queues begins.
     turn: Mutex<String>,
+    /// How many entries were set aside when somebody last looked.
+    aside: Mutex<Option<u64>>,
     keep_tasks: Duration,
+    max_kept_tasks: u32,
     keep_ticks: Duration,
 }
 
@@ -98,7 +105,8 @@ impl RedisQueue {
         let keys = Keys::of(&settings.mesh);
         let locator = Locator::new(env.clone(), settings.url, keys.prefix().to_owned()).map_err(refused)?;
         let locator = Arc::new(locator);
-        let RedisSettings { store_id, durability, replicas, keep_tasks, keep_ticks, .. } = settings;
+        let RedisSettings { store_id, durability, replicas, .. } = settings;
+        let RedisSettings { keep_tasks, max_kept_tasks, keep_ticks, .. } = settings;
         let demands = Demands { store_id, durability, replicas };
         let link = |demands| Arc::new(Link::new(env.clone(), locator.clone(), demands, keys.clone()));
         // What is read, claimed and renewed waits for no replica, so that none need be there for it.
@@ -124,7 +132,9 @@ impl RedisQueue {
             durable,
             quick,
             turn: Mutex::default(),
+            aside: Mutex::default(),
             keep_tasks,
+            max_kept_tasks,
             keep_ticks,
         })
     }
@@ -185,6 +195,10 @@ impl TaskQueue for RedisQueue {
         self.reclaim_leases(workers, lease.saturating_sub(silent), most_lost).await
     }
 
+    async fn scan(&self, from: ScanCursor) -> Result<Scanned, StoreError> {
+        self.scan_keys(from).await
+    }
+
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.read_task(id).await
     }
@@ -207,6 +221,10 @@ impl TaskQueue for RedisQueue {
 
     async fn queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
         self.read_counts().await
+    }
+
+    fn set_aside(&self) -> Option<u64> {
+        *self.aside.lock()
     }
 
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {

@@ -80,7 +80,7 @@ impl RedisQueue {
 
     pub(super) async fn read_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
         let answer = self.quick.run(&scripts::COUNTS, &[], false).await?;
-        let Some([fields, oldest]) = list(&answer) else { return Err(odd("counts")) };
+        let Some([fields, oldest, aside]) = list(&answer) else { return Err(odd("counts")) };
         let mut counts: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
         for pair in list(fields).ok_or_else(|| odd("counts"))?.chunks_exact(2) {
             // Others are of functions.
@@ -100,6 +100,7 @@ impl RedisQueue {
                 of.oldest_ready = of.oldest_ready.into_iter().chain([since]).min();
             }
         }
+        *self.aside.lock() = number(aside).and_then(|aside| u64::try_from(aside).ok());
         Ok(counts)
     }
 

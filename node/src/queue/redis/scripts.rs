@@ -56,4 +56,5 @@ scripts! {
     STANDING = "standing",
     FENCE = "fence",
     TICK = "tick",
+    SCAN = "scan",
 }

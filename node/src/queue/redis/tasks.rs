@@ -277,6 +277,7 @@ impl RedisQueue {
         args.millis(self.keep_tasks);
         args.millis(self.keep_ticks);
         args.number(AT_ONCE);
+        args.number(self.max_kept_tasks);
         for _ in 0..MOST_FORGETTING {
             match self.quick.run(&scripts::FORGET, &args.slices(), false).await {
                 Ok(Value::Int(1)) => {}

@@ -14,6 +14,7 @@ use super::tasks::{self, AT_ONCE, phase};
 use super::{SqlStore, Tx, number, parsed, ticks};
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{QueueName, ScheduleName};
+use crate::queue::scan::{ScanCursor, Scanned};
 use crate::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 use crate::queue::{Claimant, QueueCounts, StoreError, Swept, TaskFilter, TaskQueue};
@@ -123,9 +124,17 @@ impl TaskQueue for SqlStore {
         let (workers, left) = (Arc::new(workers.to_vec()), lease.saturating_sub(silent));
         let reclaimed = self.writer.run(move |tx| {
             let workers = workers.clone();
-            Box::pin(async move { return_lost(tx, Some(&workers), tx.now.plus(left), most_lost).await })
+            Box::pin(async move {
+                let is_checked = tx.guards.has(Guard::RenewalWitness);
+                let until = if is_checked { tx.now.plus(left) } else { UnixMs(i64::MAX) };
+                return_lost(tx, Some(&workers), until, most_lost).await
+            })
         });
         reclaimed.await
+    }
+
+    async fn scan(&self, from: ScanCursor) -> Result<Scanned, StoreError> {
+        self.scan_rows(from).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
@@ -303,29 +312,4 @@ async fn return_lost(
         if dead { &mut swept.dead } else { &mut swept.returned }.push(id);
     }
     Ok(swept)
-}
-
-/// Transactions of one sweep that only forget; each leaves room for others in between. At 500 rows each
-/// and a sweep a second this keeps up with 10,000 tasks a second.
-const MOST_FORGETTING: usize = 20;
-
-impl SqlStore {
-    /// Forgets what is old. That it fails is no failure of the sweep: the next one goes on with it.
-    async fn forget(&self) {
-        let retention = self.retention;
-        for _ in 0..MOST_FORGETTING {
-            let forgotten = self.writer.run(move |tx| {
-                Box::pin(async move {
-                    let more_tasks = tasks::forget(tx, tx.now.minus(retention.tasks)).await?;
-                    let more_ticks = ticks::forget(tx, tx.now.minus(retention.ticks)).await?;
-                    Ok(more_tasks || more_ticks)
-                })
-            });
-            match forgotten.await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => return tracing::debug!(%error, "old tasks and ticks were not forgotten"),
-            }
-        }
-    }
 }

@@ -20,6 +20,8 @@ mod moved;
 mod nodes;
 mod open;
 mod queues;
+mod retention;
+mod scan;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod server;
@@ -45,13 +47,16 @@ pub use error::OpenError;
 use guards::Guards;
 use lines::Touched;
 use open::Place;
+use retention::Surplus;
 use writer::Writer;
 
-/// How long finished things are kept.
+/// How long finished things are kept, and how many.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
     /// Finished tasks with their results.
     pub tasks: Duration,
+    /// And no more of them than this; the oldest go first.
+    pub most_tasks: u32,
     /// Lines of the ledger.
     pub ticks: Duration,
 }
@@ -77,6 +82,7 @@ pub struct SqlStore {
     /// The line of an order key after which the next sweep goes on.
     looked_over: Arc<Mutex<String>>,
     retention: Retention,
+    surplus: Mutex<Surplus>,
     fences: Fences,
 }
 
@@ -106,6 +112,7 @@ impl SqlStore {
             turn: Arc::default(),
             looked_over: Arc::default(),
             retention,
+            surplus: Mutex::default(),
             fences: Fences::Here,
         })
     }

@@ -70,6 +70,6 @@ pub fn here() -> Env {
 /// # Panics
 /// When it cannot be opened.
 pub async fn open(dir: &Path) -> SqlStore {
-    let keep = Retention { tasks: FOREVER, ticks: FOREVER };
+    let keep = Retention { tasks: FOREVER, most_tasks: u32::MAX, ticks: FOREVER };
     SqlStore::open(&here(), &url(dir), keep).await.expect("a store in a directory of its own opens")
 }

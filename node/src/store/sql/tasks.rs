@@ -317,21 +317,5 @@ pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     Ok(expired)
 }
 
-/// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.
-pub(super) async fn forget(tx: &mut Tx<'_>, before: UnixMs) -> sqlx::Result<bool> {
-    let query = format!(
-        "SELECT id FROM {} WHERE phase = ? AND wake_at < ? ORDER BY wake_at LIMIT ? {}",
-        tx.dialect.by_index("tasks", "tasks_to_wake"),
-        tx.dialect.skip_locked()
-    );
-    let query = tx.dialect.query(query).bind(phase::ENDED).bind(before.0).bind(AT_ONCE);
-    let ids = ids(&query.fetch_all(&mut *tx.connection).await?)?;
-    for ids in ids.chunks(LONGEST_LIST) {
-        let delete = tx.dialect.query(format!("DELETE FROM tasks WHERE id IN ({})", marks(ids.len())));
-        ids.iter().fold(delete, |delete, id| delete.bind(id.clone())).execute(&mut *tx.connection).await?;
-    }
-    Ok(ids.len() == AT_ONCE as usize)
-}
-
 /// The most rows that one transaction of the sweep changes of a kind: others wait for it.
 pub(super) const AT_ONCE: i64 = 500;

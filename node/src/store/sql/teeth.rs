@@ -24,9 +24,9 @@ struct Guarded {
 
 #[async_trait]
 impl Subject for Guarded {
-    async fn fresh(&self, keep: Duration) -> Vec<Node> {
+    async fn fresh_with(&self, keep: Duration, most: u32) -> Vec<Node> {
         let scratch = Scratch::new();
-        let retention = Retention { tasks: keep, ticks: keep };
+        let retention = Retention { tasks: keep, most_tasks: most, ticks: keep };
         let mut nodes = Vec::new();
         for _ in 0..NODES {
             let opened = SqlStore::open_guarded(&here(), &url(&scratch.0), retention, self.guards).await;
@@ -81,6 +81,7 @@ async fn no_guard_can_be_taken_away_unnoticed() {
         Guard::StoreClock,
         Guard::AttemptToken,
         Guard::SuspectsApart,
+        Guard::RenewalWitness,
         Guard::OneOfAKey,
         Guard::EditsLeaveLines,
     ];

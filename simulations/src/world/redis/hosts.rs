@@ -259,6 +259,25 @@ impl RedisHosts {
         std::mem::take(&mut state.refused)
     }
 
+    /// Whatever is done with the master.
+    pub(super) fn with_master<T>(&self, with: impl FnOnce(&mut Server, &str) -> T) -> T {
+        let mut state = self.state.lock();
+        let State { servers, master, prefix, .. } = &mut *state;
+        with(&mut servers[*master], prefix)
+    }
+
+    /// Changes what the master holds by commands, and all others in the same way; answers how many these were.
+    pub(super) fn on_all(&self, change: impl FnOnce(&mut Data, &str, &mut StdRng) -> Vec<Command>) -> usize {
+        let mut state = self.state.lock();
+        let State { servers, master, prefix, dice, .. } = &mut *state;
+        let commands = change(&mut servers[*master].data, prefix, dice);
+        let writes = commands.iter().map(|words| Write { words: words.clone(), reply: Reply::ok() });
+        let writes: Vec<_> = writes.collect();
+        let others = servers.iter_mut().enumerate().filter(|(place, _)| place != master);
+        others.for_each(|(_, server)| server.follow(&writes));
+        commands.len()
+    }
+
     /// What the master holds, as properties look at it.
     #[must_use]
     pub fn tables(&self) -> StoreState {

@@ -16,6 +16,7 @@
 //! | `hosts` | a server and its replica, and what faults do to them |
 //! | `serve` | connections, and what a node meets on its way |
 //! | `observe` | what scripts did, as events of the history |
+//! | `damage`, `scan` | what a person may break, and the product's own scan to its end |
 //! | `tables` | what is held at the end, as properties look at it |
 
 pub mod commands;
@@ -25,7 +26,9 @@ pub mod lua;
 pub mod resp;
 pub mod server;
 
+mod damage;
 mod guarded;
 mod observe;
+mod scan;
 mod serve;
 mod tables;

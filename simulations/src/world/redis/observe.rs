@@ -53,6 +53,7 @@ impl Observer {
             "fence" => events.extend(self.fenced(connection, called, &done.reply, &events)),
             "complete" => events.extend(completed(called, &done.reply)),
             "tick" => events.extend(refused(called, &done.reply)),
+            "scan" => events.extend(repaired(&done.reply)),
             _ => {}
         }
         Ok(events)
@@ -182,6 +183,13 @@ fn completed(called: &Called, reply: &Reply) -> Vec<Event> {
         Some(Event::Completed { task, attempt, state })
     });
     recorded.collect()
+}
+
+/// What a scan found and put right.
+fn repaired(reply: &Reply) -> Vec<Event> {
+    let Reply::Array(parts) = reply else { return Vec::new() };
+    let repairs = parts.get(2).and_then(super::scan::pairs).unwrap_or_default();
+    repairs.into_iter().map(|(kind, what)| Event::Repaired { kind, what }).collect()
 }
 
 /// A commit that was not made.

@@ -14,6 +14,7 @@ use beatmesh_node::catalogue::function::Function;
 use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use beatmesh_node::catalogue::queue::Queue;
 use beatmesh_node::catalogue::schedule::Schedule;
+use beatmesh_node::queue::scan::{ScanCursor, Scanned};
 use beatmesh_node::queue::task::{
     Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState,
 };
@@ -150,6 +151,11 @@ impl TaskQueue for StoreClient {
     ) -> Result<Swept, StoreError> {
         let (workers, left) = (workers.to_vec(), lease.saturating_sub(silent));
         self.change(move |state| state.reclaim(&workers, left, most_lost)).await
+    }
+
+    /// Its tasks are values in one map, which cannot disagree with themselves.
+    async fn scan(&self, _: ScanCursor) -> Result<Scanned, StoreError> {
+        self.read(|_| Scanned::default()).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {

@@ -73,6 +73,8 @@ pub enum Guard {
     /// A worker holds one suspect at a time, so that a task that takes nodes down spends no other task's
     /// leases.
     SuspectsApart,
+    /// The lease of a worker that is held for dead is taken away only when nobody has renewed it lately.
+    RenewalWitness,
     /// No more tasks of an order key run than may.
     OneOfAKey,
     /// A generation is on the disk before the node says a word.
@@ -97,7 +99,7 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -106,6 +108,7 @@ impl Guard {
         Self::EditsLeaveLines,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::RenewalWitness,
         Self::OneOfAKey,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
@@ -119,13 +122,14 @@ impl Guard {
     ];
 
     /// Those that are lines of the scripts of the queue in a Redis, marked with `--guard NAME`.
-    pub const OF_SCRIPTS: [Self; 7] = [
+    pub const OF_SCRIPTS: [Self; 8] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
         Self::StoreClock,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::RenewalWitness,
         Self::OneOfAKey,
     ];
 
@@ -141,6 +145,7 @@ impl Guard {
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
             Self::SuspectsApart => "suspects_apart",
+            Self::RenewalWitness => "renewal_witness",
             Self::OneOfAKey => "one_of_a_key",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
@@ -169,6 +174,9 @@ impl Guard {
             Self::AttemptToken => "without: a completion counts whoever holds the lease",
             Self::SuspectsApart => {
                 "without: a worker takes any number of tasks that lost most of their leases"
+            }
+            Self::RenewalWitness => {
+                "without: whoever is held for dead loses its leases, also those that it renews"
             }
             Self::OneOfAKey => "without: tasks of one order key do not wait for each other",
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",

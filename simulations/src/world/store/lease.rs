@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::catalogue::name::{FunctionName, QueueName};
 use beatmesh_node::queue::taking::{Candidate, Running, take};
 use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome, TaskState};
@@ -162,13 +163,20 @@ impl StoreState {
         swept.expired = self.expire();
         let before = now.minus(self.keep);
         self.tasks.retain(|_, row| row.phase != Phase::Ended || row.wake_at >= before);
+        let ended = self.tasks.iter().filter(|(_, row)| row.phase == Phase::Ended);
+        let mut ended: Vec<_> = ended.map(|(id, row)| (row.wake_at, *id)).collect();
+        ended.sort_unstable();
+        for (_, id) in ended.iter().take(ended.len().saturating_sub(self.most)) {
+            self.tasks.remove(id);
+        }
         self.ticks.retain(|(_, tick)| tick.committed_at >= before);
         swept
     }
 
     /// Leases of these workers that run no longer than `left`: nobody has renewed them lately.
     pub(super) fn reclaim(&mut self, workers: &[String], left: Duration, most_lost: u32) -> Swept {
-        let until = self.now.plus(left);
+        let is_checked = self.guards.has(Guard::RenewalWitness);
+        let until = if is_checked { self.now.plus(left) } else { UnixMs(i64::MAX) };
         let is_theirs = |row: &Row| row.record.node.as_ref().is_some_and(|node| workers.contains(node));
         self.lose(|row| row.wake_at < until && is_theirs(row), most_lost)
     }

@@ -26,6 +26,8 @@ pub struct StoreState {
     pub(super) guards: Guards,
     /// How long ended things are kept.
     pub(super) keep: Duration,
+    /// And how many of the tasks among them.
+    pub(super) most: usize,
     pub(super) catalogue: Catalogue,
     pub(super) schedules: BTreeMap<ScheduleName, ScheduleState>,
     /// The ledger, in the order of commits.
@@ -83,6 +85,7 @@ impl StoreState {
             history,
             guards,
             keep,
+            most: usize::MAX,
             catalogue: Catalogue::default(),
             schedules: BTreeMap::new(),
             ticks: Vec::new(),
@@ -109,6 +112,11 @@ impl StoreState {
         };
         state.tasks = tasks.into_iter().map(|record| (record.id, row(record))).collect();
         state
+    }
+
+    /// From here on no more tasks that have ended are kept than this.
+    pub fn keep_at_most(&mut self, most: usize) {
+        self.most = most;
     }
 
     /// From here on tasks and fences are another store's.

@@ -108,7 +108,7 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       end
       local attempt = (tonumber(task[4]) or 0) + 1
       from.gone[#from.gone + 1] = member
-      from.taken = from.taken + 1
+      from.taken[#from.taken + 1] = id
       call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now_text)
       put(leases, now_and_lease, id)
       local at_once, line = line_of(task[2])
@@ -146,9 +146,7 @@ for _, from in ipairs(sources) do
   for _, member in ipairs(from.gone) do
     take(from.key, member)
   end
-  if from.taken > 0 then
-    moved_of(from.queue, from.fn, 'ready', 'leased', from.taken)
-  end
+  moved_of(from.queue, from.fn, 'ready', 'leased', from.taken)
 end
 for _, line in ipairs(begun) do
   let_in(line)

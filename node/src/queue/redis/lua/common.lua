@@ -71,7 +71,8 @@ local function take(key, member)
   items[#items + 1] = member
 end
 
--- How many tasks there are of each queue in each state, and of each function on leases.
+-- How many tasks there are of each queue in each state, and of each function on leases; with `n:` before them the sums
+-- of a recount.
 local function count(field, by)
   if not counts.by[field] then
     counts.by[field] = 0
@@ -80,31 +81,71 @@ local function count(field, by)
   counts.by[field] = counts.by[field] + by
 end
 
--- So many tasks of a queue and function go from one state to another; they come from none, or go to none.
-local function moved_of(queue, fn, from, to, tasks)
+-- While `scan` counts anew, piece by piece in the order of `all`: how far it has come, and up to where it goes. What it
+-- has counted, and what is younger than its beginning, goes along with every move, so that its sums are right when it
+-- comes to the end, however much happens meanwhile. `made` is when the task was, if that is known.
+local recount
+local function is_recounted(id, made)
+  if recount == nil then
+    local at = call('HMGET', P .. 'recount', 'at', 'id', 'upto')
+    recount = at[1] and { at = tonumber(at[1]), id = at[2], upto = tonumber(at[3]) }
+  end
+  if not recount then
+    return false
+  end
+  made = made or tonumber(call('ZSCORE', P .. 'all', id))
+  return made and (made > recount.upto or made < recount.at or (made == recount.at and id <= recount.id))
+end
+
+-- So many tasks of a queue and function go from one state to another; they come from none, or go to none. `prefix` says
+-- in which of the hashes.
+local function count_move(prefix, queue, fn, from, to, tasks)
   if from then
-    count(queue .. ' ' .. from, -tasks)
+    count(prefix .. queue .. ' ' .. from, -tasks)
   end
   if to then
-    count(queue .. ' ' .. to, tasks)
+    count(prefix .. queue .. ' ' .. to, tasks)
   end
   if from == 'leased' then
-    count('leased:' .. fn, -tasks)
+    count(prefix .. 'leased:' .. fn, -tasks)
   elseif to == 'leased' then
-    count('leased:' .. fn, tasks)
+    count(prefix .. 'leased:' .. fn, tasks)
+  end
+end
+
+-- These tasks do. `made` is when, if all of them are new.
+local function moved_of(queue, fn, from, to, ids, made)
+  if #ids == 0 then
+    return
+  end
+  count_move('', queue, fn, from, to, #ids)
+  -- The first one asks whether there is a recount at all.
+  local followed = is_recounted(ids[1], made) and 1 or 0
+  if recount then
+    for at = 2, #ids do
+      if is_recounted(ids[at], made) then
+        followed = followed + 1
+      end
+    end
+    if followed > 0 then
+      count_move('n:', queue, fn, from, to, followed)
+    end
   end
 end
 
 -- One task does.
-local function moved(def, from, to)
+local function moved(id, def, from, to, made)
   local queue, fn = parts(def)
-  moved_of(queue, fn, from, to, 1)
+  moved_of(queue, fn, from, to, { id }, made)
 end
 
 -- Members in one command: as many as Lua's stack bears.
 local AT_ONCE = 1000
 
 local function write()
+  if #removed.order + #added.order + #counts.order == 0 then
+    return
+  end
   for _, key in ipairs(removed.order) do
     local items = removed.of[key]
     for at = 1, #items, AT_ONCE do
@@ -119,7 +160,7 @@ local function write()
   end
   for _, field in ipairs(counts.order) do
     if counts.by[field] ~= 0 then
-      call('HINCRBY', P .. 'counts', field, counts.by[field])
+      call('HINCRBY', P .. (string.sub(field, 1, 2) == 'n:' and 'recount' or 'counts'), field, counts.by[field])
     end
   end
   added, removed, counts = collection(), collection(), { order = {}, by = {} }
@@ -203,7 +244,7 @@ local function leave(id, def)
 end
 
 -- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
-local function settle(id, def, state, schedule)
+local function conclude(id, def, state, schedule)
   put(P .. 'ended:' .. state, now_text, id)
   leave(id, def)
   if schedule then
@@ -214,9 +255,9 @@ end
 
 -- The task has ended so.
 local function finish(id, def, from, state, schedule)
-  moved(def, from, state)
+  moved(id, def, from, state)
   call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now_text)
-  settle(id, def, state, schedule)
+  conclude(id, def, state, schedule)
 end
 
 -- Whether a task of this id is there with other content. Ids of version 7 come from dice.
@@ -257,7 +298,7 @@ local function add(id, def, delay, expires, schedule, input)
   end
   call('HSET', key, unpack(values))
   put(P .. 'all', now_text, id)
-  moved(def, nil, values[2])
+  moved(id, def, nil, values[2], now)
   if delay > 0 then
     put(P .. 'wait', since_text, id)
   else
@@ -281,7 +322,7 @@ local function lose(id, most_lost, returned, dead)
     else
       -- Back to its place in the queue, not to its end: it has waited since then.
       call('HSET', key, 'lost', lost, 'state', 'ready')
-      moved(task[2], 'leased', 'ready')
+      moved(id, task[2], 'leased', 'ready')
       push(id, task[2], tonumber(task[3]), lost)
       if task[5] then
         call('SMOVE', P .. 'runs:' .. task[5], P .. 'waits:' .. task[5], id)
@@ -305,9 +346,9 @@ local function promote()
     local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost', 'state')
     if task.err or not task[1] or not parts(task[1]) then
       set_aside(id)
-    else
+    elseif task[4] == 'scheduled' or task[4] == 'retry' then
       call('HSET', P .. 'task:' .. id, 'state', 'ready')
-      moved(task[1], task[4] or 'scheduled', 'ready')
+      moved(id, task[1], task[4], 'ready')
       enter(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
   end
@@ -372,7 +413,7 @@ end
 
 -- Ready tasks of one key in the order of claims, read piece by piece.
 local function source(key, queue, fn)
-  return { key = key, queue = queue, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {}, taken = 0 }
+  return { key = key, queue = queue, fn = fn, items = {}, pos = 1, offset = 0, done = false, gone = {}, taken = {} }
 end
 
 local PIECE = 16

@@ -34,7 +34,7 @@ for at = 1, #ARGV, 8 do
     local state = how == 'back' and 'ready' or how
     fields, old = { 'state', state }, {}
     take(leases, id)
-    moved_of(queue, fn, 'leased', state, 1)
+    moved_of(queue, fn, 'leased', state, { id })
     set_or_drop('log', ARGV[at + 7])
     if how == 'done' then
       set('output', ARGV[at + 4])
@@ -54,7 +54,7 @@ for at = 1, #ARGV, 8 do
     end
     if how == 'done' or how == 'failed' then
       set('finished', now_text)
-      settle(id, task[3], state, task[7])
+      conclude(id, task[3], state, task[7])
     else
       if how == 'retry' then
         local again = string.format('%.0f', now + tonumber(ARGV[at + 3]))

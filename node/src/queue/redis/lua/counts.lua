@@ -1,6 +1,6 @@
 -- How many tasks there are, for people.
 -- Answers the hash `counts`, then of each queue and function with ready tasks: the pair, and since when the first of
--- them in the order of claims waits.
+-- them in the order of claims waits; then how many entries were set aside.
 local oldest = {}
 for _, pair in ipairs(call('ZRANGE', P .. 'ready', 0, 4095)) do
   local queue, fn = string.match(pair, '^(%S+) (%S+)$')
@@ -12,4 +12,4 @@ for _, pair in ipairs(call('ZRANGE', P .. 'ready', 0, 4095)) do
     end
   end
 end
-return { call('HGETALL', P .. 'counts'), oldest }
+return { call('HGETALL', P .. 'counts'), oldest, call('ZCARD', P .. 'aside') }

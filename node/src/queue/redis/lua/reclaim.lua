@@ -3,7 +3,8 @@
 -- renewed lately still runs in ms, then the workers.
 -- Answers the ids returned, the ids buried, and 0.
 in_any_case()
-local most_lost, most, till = tonumber(ARGV[1]), tonumber(ARGV[2]), now + tonumber(ARGV[3])
+local most_lost, most, till = tonumber(ARGV[1]), tonumber(ARGV[2]), math.huge
+till = now + tonumber(ARGV[3]) --guard renewal_witness
 local returned, dead, workers = {}, {}, {}
 for at = 4, #ARGV do
   workers[ARGV[at]] = true

@@ -10,7 +10,7 @@ if state == 'failed' or state == 'dead' or state == 'cancelled' or state == 'exp
   -- A fresh start for its counters, but not for its attempts: an old attempt stays stale.
   call('HDEL', key, 'failures', 'lost', 'expires', 'finished', 'error')
   call('HSET', key, 'state', 'ready', 'ready', now)
-  moved(task[2], state, 'ready')
+  moved(id, task[2], state, 'ready')
   enter(id, task[2], now, 0)
   if task[3] then
     call('SADD', P .. 'waits:' .. task[3], id)

@@ -14,6 +14,7 @@ use crate::catalogue::cache::CatalogueCache;
 use crate::catalogue::entry::Catalogue;
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{QueueName, ScheduleName};
+use crate::queue::scan::{ScanCursor, Scanned};
 use crate::queue::task::{Attempt, NewTask, TaskRecord};
 use crate::queue::tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 use crate::queue::{QueueCounts, Swept, TaskFilter};
@@ -107,6 +108,9 @@ impl TaskQueue for Wayward {
         most_lost: u32,
     ) -> Result<Swept, StoreError> {
         self.inner.reclaim(workers, lease, silent, most_lost).await
+    }
+    async fn scan(&self, from: ScanCursor) -> Result<Scanned, StoreError> {
+        self.inner.scan(from).await
     }
     async fn task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
         self.inner.task(id).await

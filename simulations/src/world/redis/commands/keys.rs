@@ -16,6 +16,8 @@ pub(super) const ALL: &[Spec] = &[
     reads("exists", -2, exists),
     reads("type", 2, kind),
     reads("strlen", 2, strlen),
+    reads("scan", -2, scan),
+    grows("rename", 3, rename),
 ];
 
 fn string<'a>(data: &'a Data, key: &[u8]) -> Result<Option<&'a Vec<u8>>, String> {
@@ -97,4 +99,19 @@ fn kind(data: &mut Data, args: &[Vec<u8>]) -> Answer {
 
 fn strlen(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     Ok(Reply::count(string(data, &args[0])?.map_or(0, Vec::len)))
+}
+
+/// All at once, as Redis does it with few keys: how many it gives at a time is only a wish.
+fn scan(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let options = super::walk(&args[0], &args[1..])?;
+    let wanted = |key: &&Vec<u8>| options.as_ref().is_none_or(|beginning| key.starts_with(beginning));
+    let keys = data.keys().filter(wanted).cloned().map(Reply::Bulk).collect();
+    Ok(Reply::Array(vec![Reply::text("0"), Reply::Array(keys)]))
+}
+
+fn rename(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let value = data.get(&args[0]).cloned().ok_or("ERR no such key")?;
+    data.remove(&args[0]);
+    data.put(args[1].clone(), value);
+    Ok(Reply::ok())
 }

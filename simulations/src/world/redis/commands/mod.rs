@@ -110,6 +110,25 @@ fn float(bytes: &[u8]) -> Result<f64, String> {
     Ok(number)
 }
 
+/// Reads the cursor and the options of a walk; answers the beginning that is asked for, the only pattern that is known
+/// here.
+fn walk(cursor: &[u8], options: &[Vec<u8>]) -> Result<Option<Vec<u8>>, String> {
+    if std::str::from_utf8(cursor).ok().and_then(|text| text.parse::<u64>().ok()).is_none() {
+        return Err("ERR invalid cursor".to_owned());
+    }
+    let mut beginning = None;
+    for option in options.chunks(2) {
+        match option {
+            [name, count] if is_word(name, "COUNT") && integer(count)? >= 1 => {}
+            [name, pattern] if is_word(name, "MATCH") && pattern.ends_with(b"*") => {
+                beginning = Some(pattern[..pattern.len() - 1].to_vec());
+            }
+            _ => return Err(SYNTAX.to_owned()),
+        }
+    }
+    Ok(beginning)
+}
+
 /// Start and end of a range by place, as Redis counts them: negative from the end, the last one included.
 fn span(from: i64, to: i64, len: usize) -> std::ops::Range<usize> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);

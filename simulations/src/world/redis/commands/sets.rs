@@ -15,6 +15,7 @@ pub(super) const ALL: &[Spec] = &[
     reads("scard", 2, scard),
     reads("sismember", 3, sismember),
     reads("smembers", 2, smembers),
+    reads("sscan", -3, sscan),
 ];
 
 fn sadd(data: &mut Data, args: &[Vec<u8>]) -> Answer {
@@ -56,4 +57,11 @@ fn sismember(data: &mut Data, args: &[Vec<u8>]) -> Answer {
 fn smembers(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     let members = data.read::<Set>(&args[0])?.into_iter().flatten();
     Ok(Reply::Array(members.cloned().map(Reply::Bulk).collect()))
+}
+
+/// All at once: how many Redis gives at a time is only a wish, and of few it gives all unless less is wished for.
+fn sscan(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let is_there = data.read::<Set>(&args[0])?.is_some();
+    super::walk(&args[1], if is_there { &args[2..] } else { &[] })?;
+    Ok(Reply::Array(vec![Reply::text("0"), smembers(data, &args[..1])?]))
 }

@@ -22,6 +22,7 @@ pub(super) const ALL: &[Spec] = &[
     shrinks("zremrangebyrank", 4, zremrangebyrank),
     shrinks("zremrangebylex", 4, zremrangebylex),
     shrinks("zpopmin", -2, zpopmin),
+    reads("zscan", -3, zscan),
 ];
 
 /// A member with its score.
@@ -80,6 +81,15 @@ fn zrem(data: &mut Data, args: &[Vec<u8>]) -> Answer {
 fn zscore(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     let score = data.read::<SortedSet>(&args[0])?.and_then(|set| set.score(&args[1]));
     Ok(score.map_or(Reply::Nil, |score| Reply::text(number(score))))
+}
+
+/// All at once, as Redis does it with a set that is small.
+fn zscan(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let is_there = data.read::<SortedSet>(&args[0])?.is_some();
+    super::walk(&args[1], if is_there { &args[2..] } else { &[] })?;
+    let set = data.read::<SortedSet>(&args[0])?.into_iter().flat_map(SortedSet::iter);
+    let items = set.flat_map(|(member, score)| [Reply::Bulk(member.clone()), Reply::text(number(score))]);
+    Ok(Reply::Array(vec![Reply::text("0"), Reply::Array(items.collect())]))
 }
 
 fn zcard(data: &mut Data, args: &[Vec<u8>]) -> Answer {
