@@ -192,8 +192,17 @@ async fn a_task_that_waits_in_line_is_in_its_line_and_nowhere_else() {
     let expected = format!("{last} from ready:default:f");
     broken.assert_repaired(&["zadd", "@ready:default:f", "0", &member], &[(Displaced, &expected)]).await;
     let expected = format!("{} from {line}", id(DONE));
-    broken.assert_repaired(&["zadd", &format!("@{line}"), "1", &id(DONE).to_string()], &[(Displaced, &expected)]).await;
-    assert_eq!(broken.queue.claim().await.expect("claimed"), [], "nobody was let in beside the one that runs");
+    broken
+        .assert_repaired(
+            &["zadd", &format!("@{line}"), "1", &id(DONE).to_string()],
+            &[(Displaced, &expected)],
+        )
+        .await;
+    assert_eq!(
+        broken.queue.claim().await.expect("claimed"),
+        [],
+        "nobody was let in beside the one that runs"
+    );
 }
 
 #[tokio::test]

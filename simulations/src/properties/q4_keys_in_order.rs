@@ -122,6 +122,7 @@ mod tests {
         let records = stored.chain(events.iter().cloned()).zip(1..);
         let history: Vec<_> = records.map(|(event, at)| Record { at: UnixMs(at), event }).collect();
         let evidence = Evidence {
+            disagreements: &[],
             history: &history,
             forgotten: &BTreeMap::new(),
             forgotten_edits: &BTreeSet::new(),
