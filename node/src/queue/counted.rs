@@ -185,12 +185,7 @@ impl TaskQueue for Counted {
         answer
     }
 
-    async fn claim_or_next(
-        &self,
-        who: &Claimant,
-        most: u32,
-        lease: Duration,
-    ) -> Result<Found, StoreError> {
+    async fn claim_or_next(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Found, StoreError> {
         let asked = self.clock.now();
         let answer = self.tally.heard(self.inner.claim_or_next(who, most, lease).await);
         // A look that finds nothing is no claim.
