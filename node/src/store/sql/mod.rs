@@ -22,6 +22,7 @@ mod queues;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod server;
+mod snapshot;
 mod sqlite;
 mod tasks;
 #[cfg(test)]

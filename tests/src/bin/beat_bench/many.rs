@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::{Options, progress};
 
 /// Schedules that are put in at the same time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 
 /// The Beat knows all of them and fires them regularly: until then nothing is measured.
 const SETTLED: Duration = Duration::from_secs(10);
