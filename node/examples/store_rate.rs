@@ -168,6 +168,7 @@ fn commit(schedule: &ScheduleName, revision: u64, cursor: UnixMs) -> TickCommit 
         input: Bytes::new(),
         retries: 0,
         overlap: Overlap::Allow,
+        order: None,
         node: "node-0".to_owned(),
     }
 }

@@ -103,6 +103,7 @@ fn is_the_stores(event: &Event) -> bool {
             | Event::Claimed { .. }
             | Event::Completed { .. }
             | Event::LeaseLost { .. }
+            | Event::TakenOut { .. }
     )
 }
 

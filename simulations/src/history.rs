@@ -269,6 +269,13 @@ pub enum Event {
         /// Where the task stands now.
         state: TaskState,
     },
+    /// A task that nobody was running was cancelled or has expired.
+    TakenOut {
+        /// The task.
+        task: TaskId,
+        /// Which of both.
+        state: TaskState,
+    },
     /// Leases had run out.
     LeaseLost {
         /// The task.

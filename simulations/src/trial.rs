@@ -168,6 +168,10 @@ fn run_here(
         let what = "nobody ever skipped what the store had lost".to_owned();
         violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
     }
+    if script.keys && violations.is_empty() && !properties::q4_keys_in_order::anybody_waited(&evidence) {
+        let what = "nobody ever waited for a task of the same key".to_owned();
+        violations.push(Violation { property: VACUOUS, ..Violation::at_the_end(what) });
+    }
     let measures = Measures::of(&history, &effects.beat_crashes);
     if measures.lateness.quantile(0.5).is_none() && violations.is_empty() {
         let what = "no tick was fired".to_owned();

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::history::{Event, History};
 use crate::world::client::send;
-use crate::world::functions::{FLAKY, POISON};
+use crate::world::functions::{FLAKY, ORDERED, POISON};
 use crate::world::store::state::StoreState;
 
 /// The schedule that every run has: due each second, and no due time may be skipped.
@@ -35,6 +35,12 @@ const TIMES: [&str; 3] = ["* * * * * *", "*/2 * * * * *", "*/3 * * * * *"];
 
 /// The function that most of it runs.
 const FUNCTION: &str = "work";
+
+/// A function of which two tasks of one order key may run at once.
+pub const PAIRED: &str = "paired";
+
+/// Order keys of each function: few, so that tasks meet.
+const KEYS: [&str; 3] = ["one", "two", "three"];
 
 /// So many nodes are waited for; others may join later.
 const FIRST: usize = 3;
@@ -86,6 +92,8 @@ pub struct Order {
     pub poison_at: Option<Duration>,
     /// Whether there is [`SKIPPING`].
     pub skips_rollbacks: bool,
+    /// Whether there are tasks with order keys.
+    pub keys: bool,
 }
 
 /// Acts as the users.
@@ -119,6 +127,13 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
         put(pick(&mut dice), &format!("/v1/schedules/{SKIPPING}"), &schedule).await?;
     }
 
+    let ordering = if order.keys {
+        put_ordered(pick(&mut dice)).await?;
+        Some(StdRng::seed_from_u64(dice.random()))
+    } else {
+        None
+    };
+
     // Two users: while one waits for a node that has died, the other goes on.
     let [one, other, calling] = [(); 3].map(|()| StdRng::seed_from_u64(dice.random()));
     let editing = edit_all_along(&nodes, one, &history, until);
@@ -131,7 +146,7 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
             let first = dice.random_range(0..nodes.len());
             let (key, input) = (format!("task-{count}"), Bytes::from_static(b"{}"));
             let function = if dice.random_bool(0.3) { FLAKY } else { FUNCTION };
-            let task = Task { function, key: &key, input };
+            let task = Task { function, key: &key, order_key: None, input };
             enqueue(&nodes, first, &history, &task).await?;
             // Whoever did not hear the answer asks once more, somewhere else.
             if dice.random_bool(0.2) {
@@ -144,18 +159,77 @@ pub async fn run(nodes: Vec<String>, mut dice: StdRng, history: History, order: 
         let Some(at) = order.poison_at else { return Ok(()) };
         let now = turmoil::sim_elapsed().unwrap_or_default();
         tokio::time::sleep(at.saturating_sub(now)).await;
-        let task = Task { function: FUNCTION, key: "poison", input: Bytes::from_static(POISON) };
-        while !enqueue(&nodes, 0, &history, &task).await? {
+        let input = Bytes::from_static(POISON);
+        let task = Task { function: FUNCTION, key: "poison", order_key: None, input };
+        while enqueue(&nodes, 0, &history, &task).await?.is_none() {
             tokio::time::sleep(PUT_AGAIN).await;
         }
         Ok(())
     };
     let calling = call_all_along(&nodes, calling, until);
-    tokio::try_join!(enqueueing, editing, editing_too, calling, poisoning).map(drop)
+    let ordering = async {
+        match ordering {
+            Some(dice) => order_all_along(&nodes, dice, &history, until).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(enqueueing, editing, editing_too, calling, poisoning, ordering).map(drop)
 }
 
 fn is_before(until: Duration) -> bool {
     turmoil::sim_elapsed().is_some_and(|now| now < until)
+}
+
+/// Deploys the functions of tasks with order keys.
+async fn put_ordered(node: IpAddr) -> anyhow::Result<()> {
+    let mut function = json!({
+        "runtime": "process", "command": ["scripted"], "retries": { "max": 3, "backoff": "200ms..1s" },
+    });
+    put(node, &format!("/v1/functions/{ORDERED}"), &function).await?;
+    function["per_order_key"] = json!(2);
+    put(node, &format!("/v1/functions/{PAIRED}"), &function).await
+}
+
+/// Enqueues tasks with order keys, and cancels some of them.
+async fn order_all_along(
+    nodes: &[IpAddr],
+    mut dice: StdRng,
+    history: &History,
+    until: Duration,
+) -> anyhow::Result<()> {
+    let mut count = 0;
+    while is_before(until) {
+        tokio::time::sleep(Duration::from_millis(dice.random_range(PACE_MS))).await;
+        let (function, order_key) =
+            ([ORDERED, PAIRED][dice.random_range(0..2)], KEYS[dice.random_range(0..3)]);
+        // Often the second comes while the first runs.
+        for _ in 0..dice.random_range(1..=2) {
+            count += 1;
+            let (key, input) = (format!("ordered-{count}"), Bytes::from_static(b"{}"));
+            let task = Task { function, key: &key, order_key: Some(order_key), input };
+            let first = dice.random_range(0..nodes.len());
+            let taken = enqueue(nodes, first, history, &task).await?;
+            if dice.random_bool(0.2) {
+                enqueue(nodes, first + 1, history, &task).await?;
+            }
+            if let Some(id) = taken.filter(|_| dice.random_bool(0.15)) {
+                cancel(nodes[dice.random_range(0..nodes.len())], id).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes a task back, if it has not begun.
+async fn cancel(node: IpAddr, task: TaskId) -> anyhow::Result<()> {
+    let path = format!("/v1/tasks/{task}");
+    match send(node, Method::DELETE, &path, &[], "").await {
+        // It has begun, or the store has forgotten it.
+        Ok((StatusCode::OK | StatusCode::CONFLICT | StatusCode::NOT_FOUND, _)) => Ok(()),
+        // A node in trouble.
+        Ok((StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => Ok(()),
+        Ok((status, answer)) => bail!("DELETE {path}: {status}: {answer}"),
+    }
 }
 
 /// Edits one schedule in every way at random moments. Whether an edit was made is judged by the store's
@@ -237,14 +311,23 @@ struct Task<'a> {
     function: &'a str,
     /// Sent twice it is the same task.
     key: &'a str,
+    order_key: Option<&'a str>,
     input: Bytes,
 }
 
 /// Enqueues one task, at other nodes when one does not answer: the key makes it the same task. Answers
-/// whether somebody took it.
-async fn enqueue(nodes: &[IpAddr], first: usize, history: &History, task: &Task<'_>) -> anyhow::Result<bool> {
-    let Task { function, key, input } = task;
-    let path = format!("/v1/functions/{function}/tasks");
+/// which one it is, if somebody took it.
+async fn enqueue(
+    nodes: &[IpAddr],
+    first: usize,
+    history: &History,
+    task: &Task<'_>,
+) -> anyhow::Result<Option<TaskId>> {
+    let Task { function, key, order_key, input } = task;
+    let mut path = format!("/v1/functions/{function}/tasks");
+    if let Some(order_key) = order_key {
+        path.push_str(&format!("?order_key={order_key}"));
+    }
     let deadly = input == POISON;
     for node in nodes.iter().cycle().skip(first).take(nodes.len()) {
         match send(*node, Method::POST, &path, &[("Idempotency-Key", *key)], input.clone()).await {
@@ -253,7 +336,7 @@ async fn enqueue(nodes: &[IpAddr], first: usize, history: &History, task: &Task<
                 let task: TaskId = id.parse().map_err(anyhow::Error::msg)?;
                 let key = (*key).to_owned();
                 history.record(Event::Acknowledged { task, key, deadly });
-                return Ok(true);
+                return Ok(Some(task));
             }
             // A node in trouble, and it says so.
             Ok((StatusCode::SERVICE_UNAVAILABLE, _)) | Err(_) => {}
@@ -261,5 +344,5 @@ async fn enqueue(nodes: &[IpAddr], first: usize, history: &History, task: &Task<
         }
     }
     // Nobody took it: nothing is promised.
-    Ok(false)
+    Ok(None)
 }

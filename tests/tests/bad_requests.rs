@@ -338,12 +338,26 @@ async fn unknown_parameters_and_values_out_of_range_are_400() {
         "?retries=1001",
         "?queue=a%2Fb",
         "?expires=0s",
+        "?order_key=",
+        "?order_key=a%0Ab",
         "?delay=999999999999h",
     ] {
         let answer = client.post(&format!("/v1/functions/noop/tasks{query}"), "").await;
         answer.problem(400, "bad_request");
     }
     client.get("/v1/tasks?limit=many").await.problem(400, "bad_request");
+    let problem = client.get("/v1/tasks?order_key=a").await.problem(400, "bad_request");
+    assert!(problem["detail"].as_str().unwrap().contains("add `function=`"), "{problem}");
+    let long = format!("/v1/functions/noop/tasks?order_key={}", "x".repeat(257));
+    let problem = client.post(&long, "").await.problem(400, "bad_request");
+    assert!(problem["detail"].as_str().unwrap().contains("257 bytes; the most is 256"), "{problem}");
+    for (value, word) in [("a\tb", "control character"), ("", "must not be empty")] {
+        let request = client.request(Method::POST, "/v1/functions/noop/tasks");
+        let request = request.header("Beatmesh-Order-Key", value);
+        let problem = http::send(request).await.unwrap().problem(400, "bad_request");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("Beatmesh-Order-Key") && detail.contains(word), "{problem}");
+    }
 }
 
 #[tokio::test]

@@ -287,6 +287,45 @@ async fn a_batch_is_taken_whole_or_not_at_all_and_one_key_is_one_task() {
     );
 }
 
+/// Enqueued in each way, at any node, run on any node.
+#[tokio::test]
+async fn tasks_with_an_order_key_run_one_after_the_other_in_their_order() {
+    const EACH: usize = 12;
+    let mut mesh = TestMesh::start(3).await;
+    let side = SideFile::new(mesh.dir.path(), "side");
+    let (begin, end) = (side.append("begin $(cat)"), side.append("end"));
+    mesh.client(0).deploy("ordered", &side.function(&format!("{begin}; sleep 0.02; {end}"))).await;
+    let mut last = String::new();
+    for number in 0..EACH {
+        let client = mesh.client(number % 3);
+        last = match number % 3 {
+            0 => client.enqueue("ordered", "?order_key=a%20b", number.to_string()).await,
+            1 => {
+                let request = client.request(Method::POST, "/v1/functions/ordered/tasks?priority=9");
+                let request = request.header("Beatmesh-Order-Key", "a b").body(number.to_string());
+                let answer = http::send(request).await.expect("answered").ok();
+                answer.json()["task_id"].as_str().expect("an id").to_owned()
+            }
+            _ => {
+                let item = json!([{"function": "ordered", "input": number, "order_key": "a b"}]);
+                let answer = client.post("/v1/tasks:batch", item.to_string()).await.ok();
+                answer.json()["task_ids"][0].as_str().expect("an id").to_owned()
+            }
+        };
+    }
+    let record = mesh.client(1).get(&format!("/v1/tasks/{last}")).await.ok().json();
+    assert_eq!((&record["order_key"], &record["state"]), (&json!("a b"), &json!("ready")), "{record:#}");
+    assert_eq!((&record["waits_for_order"], &record["lost_leases"]), (&json!(true), &json!(0)));
+    let listed = mesh.client(2).get("/v1/tasks?function=ordered&order_key=a%20b").await.ok().json();
+    assert_eq!(listed["tasks"].as_array().expect("a list").len(), EACH);
+
+    let record = mesh.client(0).finished(&last).await;
+    assert_eq!((&record["state"], &record["waits_for_order"]), (&json!("done"), &json!(null)), "{record:#}");
+    let expected = (0..EACH).flat_map(|number| [format!("begin {number}"), "end".to_owned()]);
+    assert_eq!(side.lines(), expected.collect::<Vec<_>>());
+    mesh.assert_well().await;
+}
+
 #[tokio::test]
 async fn a_task_of_a_deleted_function_fails_and_says_why() {
     let mesh = TestMesh::start(1).await;

@@ -493,6 +493,7 @@ impl Driver {
             let firing = function.map_or_else(FiringSpec::default, |function| FiringSpec {
                 queue: function.definition.queue.clone(),
                 retries: function.definition.retries.max,
+                per_order_key: function.definition.per_order_key,
             });
             let known = self.planned.get(&entry.name);
             let known = known.filter(|known| known.revision == entry.revision && known.firing == firing);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::name::QueueName;
+use crate::queue::order::MOST_AT_ONCE;
 use crate::units::{Span, serde_as_text};
 
 /// A function's definition, as written in a manifest or sent to the API.
@@ -38,6 +39,10 @@ pub struct Function {
     /// How many of its tasks run at the same time in the whole mesh; no limit by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// How many of its tasks with the same order key run at once; beyond 1 only their starts are in order.
+    // Left out when it is usual, so that nodes of an earlier version read the definition.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub per_order_key: u32,
     /// What a task does after a failed attempt. Synchronous calls are never repeated after a failure.
     #[serde(default)]
     pub retries: Retries,
@@ -172,6 +177,15 @@ pub enum FunctionError {
     },
 }
 
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
 /// One day: a function that runs longer is a service.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(86_400);
 
@@ -211,6 +225,16 @@ impl Function {
         }
         if self.limit == Some(0) {
             return Err(FunctionError::Zero("limit"));
+        }
+        if self.per_order_key == 0 {
+            return Err(FunctionError::Zero("per_order_key"));
+        }
+        if self.per_order_key > MOST_AT_ONCE {
+            return Err(FunctionError::TooMuch {
+                field: "per_order_key",
+                value: self.per_order_key.to_string(),
+                most: MOST_AT_ONCE.to_string(),
+            });
         }
         if self.retries.max > 1_000 {
             return Err(FunctionError::TooMuch {
@@ -291,6 +315,8 @@ mod tests {
             ("runtime = \"process\"\ncommand = [\"a\"]\ntimeuot = \"30s\"", "timeuot"),
             ("runtime = \"process\"\ncommand = [\"a\"]\nconcurrency = 0", "`concurrency`"),
             ("runtime = \"process\"\ncommand = [\"a\"]\nlimit = 0", "`limit`"),
+            ("runtime = \"process\"\ncommand = [\"a\"]\nper_order_key = 0", "`per_order_key`"),
+            ("runtime = \"process\"\ncommand = [\"a\"]\nper_order_key = 1001", "the most is 1000"),
             (
                 "runtime = \"process\"\ncommand = [\"a\"]\nretries = { max = 1, backoff = \"9s..1s\" }",
                 "longer",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::FunctionName;
 use crate::beat::timetable::{AT, Timetable, TimetableError};
+use crate::queue::order::OrderKey;
 use crate::units::Span;
 
 /// A schedule's definition, as written in a manifest or sent to the API.
@@ -45,6 +46,9 @@ pub struct Schedule {
     // Left out when there is none, so that nodes of an earlier version read the definition.
     #[serde(default, skip_serializing_if = "Span::is_zero")]
     pub jitter: Span,
+    /// The order key of its tasks: they start one after the other, with others of the function that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_key: Option<OrderKey>,
     /// What happens to due times whose decision the store has lost.
     #[serde(default, skip_serializing_if = "OnStoreRollback::is_default")]
     pub on_store_rollback: OnStoreRollback,

@@ -265,6 +265,8 @@ mod tests {
               --priority <PRIORITY>  A task: higher runs first
               --expires <SPAN>       A task: given up when it has not begun after this
               --retries <COUNT>      A task: further attempts after a failed one
+              --order-key <KEY>      A task: it starts when the tasks of the function that were enqueued
+                                     with this key before it have ended
 
         Examples:
           beatmesh call hello '{"name":"Ada"}'

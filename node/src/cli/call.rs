@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::output::{Output, text_of};
 use super::tasks;
 use crate::catalogue::name::{FunctionName, QueueName};
+use crate::queue::order::OrderKey;
 use crate::units::Span;
 
 #[derive(Args, Debug)]
@@ -60,6 +61,9 @@ pub(super) struct CallArgs {
     /// A task: further attempts after a failed one.
     #[arg(long, value_name = "COUNT", help_heading = "Options of tasks")]
     retries: Option<u32>,
+    /// A task: it starts when the tasks of the function that were enqueued with this key before it have ended.
+    #[arg(long, value_name = "KEY", help_heading = "Options of tasks")]
+    order_key: Option<OrderKey>,
 }
 
 impl CallArgs {
@@ -82,7 +86,8 @@ impl CallArgs {
                 .query("queue", self.queue.as_ref().map(ToString::to_string))
                 .query("priority", self.priority.map(|priority| priority.to_string()))
                 .query("expires", self.expires.map(|span| span.to_string()))
-                .query("retries", self.retries.map(|retries| retries.to_string())));
+                .query("retries", self.retries.map(|retries| retries.to_string()))
+                .query("order_key", self.order_key.as_ref().map(ToString::to_string)));
         }
         request.headers.extend(self.timeout.map(|span| ("beatmesh-timeout", span.to_string())));
         // The node answers 504 in time; this is for a node that has gone silent.
@@ -97,13 +102,14 @@ impl CallArgs {
             ("--priority", self.priority.is_some()),
             ("--expires", self.expires.is_some()),
             ("--retries", self.retries.is_some()),
+            ("--order-key", self.order_key.is_some()),
         ];
         match of_tasks.into_iter().find(|(_, given)| *given) {
             Some((flag, _)) if !self.is_task() => {
                 Err(Failure::usage(format!("{flag} is for tasks; add --async or --wait")))
             }
             _ if self.is_task() && self.key.is_some() => Err(Failure::usage(
-                "--key is for calls: a task runs on whichever node is free first; leave --key out",
+                "--key is for calls: a task runs on whichever node is free first; leave --key out, or write --order-key for tasks that start one after the other",
             )),
             _ if self.timeout == Some(Span::default()) => {
                 Err(Failure::usage("--timeout: `0s` is too short; it must be longer than zero"))

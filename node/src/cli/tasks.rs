@@ -17,6 +17,7 @@ use super::table::Table;
 use super::when;
 use crate::catalogue::name::FunctionName;
 use crate::queue::MOST_LISTED;
+use crate::queue::order::OrderKey;
 use crate::queue::task::{TaskId, TaskState};
 use crate::units::Span;
 
@@ -42,6 +43,9 @@ pub(super) struct TasksArgs {
     /// Only of this function.
     #[arg(long, value_name = "NAME")]
     function: Option<FunctionName>,
+    /// Only with this order key.
+    #[arg(long, value_name = "KEY", requires = "function")]
+    order_key: Option<OrderKey>,
     /// At most so many, newest first.
     #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_LISTED)))]
     limit: u32,
@@ -77,6 +81,7 @@ pub(super) async fn run(args: &TasksArgs, client: &Client, output: &Output) -> R
             let request = Request::new("tasks", Method::GET, "/v1/tasks")
                 .query("state", args.state.map(|state| state.as_str().to_owned()))
                 .query("function", args.function.as_ref().map(ToString::to_string))
+                .query("order_key", args.order_key.as_ref().map(ToString::to_string))
                 .query("limit", Some(args.limit.to_string()));
             let tasks = client.json(request).await?;
             output.show(&tasks, |tasks| list_text(tasks, Timestamp::now()))

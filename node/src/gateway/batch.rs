@@ -45,6 +45,7 @@ struct Item<'a> {
     priority: Option<i16>,
     expires: Option<crate::units::Span>,
     retries: Option<u32>,
+    order_key: Option<crate::queue::order::OrderKey>,
 }
 
 /// `POST /v1/tasks:batch`: 202 with the ids in the order of the items, after the store has all of them.
@@ -81,9 +82,9 @@ pub(super) async fn enqueue(
 }
 
 async fn task(gateway: &Gateway, item: Item<'_>, body: &Bytes) -> Result<NewTask, ApiError> {
-    let Item { function, input, input_base64, content_type, key, delay, queue, priority, expires, retries } =
-        item;
-    let how = How { delay, queue, priority, expires, retries };
+    let Item { function, input, input_base64, content_type, key, .. } = item;
+    let Item { delay, queue, priority, expires, retries, order_key, .. } = item;
+    let how = How { delay, queue, priority, expires, retries, order_key };
     how.check()?;
     let (input, content_type) = match (input, input_base64) {
         (Some(_), Some(_)) => {
@@ -115,7 +116,7 @@ fn check_keys(tasks: &[NewTask]) -> Result<(), Problem> {
     let mut seen: BTreeMap<TaskId, &NewTask> = BTreeMap::new();
     for (at, task) in tasks.iter().enumerate() {
         if let Some(first) = seen.insert(task.id, task)
-            && !first.same_content(&task.function, &task.input, &task.content_type)
+            && !first.same_content(&task.function, &task.input, &task.content_type, task.order_key())
         {
             let whose = format!("the key of task {at} of the batch");
             return Err(key_taken(&whose).with("indexes", Value::from(vec![at])));

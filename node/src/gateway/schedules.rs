@@ -23,6 +23,7 @@ use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::name::ScheduleName;
 use crate::catalogue::schedule::Schedule;
 use crate::problem::Problem;
+use crate::queue::order::Order;
 use crate::queue::task::{NewTask, Origin};
 use crate::queue::tick::TickRecord;
 use crate::store::EditError;
@@ -179,6 +180,11 @@ pub(super) async fn trigger(
         retries: function.definition.retries.max,
         origin: Origin::Trigger { schedule: name },
         reply_to: gateway.me.to_string(),
+        order: entry
+            .definition
+            .order_key
+            .clone()
+            .map(|key| Order::new(key, function.definition.per_order_key)),
     };
     store_task(&gateway, task).await
 }

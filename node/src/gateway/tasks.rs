@@ -18,6 +18,7 @@ use super::reply::{self, ApiError, Named, Parameters, content_type, in_range, pa
 use crate::catalogue::entry::FunctionEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::problem::Problem;
+use crate::queue::order::{Order, OrderKey};
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
 use crate::queue::{MOST_LISTED, StoreError, TaskFilter};
 use crate::units::Span;
@@ -39,6 +40,7 @@ pub(super) struct How {
     pub(super) priority: Option<i16>,
     pub(super) expires: Option<Span>,
     pub(super) retries: Option<u32>,
+    pub(super) order_key: Option<OrderKey>,
 }
 
 impl How {
@@ -50,6 +52,7 @@ impl How {
             priority: self.priority.or(parsed_header(headers, "Beatmesh-Priority")?),
             expires: self.expires.or(parsed_header(headers, "Beatmesh-Expires")?),
             retries: self.retries.or(parsed_header(headers, "Beatmesh-Retries")?),
+            order_key: self.order_key.or(parsed_header(headers, "Beatmesh-Order-Key")?),
         })
     }
 
@@ -107,6 +110,7 @@ impl How {
             retries: self.retries.unwrap_or(definition.retries.max),
             origin: Origin::Api,
             reply_to: gateway.me.to_string(),
+            order: self.order_key.map(|key| Order::new(key, definition.per_order_key)),
         }
     }
 }
@@ -148,7 +152,7 @@ pub(super) async fn store_task(gateway: &Gateway, task: NewTask) -> Result<Respo
 /// A key stands for one request, as long as its task is kept.
 pub(super) fn key_taken(whose: &str) -> Problem {
     let detail = format!(
-        "{whose} was used before, with another input, and still names that task; nothing was stored. Use another key, or send the same input to get the same task"
+        "{whose} was used before, with another input or order key, and still names that task; nothing was stored. Use another key, or send the same again to get the same task"
     );
     Problem::new(409, "key_taken", "the key names another task", detail)
 }
@@ -191,6 +195,7 @@ pub(super) struct Filter {
     function: Option<FunctionName>,
     queue: Option<QueueName>,
     schedule: Option<ScheduleName>,
+    order_key: Option<OrderKey>,
     limit: Option<u32>,
 }
 
@@ -202,8 +207,13 @@ pub(super) async fn list(
     let state =
         filter.state.map(|text| text.parse::<TaskState>()).transpose().map_err(Problem::bad_request)?;
     let limit = in_range("limit", filter.limit.unwrap_or(100), 1..=MOST_LISTED)?;
-    let Filter { function, queue, schedule, .. } = filter;
-    let tasks = gateway.queue.tasks(&TaskFilter { state, function, queue, schedule, limit }).await?;
+    let Filter { function, queue, schedule, order_key, .. } = filter;
+    if order_key.is_some() && function.is_none() {
+        let detail = "`order_key` goes with `function`: each function has its own keys; add `function=`";
+        return Err(Problem::bad_request(detail).into());
+    }
+    let filter = TaskFilter { state, function, queue, schedule, order_key, limit };
+    let tasks = gateway.queue.tasks(&filter).await?;
     let tasks: Vec<_> = tasks.iter().map(shown).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "tasks": tasks })))
 }
@@ -214,7 +224,11 @@ pub(super) async fn cancel(
     Named(id): Named<TaskId>,
 ) -> Result<Response, ApiError> {
     match gateway.queue.cancel(id).await?.ok_or_else(|| no_task(id))? {
-        TaskState::Cancelled => answer_task(&gateway, id).await,
+        TaskState::Cancelled => {
+            // Of its order key others may have waited behind it.
+            gateway.ring_bell();
+            answer_task(&gateway, id).await
+        }
         state => Err(wrong_state(id, state, "only a task that waits can be cancelled").into()),
     }
 }
@@ -274,6 +288,8 @@ fn shown(task: &TaskRecord) -> Value {
             shown[name] = value;
         }
     };
+    add("order_key", task.order_key.as_ref().map(|key| key.as_str().into()));
+    add("waits_for_order", task.waits_for_order.then_some(true.into()));
     add("node", task.node.clone().map(Value::from));
     for (name, at) in
         [("expires_at", task.expires_at), ("started_at", task.started_at), ("finished_at", task.finished_at)]

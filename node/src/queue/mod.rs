@@ -6,6 +6,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod fair;
+pub mod order;
 pub mod redis;
 pub mod taking;
 pub mod task;
@@ -20,6 +21,7 @@ use beatmesh_mesh::env::UnixMs;
 use crate::catalogue::entry::ScheduleEntry;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use fair::Passes;
+use order::OrderKey;
 use task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome, TaskRecord, TaskState};
 use tick::{ScheduleState, TickCommit, TickOutcome, TickRecord};
 
@@ -52,6 +54,8 @@ pub struct TaskFilter {
     pub queue: Option<QueueName>,
     /// Only of this schedule.
     pub schedule: Option<ScheduleName>,
+    /// Only with this order key; of any function, unless one is named.
+    pub order_key: Option<OrderKey>,
     /// At most so many, newest first; at most [`MOST_LISTED`].
     pub limit: u32,
 }
@@ -170,7 +174,8 @@ pub trait TaskQueue: Send + Sync + 'static {
     async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskId>, StoreError>;
 
     /// Takes up to `most` tasks that may run now and for which `who` has room, best priority first, then
-    /// oldest. It may take fewer than there are when some are left out.
+    /// oldest. It may take fewer than there are when some are left out. Of tasks with an order key it takes
+    /// those that their [line](order) lets in.
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError>;
 
     /// Extends leases; answers those that are lost.
@@ -206,14 +211,15 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Tasks without their results.
     async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError>;
 
-    /// Takes a waiting task back; answers the state it is in afterwards, `None` if there is none.
+    /// Takes a waiting task back, out of its line as well; answers the state it is in afterwards, `None` if there is none.
     async fn cancel(&self, id: TaskId) -> Result<Option<TaskState>, StoreError>;
 
-    /// Makes a failed, dead, cancelled or expired task ready again; answers the state afterwards.
+    /// Makes a failed, dead, cancelled or expired task ready again, at the end of its line if it has an order
+    /// key; answers the state afterwards.
     async fn retry(&self, id: TaskId) -> Result<Option<TaskState>, StoreError>;
 
     /// How long until `who` may claim a task: zero when it may now, `None` when none waits. What has
-    /// expired does not count, nor what `who` leaves out.
+    /// expired does not count, nor what `who` leaves out, nor what its line has not let in.
     async fn next_ready(&self, who: &Claimant) -> Result<Option<Duration>, StoreError>;
 
     /// How many tasks there are, by queue; for people.

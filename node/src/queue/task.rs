@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::order::{Order, OrderKey};
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::units::serde_as_text;
 
@@ -96,7 +97,7 @@ pub struct Attempt(pub u32);
 pub enum TaskState {
     /// Waits for its time.
     Scheduled,
-    /// May be claimed.
+    /// May be claimed, or waits for those before it that have its order key.
     Ready,
     /// A worker has it.
     Leased,
@@ -209,6 +210,8 @@ pub struct NewTask {
     pub origin: Origin,
     /// The node that should be told when it ends, if that node waits for it.
     pub reply_to: String,
+    /// Its order key, if it has one.
+    pub order: Option<Order>,
 }
 
 impl NewTask {
@@ -228,14 +231,30 @@ impl NewTask {
             retries: 0,
             origin: Origin::Api,
             reply_to: String::new(),
+            order: None,
         }
     }
 
-    /// Whether two tasks of one id are the same request: they run the same on the same. When, how urgently and
-    /// for whom does not count, for a repeated request may differ in that.
+    /// What it is ordered by, if anything.
     #[must_use]
-    pub fn same_content(&self, function: &FunctionName, input: &[u8], content_type: &str) -> bool {
-        self.function == *function && self.input == input && self.content_type == content_type
+    pub fn order_key(&self) -> Option<&OrderKey> {
+        self.order.as_ref().map(|order| &order.key)
+    }
+
+    /// Whether two tasks of one id are the same request: they run the same on the same, in the same line. When,
+    /// how urgently and for whom does not count, for a repeated request may differ in that.
+    #[must_use]
+    pub fn same_content(
+        &self,
+        function: &FunctionName,
+        input: &[u8],
+        content_type: &str,
+        order_key: Option<&OrderKey>,
+    ) -> bool {
+        self.function == *function
+            && self.input == input
+            && self.content_type == content_type
+            && self.order_key() == order_key
     }
 }
 
@@ -264,6 +283,8 @@ pub struct Claimed {
     pub origin: Origin,
     /// The node that may be waiting for the end.
     pub reply_to: String,
+    /// Its order key, if it has one: its end may let others in.
+    pub order_key: Option<OrderKey>,
 }
 
 /// How an attempt ended.
@@ -315,10 +336,15 @@ pub struct TaskRecord {
     pub attempts: u32,
     /// Executions that failed.
     pub failures: u32,
-    /// Executions whose lease ran out.
+    /// Executions whose lease ran out. What they had begun may have gone on for a while beside later attempts, and
+    /// beside later tasks of its order key.
     pub lost_leases: u32,
     /// Further attempts allowed after a failed one, in all.
     pub retries: u32,
+    /// Its order key, if it has one.
+    pub order_key: Option<OrderKey>,
+    /// Whether it is ready but for tasks of its order key that come before it.
+    pub waits_for_order: bool,
     /// The node of the last attempt, if any.
     pub node: Option<String>,
     /// Who asked.

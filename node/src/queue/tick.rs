@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::order::Order;
 use super::task::{NewTask, Origin, TaskId};
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::schedule::Overlap;
@@ -118,6 +119,8 @@ pub struct TickCommit {
     pub retries: u32,
     /// What happens when an earlier firing has not ended.
     pub overlap: Overlap,
+    /// The order key of what a firing enqueues, if the schedule names one.
+    pub order: Option<Order>,
     /// The node that asks; for the ledger.
     pub node: String,
 }
@@ -162,6 +165,7 @@ impl TickCommit {
             input: self.input.clone(),
             retries: self.retries,
             origin: Origin::Schedule { schedule: self.schedule.clone(), due },
+            order: self.order.clone(),
             ..NewTask::new(tick_task_id(&self.schedule, self.revision, due), self.function.clone())
         }
     }

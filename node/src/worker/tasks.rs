@@ -292,10 +292,12 @@ impl TaskRunner {
             ended = self.execute(&mut task, place) => Some(ended),
         };
         if let Some((outcome, log_tail)) = ended {
-            // While its place is not free in the store, nobody takes the next one of a limited function or queue.
+            // While its place is not free in the store, nobody takes the next one of a limited function or queue, nor
+            // of its order key.
             let limits = self.worker.catalogue.current().limits();
-            let frees_a_place =
-                limits.functions.contains_key(&task.function) || limits.queues.contains_key(&task.queue);
+            let frees_a_place = task.order_key.is_some()
+                || limits.functions.contains_key(&task.function)
+                || limits.queues.contains_key(&task.queue);
             task.input = Bytes::new();
             self.supervisor.ending(id, attempt);
             tokio::select! {

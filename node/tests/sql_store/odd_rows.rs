@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use beatmesh_mesh::id::Generation;
 use beatmesh_mesh::seeds::SeedList;
+use beatmesh_node::queue::order::Order;
+use beatmesh_node::queue::task::{Completion, NewTask, TaskOutcome, TaskState};
 use beatmesh_node::queue::{Claimant, StoreError, TaskFilter, TaskQueue};
 use beatmesh_node::store::{CatalogueStore, EditError};
 
@@ -71,6 +73,37 @@ async fn a_task_that_cannot_be_read_stops_no_other() {
     assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [plain.id]);
     let listed = store.tasks(&TaskFilter { limit: 10, ..TaskFilter::default() }).await.expect("listed");
     assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [plain.id]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_line_in_which_all_wait_for_nobody_is_let_go_on_by_a_sweep() {
+    let scratch = Scratch::new();
+    let store = open(&scratch.0).await;
+    let order = Order::new("k".parse().expect("a key"), 1);
+    let tasks = [(); 3].map(|()| NewTask { order: Some(order.clone()), ..task() });
+    store.enqueue(tasks.to_vec()).await.expect("enqueued");
+    let mut other = stranger(&scratch.0).await;
+    run(&mut other, &format!("DELETE FROM tasks WHERE id = '{}'", tasks[0].id)).await;
+    let who = Claimant::new("worker");
+    let claim = async || store.claim(&who, 8, Duration::from_secs(10)).await.expect("claimed");
+    assert_eq!(claim().await, []);
+    store.sweep(5).await.expect("swept");
+    store.sweep(5).await.expect("swept");
+    let claimed = claim().await;
+    assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), [tasks[1].id]);
+    // A key that is none stops nobody.
+    run(&mut other, &format!("UPDATE tasks SET order_key = '' WHERE id = '{}'", tasks[1].id)).await;
+    let plain = task();
+    store.enqueue(vec![plain.clone()]).await.expect("enqueued");
+    let output = TaskOutcome::Done { output: "".into(), content_type: String::new() };
+    let ended = store.complete(tasks[1].id, claimed[0].attempt, output, String::new()).await;
+    assert_eq!(ended, Ok(Completion::Recorded(TaskState::Done)));
+    store.sweep(5).await.expect("swept");
+    store.sweep(5).await.expect("swept");
+    let claimed: Vec<_> = claim().await.iter().map(|task| task.id).collect();
+    assert_eq!(claimed.len(), 2, "{claimed:?}");
+    assert!(claimed.contains(&plain.id) && claimed.contains(&tasks[2].id));
     store.close().await;
 }
 

@@ -107,6 +107,7 @@ fn next(state: &ScheduleState) -> TickCommit {
         input: Bytes::new(),
         retries: 0,
         overlap: Overlap::Allow,
+        order: None,
         node: format!("pid-{}", std::process::id()),
     }
 }

@@ -18,12 +18,15 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut owed: BTreeSet<TaskId> = BTreeSet::new();
     let mut deadly_ones: BTreeSet<TaskId> = BTreeSet::new();
     let mut executed: BTreeSet<TaskId> = BTreeSet::new();
+    let mut cancelled: BTreeSet<TaskId> = BTreeSet::new();
     for record in evidence.history.iter() {
         match &record.event {
             Event::Acknowledged { task, deadly, .. } if record.at <= evidence.settled => {
                 if *deadly { &mut deadly_ones } else { &mut owed }.insert(*task);
             }
             Event::Executed { task, .. } => drop(executed.insert(*task)),
+            // Its user did not want it any more.
+            Event::TakenOut { task, state: TaskState::Cancelled } => drop(cancelled.insert(*task)),
             Event::TickCommitted { schedule, due, skipped, task, .. }
                 if *due <= evidence.settled && evidence.fire_all.contains(schedule) =>
             {
@@ -35,6 +38,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
             _ => {}
         }
     }
+    owed.retain(|task| !cancelled.contains(task));
     for task in &owed {
         let record = evidence.store.task(*task);
         if record.is_none() && evidence.forgotten.contains_key(task) {
@@ -57,7 +61,7 @@ fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     // Also those of users who never heard that they were taken, and of schedules that may skip.
     let others = evidence.store.all_tasks().filter(|task| task.created_at <= evidence.settled);
     for task in others.filter(|task| !owed.contains(&task.id) && !deadly_ones.contains(&task.id)) {
-        if !ended_well(task) {
+        if !ended_well(task) && !cancelled.contains(&task.id) {
             let (created, state) = (task.created_at.0, task.state.as_str());
             wrong.push(format!("task {}, created at {created}, is {state}", task.id));
         }

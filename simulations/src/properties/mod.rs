@@ -13,6 +13,7 @@ pub mod m5_one_process_per_id;
 pub mod q1_acknowledged;
 pub mod q2_one_completion;
 pub mod q3_one_key_one_task;
+pub mod q4_keys_in_order;
 pub mod q5_attempts;
 pub mod t1_once;
 pub mod t2_cursor;
@@ -88,7 +89,7 @@ pub struct Property {
 }
 
 /// All promises that are checked.
-pub const ALL: [Property; 19] = [
+pub const ALL: [Property; 20] = [
     t1_once::PROPERTY,
     t2_cursor::PROPERTY,
     t3_not_early::PROPERTY,
@@ -97,6 +98,7 @@ pub const ALL: [Property; 19] = [
     q1_acknowledged::PROPERTY,
     q2_one_completion::PROPERTY,
     q3_one_key_one_task::PROPERTY,
+    q4_keys_in_order::PROPERTY,
     q5_attempts::PROPERTY,
     c1_calls_run_once::PROPERTY,
     m2_generations::PROPERTY,

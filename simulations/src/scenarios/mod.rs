@@ -14,6 +14,7 @@ mod disk_and_clock_go_back;
 mod everybody_isolated;
 mod isolated_without_the_store;
 mod joins_and_leaves;
+mod keys_in_order;
 mod lossy_network;
 mod majority_without_store;
 mod many_schedules_at_once;
@@ -102,6 +103,8 @@ pub struct Script {
     pub each_fault_counts: bool,
     /// When a user enqueues a task that takes down every node that runs it.
     pub poison_at: Option<Duration>,
+    /// Whether users enqueue tasks with order keys as well.
+    pub keys: bool,
     /// Rows of the node table that lead nowhere, or to another node than they say.
     pub stale_rows: u16,
     /// What each machine's node is to the mesh; those beyond the list are ordinary. Strangers
@@ -155,6 +158,7 @@ impl Script {
             schedules,
             each_fault_counts: true,
             poison_at,
+            keys: false,
             stale_rows: 0,
             kin: Vec::new(),
             queue: Queue::Store,
@@ -164,7 +168,7 @@ impl Script {
 }
 
 /// All scenarios.
-pub const ALL: [Scenario; 50] = [
+pub const ALL: [Scenario; 52] = [
     beat_owner_crashes::SCENARIO,
     beat_owner_paused::SCENARIO,
     beat_owner_gone_for_ever::SCENARIO,
@@ -193,6 +197,7 @@ pub const ALL: [Scenario; 50] = [
     one_error_at_a_time::SCENARIO,
     address_changes::SCENARIO,
     poison_task::SCENARIO,
+    keys_in_order::SCENARIO,
     many_schedules_at_once::SCENARIO,
     away_longer_than_remembered::SCENARIO,
     split_longer_than_remembered::SCENARIO,
@@ -205,6 +210,7 @@ pub const ALL: [Scenario; 50] = [
     redis_again::BEAT_OWNER_CRASHES,
     redis_again::WORKER_PAUSED,
     redis_again::POISON_TASK,
+    redis_again::KEYS_IN_ORDER,
     redis_again::CLOCK_STEPS,
     redis_again::CLOCKS_JUMP,
     redis_again::ONE_ERROR,

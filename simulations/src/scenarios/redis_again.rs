@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 
 use super::{Queue, Scenario, Script};
 use super::{
-    beat_owner_crashes, clocks_jump, minority_without_store, one_error_at_a_time, poison_task,
+    beat_owner_crashes, clocks_jump, keys_in_order, minority_without_store, one_error_at_a_time, poison_task,
     rolling_restart, store_clock_steps, worker_paused_past_its_lease,
 };
 
@@ -29,6 +29,13 @@ pub const POISON_TASK: Scenario = Scenario {
     name: "redis_poison_task",
     story: "the queue is in a Redis; 5 nodes; a task takes down each node that runs it, another node is stopped",
     script: |dice| on_redis(dice, poison_task::SCENARIO),
+};
+
+/// Tasks with order keys.
+pub const KEYS_IN_ORDER: Scenario = Scenario {
+    name: "redis_keys_in_order",
+    story: "the queue is in a Redis; 5 nodes; tasks with order keys while workers die, stop and leave, stores are in trouble",
+    script: |dice| on_redis(dice, keys_in_order::SCENARIO),
 };
 
 /// Clocks of servers step.

@@ -131,6 +131,7 @@ impl<'a> Stage<'a> {
             until: script.work_until,
             poison_at: script.poison_at,
             skips_rollbacks: script.skips_rollbacks,
+            keys: script.keys,
         };
         let (history, dice) = (world.history.clone(), StdRng::seed_from_u64(dice.random()));
         let users = workload::run(names, dice, history, order);

@@ -20,6 +20,9 @@ pub const POISON: &[u8] = b"{\"poison\":true}";
 /// The function whose executions end in an error now and then.
 pub const FLAKY: &str = "flaky";
 
+/// As [`FLAKY`], for tasks with order keys; one of a key at a time.
+pub const ORDERED: &str = "ordered";
+
 /// How often.
 const FAILS: f64 = 0.4;
 
@@ -57,7 +60,8 @@ impl Functions for ScriptedFunctions {
             (self.kill)();
             return std::future::pending().await;
         }
-        let fails = execution.function.as_str() == FLAKY && self.dice.lock().random_bool(FAILS);
+        let fails =
+            [FLAKY, ORDERED].contains(&execution.function.as_str()) && self.dice.lock().random_bool(FAILS);
         let takes = self.dice.lock().random_range(self.takes_ms.clone());
         tokio::time::sleep(Duration::from_millis(takes)).await;
         if fails {

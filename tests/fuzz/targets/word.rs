@@ -10,11 +10,12 @@ use beatmesh_mesh::id::{MeshName, NodeId};
 use beatmesh_node::catalogue::function::Backoff;
 use beatmesh_node::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use beatmesh_node::config::{HostPort, Label, LogFilter, StoreUrl};
+use beatmesh_node::queue::order::OrderKey;
 use beatmesh_node::queue::task::{TaskId, TaskState};
 use beatmesh_node::units::{ByteSize, Span};
 use libfuzzer_sys::fuzz_target;
 
-const SEEDS: [&str; 13] = [
+const SEEDS: [&str; 14] = [
     "0node-1",
     "1mesh",
     "2resize.v2",
@@ -27,6 +28,7 @@ const SEEDS: [&str; 13] = [
     "91s..10m",
     "a[::1]:7946",
     "bsqlite://mesh.db",
+    "dcustomer 17/ä",
     "bpostgres://user:canary@db.example:5432/mesh?sslmode=require",
 ];
 
@@ -71,6 +73,7 @@ fuzz_target!(init: seeds(SEEDS), |data: &[u8]| {
         b'a' => round::<HostPort>(text),
         b'b' => store(text),
         b'c' => drop(text.parse::<LogFilter>()),
+        b'd' => round::<OrderKey>(text),
         _ => drop(text.parse::<TaskState>()),
     }
 });

@@ -11,6 +11,7 @@ use crate::beat::jitter::Moments;
 use crate::beat::timetable::Timetable;
 use crate::catalogue::name::{QueueName, ScheduleName};
 use crate::catalogue::schedule::Schedule;
+use crate::queue::order::Order;
 use crate::queue::tick::{ScheduleState, TickCommit, TickDecision};
 
 /// What a firing takes from the function's definition.
@@ -20,6 +21,8 @@ pub struct FiringSpec {
     pub queue: QueueName,
     /// Further attempts after a failed one.
     pub retries: u32,
+    /// How many tasks of one order key run at once.
+    pub per_order_key: u32,
 }
 
 /// A schedule as the catalogue defines it, ready to be planned. Immutable and shared: build it once
@@ -60,6 +63,10 @@ impl PlannedSchedule {
         Moments { schedule: &self.name, timetable: &self.timetable, jitter: self.schedule.jitter.0 }
     }
 
+    fn order(&self) -> Option<Order> {
+        self.schedule.order_key.clone().map(|key| Order::new(key, self.firing.per_order_key))
+    }
+
     /// The commit of these decisions.
     pub(super) fn commit(&self, cursor: UnixMs, decisions: Vec<TickDecision>, node: String) -> TickCommit {
         TickCommit {
@@ -72,6 +79,7 @@ impl PlannedSchedule {
             input: self.input.clone(),
             retries: self.firing.retries,
             overlap: self.schedule.overlap,
+            order: self.order(),
             node,
         }
     }

@@ -41,7 +41,7 @@ impl Stage {
         let schedule: Schedule =
             toml::from_str(&format!("cron = \"{cron}\"\nfunction = \"f\"\ninput = {{ x = 1 }}")).unwrap();
         let timetable = self.timetables.get(cron, "UTC").unwrap();
-        let firing = FiringSpec { queue: "q".parse().unwrap(), retries: 3 };
+        let firing = FiringSpec { queue: "q".parse().unwrap(), retries: 3, per_order_key: 1 };
         Arc::new(PlannedSchedule::new(name.parse().unwrap(), revision, schedule.into(), timetable, firing))
     }
 

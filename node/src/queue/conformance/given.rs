@@ -137,6 +137,7 @@ pub(super) fn deciding(state: &ScheduleState, decisions: Vec<TickDecision>) -> T
         input: Bytes::from_static(b"{}"),
         retries: 2,
         overlap: Overlap::Allow,
+        order: None,
         node: "beat".to_owned(),
     }
 }

@@ -14,6 +14,7 @@ pub mod enqueueing;
 pub mod fences;
 mod given;
 pub mod given_up;
+pub mod keys;
 pub mod leases;
 pub mod node_table;
 pub mod order;
@@ -103,6 +104,14 @@ macro_rules! for_each_story {
             given_up::what_is_overdue_at_a_deletion_is_skipped_in_the_ledger_that_stays,
             given_up::a_pause_that_ends_by_itself_owes_what_is_due_from_its_end_on,
             given_up::what_is_due_once_is_owed_once_and_again_when_its_time_is_edited,
+            keys::tasks_of_one_key_start_one_after_the_other,
+            keys::a_retry_and_a_lost_lease_hold_up_their_key,
+            keys::a_delayed_task_joins_its_line_when_its_time_comes,
+            keys::cancelled_and_expired_tasks_leave_their_line,
+            keys::as_many_of_a_key_run_at_once_as_its_function_says,
+            keys::the_same_task_again_keeps_its_place_and_its_key,
+            keys::a_keys_tasks_are_listed_and_firings_stand_in_line,
+            keys::competing_nodes_keep_the_order_of_keys,
             leases::a_renewed_lease_is_kept,
             leases::a_lost_lease_returns_the_task_and_refuses_its_old_worker,
             leases::a_task_whose_lease_was_lost_keeps_its_place,

@@ -1,7 +1,7 @@
 //! Tasks, standings and lines of the ledger as Redis keeps them.
 //!
 //! A task is a hash. `def` is what never changes: `QUEUE FUNCTION URGENCY LENGTH PRINT JSON`, of which scripts read the
-//! first five words and this module all. The other fields are what happens to the task; one that is missing has
+//! first five words and this module all. With an order key the fifth word is `PRINT/AT_ONCE/LINE`. The other fields are what happens to the task; one that is missing has
 //! not happened yet.
 
 use beatmesh_mesh::env::UnixMs;
@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::schedule::Times;
+use crate::queue::order::{Line, Order, OrderKey};
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord};
 use crate::queue::tick::{ScheduleState, TickRecord};
 
@@ -24,6 +25,8 @@ struct Rest {
     content_type: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     reply_to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order_key: Option<OrderKey>,
 }
 
 /// What of a task never changes.
@@ -36,6 +39,7 @@ pub(super) struct Definition {
     pub(super) origin: Origin,
     pub(super) content_type: String,
     pub(super) reply_to: String,
+    pub(super) order_key: Option<OrderKey>,
 }
 
 /// A task's `def`.
@@ -45,17 +49,23 @@ pub(super) fn definition(task: &NewTask) -> String {
         origin: task.origin.clone(),
         content_type: task.content_type.clone(),
         reply_to: task.reply_to.clone(),
+        order_key: task.order_key().cloned(),
     };
     let rest = serde_json::to_string(&rest).expect("a task's words hold only texts and numbers");
     let (urgency, length) = (urgency(task.priority), task.input.len());
     let print = print(task);
-    format!("{} {} {urgency:04x} {length} {print:016x} {rest}", task.queue, task.function)
+    let place = task.order.as_ref().map_or_else(String::new, |Order { key, at_once }| {
+        format!("/{at_once}/{}", Line::of(&task.function, key).as_str())
+    });
+    format!("{} {} {urgency:04x} {length} {print:016x}{place} {rest}", task.queue, task.function)
 }
 
 /// Tells contents apart: two tasks of one id and one print are one request. The input itself goes when a task is done.
 fn print(task: &NewTask) -> u64 {
     let mut hash = Xxh3::new();
-    for part in [task.function.as_str().as_bytes(), task.content_type.as_bytes(), &task.input] {
+    let order_key = task.order_key().map(|key| key.as_str().as_bytes());
+    let parts = [task.function.as_str().as_bytes(), task.content_type.as_bytes(), &task.input];
+    for part in parts.into_iter().chain(order_key) {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -82,14 +92,14 @@ pub(super) fn read_definition(def: &[u8]) -> Option<Definition> {
     let urgency = u16::from_str_radix(words.next()?, 16).ok()?;
     let priority = i16::try_from(i32::from(i16::MAX) - i32::from(urgency)).ok()?;
     let rest: Rest = serde_json::from_str(words.nth(2)?).ok()?;
-    let Rest { retries, origin, content_type, reply_to } = rest;
-    Some(Definition { queue, function, priority, retries, origin, content_type, reply_to })
+    let Rest { retries, origin, content_type, reply_to, order_key } = rest;
+    Some(Definition { queue, function, priority, retries, origin, content_type, reply_to, order_key })
 }
 
 /// The fields of a task's hash that make its record, in the order in which [`record`] takes them.
-pub(super) const FIELDS: [&str; 15] = [
+pub(super) const FIELDS: [&str; 16] = [
     "def", "state", "created", "ready", "expires", "attempt", "failures", "lost", "node", "started",
-    "finished", "type", "error", "log", "output",
+    "finished", "type", "error", "log", "behind", "output",
 ];
 
 /// A task from [`FIELDS`], or from all but the last one; `None` when there is no task, or none that this version can
@@ -99,7 +109,8 @@ pub(super) fn record(id: TaskId, fields: &[Value]) -> Option<TaskRecord> {
     let text = |at: usize| bytes(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let number = |at: usize| text(at)?.parse::<i64>().ok();
     let count = |at: usize| number(at).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let Definition { queue, function, priority, retries, origin, .. } = read_definition(bytes(0)?)?;
+    let Definition { queue, function, priority, retries, origin, order_key, .. } =
+        read_definition(bytes(0)?)?;
     Some(TaskRecord {
         id,
         function,
@@ -110,6 +121,8 @@ pub(super) fn record(id: TaskId, fields: &[Value]) -> Option<TaskRecord> {
         failures: count(6),
         lost_leases: count(7),
         retries,
+        order_key,
+        waits_for_order: bytes(14).is_some(),
         node: text(8),
         origin,
         created_at: UnixMs(number(2)?),
@@ -117,7 +130,7 @@ pub(super) fn record(id: TaskId, fields: &[Value]) -> Option<TaskRecord> {
         expires_at: number(4).map(UnixMs),
         started_at: number(9).map(UnixMs),
         finished_at: number(10).map(UnixMs),
-        output: bytes(14).map(|output| Bytes::from(output.to_vec())),
+        output: bytes(15).map(|output| Bytes::from(output.to_vec())),
         output_type: text(11),
         error: text(12).and_then(|error| serde_json::from_str(&error).ok()),
         log_tail: text(13),
@@ -219,13 +232,19 @@ mod tests {
                 origin: Origin::Schedule { schedule, due: UnixMs(-5) },
                 content_type: "text/plain; charset=utf-8".to_owned(),
                 input: Bytes::from_static(b"12345"),
+                order: Some(Order::new("key of {mine}/\"1\"".parse().unwrap(), 3)),
                 ..NewTask::new(id, "f".parse().unwrap())
             };
             let def = definition(&task);
             assert!(def.starts_with("default f ") && def.contains(" 5 "), "{def}");
             let read = read_definition(def.as_bytes()).expect("our own");
-            assert_eq!((read.priority, read.retries, read.origin), (priority, 3, task.origin));
+            assert_eq!((read.priority, read.retries, read.origin), (priority, 3, task.origin.clone()));
             assert_eq!(read.content_type, task.content_type);
+            assert_eq!(read.order_key.as_ref(), task.order_key());
+            let line = Line::of(&task.function, task.order_key().unwrap());
+            assert!(def.contains(&format!("/3/{} {{", line.as_str())), "{def}");
+            let without = NewTask { order: None, ..task.clone() };
+            assert_ne!(print(&task), print(&without), "another line is another content");
         }
         assert!(urgency(5) < urgency(0) && urgency(0) < urgency(-5), "urgent ones first");
         for odd in ["", "default", "default f 0000 0 0 ", "default f 0000 0 0 {}", "default f zzzz 0 0 {}"] {

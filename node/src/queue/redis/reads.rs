@@ -130,4 +130,5 @@ fn passes(filter: &TaskFilter, task: &TaskRecord) -> bool {
         && filter.function.as_ref().is_none_or(|function| task.function == *function)
         && filter.queue.as_ref().is_none_or(|queue| task.queue == *queue)
         && filter.schedule.as_ref().is_none_or(|wanted| schedule == Some(wanted))
+        && (filter.order_key.is_none() || filter.order_key == task.order_key)
 }

@@ -317,6 +317,7 @@ fn claimed(item: &Value) -> Option<Claimed> {
             content_type: definition.content_type,
             origin: definition.origin,
             reply_to: definition.reply_to,
+            order_key: definition.order_key,
         })
     };
     let claimed = read();

@@ -11,9 +11,10 @@ use sqlx::any::AnyRow;
 
 use super::guards::Guard;
 use super::open::LIMITS;
-use super::tasks::{LONGEST_LIST, ids, marks, phase};
-use super::{SqlStore, Tx, error, json, number, parsed};
+use super::tasks::{LONGEST_LIST, ids, join, marks, order_key, phase};
+use super::{SqlStore, Tx, error, json, lines, number, parsed};
 use crate::catalogue::name::{FunctionName, QueueName};
+use crate::queue::order::{BEGUN, LET_IN};
 use crate::queue::taking::{Candidate, Running, take};
 use crate::queue::task::{Attempt, Claimed, TaskId};
 use crate::queue::{Claimant, Limits, StoreError};
@@ -100,17 +101,25 @@ async fn promote(tx: &mut Tx<'_>) -> sqlx::Result<()> {
         return Ok(());
     }
     let query = format!(
-        "SELECT id FROM {} WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
+        "SELECT id, order_key FROM {} WHERE phase = ? AND wake_at <= ? ORDER BY wake_at LIMIT ? {}",
         tx.dialect.by_index("tasks", "tasks_to_wake"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(phase::WAITING).bind(tx.now.0).bind(PROMOTED_AT_ONCE);
-    let due = ids(&query.fetch_all(&mut *tx.connection).await?)?;
+    let due = query.fetch_all(&mut *tx.connection).await?;
+    let has_keys = due.iter().any(|row| !matches!(order_key(row), Ok(None)));
+    let due = ids(&due)?;
     for ids in due.chunks(LONGEST_LIST) {
-        let update =
-            format!("UPDATE tasks SET phase = ?, state = 'ready' WHERE id IN ({})", marks(ids.len()));
-        let update = tx.dialect.query(update).bind(phase::READY);
+        let update = format!(
+            "UPDATE tasks SET phase = {}, state = 'ready' WHERE id IN ({})",
+            lines::phase_of_ready(),
+            marks(ids.len())
+        );
+        let update = tx.dialect.query(update);
         ids.iter().fold(update, |update, id| update.bind(id.clone())).execute(&mut *tx.connection).await?;
+        if has_keys {
+            join(tx, ids).await?;
+        }
     }
     tx.promoted = true;
     Ok(())
@@ -205,8 +214,8 @@ pub(super) fn readable<T>(row: &AnyRow, read: sqlx::Result<T>) -> Option<T> {
 
 /// A list filled up to a power of two, so that few different statements are prepared: its last item again
 /// and again changes nothing in a set.
-fn filled<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut items: Vec<&str> = items.collect();
+pub(super) fn filled<T: Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
     if let Some(last) = items.last().copied() {
         items.resize(items.len().next_power_of_two(), last);
     }
@@ -236,7 +245,8 @@ async fn lease_all(
     let marks = marks(list.len());
     let update = format!(
         "UPDATE tasks SET phase = ?, wake_at = ?, state = 'leased', attempt = attempt + 1, node = ?, \
-         started_at = ? WHERE id IN ({marks})"
+         started_at = ?, line_place = CASE WHEN line_place = {LET_IN} THEN {BEGUN} ELSE line_place END \
+         WHERE id IN ({marks})"
     );
     let mut update =
         tx.dialect.query(update).bind(phase::LEASED).bind(until.0).bind(who.node.as_str()).bind(tx.now.0);
@@ -246,7 +256,7 @@ async fn lease_all(
     update.execute(&mut *tx.connection).await?;
     let select = format!(
         "SELECT id, attempt, failures, lost_leases, retries, queue, function_name, origin, reply_to, content_type, \
-         input FROM tasks WHERE id IN ({marks})"
+         input, order_key, order_at_once FROM tasks WHERE id IN ({marks})"
     );
     let mut select = tx.dialect.query(select);
     for id in &list {
@@ -255,12 +265,18 @@ async fn lease_all(
     // Row by row: a row holds its input, and so does the task that is made of it.
     let mut rows = select.fetch(&mut *tx.connection);
     let mut by_id = BTreeMap::new();
+    let mut begun = Vec::new();
     while let Some(row) = rows.try_next().await? {
+        // Only where more than one may run the next one need not wait for an end.
+        if row.try_get::<Option<i64>, _>("order_at_once")?.is_some_and(|at_once| at_once > 1) {
+            begun.extend(lines::line(&row));
+        }
         if let Some(task) = readable(&row, claimed(&row)) {
             by_id.insert(row.try_get::<String, _>("id")?, task);
         }
     }
     drop(rows);
+    begun.into_iter().for_each(|line| tx.touched.begun(line));
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
@@ -277,6 +293,7 @@ fn claimed(row: &AnyRow) -> sqlx::Result<Claimed> {
         content_type: row.try_get("content_type")?,
         origin: json(row, "origin")?,
         reply_to: row.try_get("reply_to")?,
+        order_key: order_key(row)?,
     })
 }
 

@@ -112,6 +112,14 @@ impl Dialect {
         }
     }
 
+    /// Whether a text is this one to the last blank, which MySQL leaves out when it compares.
+    pub(super) fn is_exactly(self, column: &str) -> String {
+        match self {
+            Self::Sqlite | Self::Postgres => format!("{column} = ?"),
+            Self::MySql => format!("CAST({column} AS BINARY) = CAST(? AS BINARY)"),
+        }
+    }
+
     /// A text as this database takes it: PostgreSQL has no NUL in texts. Only what programs print may hold one.
     pub(super) fn text(self, text: &str) -> Cow<'_, str> {
         match self {
@@ -137,16 +145,19 @@ impl Dialect {
                 include_str!("../../../migrations/sqlite/0002_function_name.sql"),
                 include_str!("../../../migrations/sqlite/0003_queues.sql"),
                 include_str!("../../../migrations/sqlite/0004_paused_until.sql"),
+                include_str!("../../../migrations/sqlite/0005_order_keys.sql"),
             ],
             Self::Postgres => &[
                 include_str!("../../../migrations/postgres/0001_first.sql"),
                 include_str!("../../../migrations/postgres/0002_queues.sql"),
                 include_str!("../../../migrations/postgres/0003_paused_until.sql"),
+                include_str!("../../../migrations/postgres/0004_order_keys.sql"),
             ],
             Self::MySql => &[
                 include_str!("../../../migrations/mysql/0001_first.sql"),
                 include_str!("../../../migrations/mysql/0002_queues.sql"),
                 include_str!("../../../migrations/mysql/0003_paused_until.sql"),
+                include_str!("../../../migrations/mysql/0004_order_keys.sql"),
             ],
         }
     }

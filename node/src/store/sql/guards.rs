@@ -16,6 +16,8 @@ pub(super) enum Guard {
     AttemptToken,
     /// A claim brings no second task that may be what takes nodes down.
     SuspectsApart,
+    /// No more tasks of an order key run than may.
+    OneOfAKey,
     /// Due times that an edit takes away are in the ledger.
     EditsLeaveLines,
 }

@@ -9,6 +9,7 @@ use beatmesh_mesh::env::UnixMs;
 
 use super::claim::claim;
 use super::guards::Guard;
+use super::lines::{self, LEAVES};
 use super::tasks::{self, AT_ONCE, phase};
 use super::{SqlStore, Tx, number, parsed, ticks};
 use crate::catalogue::entry::ScheduleEntry;
@@ -29,18 +30,24 @@ impl TaskQueue for SqlStore {
 
     async fn claim(&self, who: &Claimant, most: u32, lease: Duration) -> Result<Vec<Claimed>, StoreError> {
         let who = Arc::new(who.clone());
-        let turn = self.turn.clone();
-        let claimed = self.writer.run(move |tx| {
-            let (who, turn) = (who.clone(), turn.clone());
-            Box::pin(async move {
-                // Only the writer's one task claims; a turn that is lost with its transaction is no loss.
-                let mut after = turn.lock().clone();
-                let claimed = claim(tx, &who, most, lease, &mut after).await?;
-                *turn.lock() = after;
-                Ok(claimed)
+        let claim = || {
+            let (who, turn) = (who.clone(), self.turn.clone());
+            self.writer.run(move |tx| {
+                let (who, turn) = (who.clone(), turn.clone());
+                Box::pin(async move {
+                    // Only the writer's one task claims; a turn that is lost with its transaction is no loss.
+                    let mut after = turn.lock().clone();
+                    let claimed = claim(tx, &who, most, lease, &mut after).await?;
+                    *turn.lock() = after;
+                    Ok((claimed, tx.touched.has_joining()))
+                })
             })
-        });
-        claimed.await
+        };
+        match claim().await? {
+            // What this claim found due is let in at the end of its transaction.
+            (claimed, true) if claimed.is_empty() => claim().await.map(|(claimed, _)| claimed),
+            (claimed, _) => Ok(claimed),
+        }
     }
 
     async fn renew(&self, leases: &[(TaskId, Attempt)], lease: Duration) -> Result<Vec<TaskId>, StoreError> {
@@ -89,10 +96,15 @@ impl TaskQueue for SqlStore {
     }
 
     async fn sweep(&self, most_lost: u32) -> Result<Swept, StoreError> {
+        let looked_over = self.looked_over.clone();
         let swept = self.writer.run(move |tx| {
+            let looked_over = looked_over.clone();
             Box::pin(async move {
                 let mut swept = return_lost(tx, None, tx.now, most_lost).await?;
                 swept.expired = tasks::expire(tx).await?;
+                let mut after = looked_over.lock().clone();
+                lines::look_over(tx, &mut after).await?;
+                *looked_over.lock() = after;
                 Ok(swept)
             })
         });
@@ -208,11 +220,12 @@ async fn complete(
     if !tx.guards.has(Guard::AttemptToken) {
         pretend_to_hold(tx, id, attempt).await?;
     }
-    let ending = tx.dialect.query(
+    let leaves = if phase == phase::ENDED { LEAVES } else { "" };
+    let ending = tx.dialect.query(format!(
         "UPDATE tasks SET state = ?, phase = ?, wake_at = COALESCE(?, ready_at), \
          ready_at = COALESCE(?, ready_at), finished_at = ?, failures = failures + ?, output = ?, \
-         output_type = ?, error = ?, log_tail = ? WHERE id = ? AND attempt = ? AND phase = ?",
-    );
+         output_type = ?, error = ?, log_tail = ? {leaves} WHERE id = ? AND attempt = ? AND phase = ?"
+    ));
     let recorded = ending
         .bind(state.as_str())
         .bind(phase)
@@ -229,7 +242,13 @@ async fn complete(
         .bind(phase::LEASED)
         .execute(&mut *tx.connection)
         .await?;
-    Ok(if recorded.rows_affected() == 1 { Completion::Recorded(state) } else { Completion::Stale })
+    if recorded.rows_affected() != 1 {
+        return Ok(Completion::Stale);
+    }
+    if phase == phase::ENDED {
+        tx.touched.ended(id.to_string());
+    }
+    Ok(Completion::Recorded(state))
 }
 
 /// What the attempt's token keeps from happening.
@@ -269,10 +288,11 @@ async fn return_lost(
         let (phase, state) =
             if dead { (phase::ENDED, TaskState::Dead) } else { (phase::READY, TaskState::Ready) };
         // Back to its place in the queue, not to its end: it has waited since then.
-        let back = tx.dialect.query(
+        let leaves = if dead { LEAVES } else { "" };
+        let back = tx.dialect.query(format!(
             "UPDATE tasks SET phase = ?, state = ?, wake_at = COALESCE(?, ready_at), lost_leases = ?, \
-             finished_at = ? WHERE id = ?",
-        );
+             finished_at = ? {leaves} WHERE id = ?"
+        ));
         back.bind(phase)
             .bind(state.as_str())
             .bind(dead.then_some(tx.now.0))
@@ -281,6 +301,9 @@ async fn return_lost(
             .bind(id.to_string())
             .execute(&mut *tx.connection)
             .await?;
+        if dead {
+            tx.touched.ended(id.to_string());
+        }
         if dead { &mut swept.dead } else { &mut swept.returned }.push(id);
     }
     Ok(swept)

@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod guards;
 mod lease;
+mod lines;
 mod moved;
 mod nodes;
 mod open;
@@ -43,6 +44,7 @@ use crate::queue::StoreError;
 use dialect::Dialect;
 pub use error::OpenError;
 use guards::Guards;
+use lines::Touched;
 use open::Place;
 use writer::Writer;
 
@@ -73,6 +75,8 @@ pub struct SqlStore {
     writer: Writer,
     /// The queue after which the next claim from all queues begins.
     turn: Arc<Mutex<String>>,
+    /// The line of an order key after which the next sweep goes on.
+    looked_over: Arc<Mutex<String>>,
     retention: Retention,
     fences: Fences,
 }
@@ -95,7 +99,16 @@ impl SqlStore {
         let opened = open::open(env, url).await?;
         let (id, place, readers) = (opened.store_id.clone(), opened.place.clone(), opened.readers.clone());
         let writer = Writer::start(env, opened, guards);
-        Ok(Self { id, place, readers, writer, turn: Arc::default(), retention, fences: Fences::Here })
+        Ok(Self {
+            id,
+            place,
+            readers,
+            writer,
+            turn: Arc::default(),
+            looked_over: Arc::default(),
+            retention,
+            fences: Fences::Here,
+        })
     }
 
     /// The same database for the catalogue and the node table only: the queue is elsewhere.
@@ -150,6 +163,8 @@ struct Tx<'c> {
     guards: Guards,
     /// Whether tasks whose time has come were made ready in this transaction: once is enough.
     promoted: bool,
+    /// What its changes have done to lines of order keys, which are settled at its end.
+    touched: Touched,
 }
 
 /// A column that must hold a number of the given type.

@@ -86,8 +86,8 @@ impl SqlStore {
     pub(super) async fn read_queue_counts(&self) -> Result<BTreeMap<QueueName, QueueCounts>, StoreError> {
         let mut counts: BTreeMap<QueueName, QueueCounts> = BTreeMap::new();
         let open = "SELECT queue, state, COUNT(*) AS tasks, MIN(CASE WHEN phase = ? THEN wake_at END) AS oldest \
-                    FROM tasks WHERE phase < ? GROUP BY queue, state";
-        let open = self.dialect().query(open).bind(phase::READY).bind(phase::ENDED);
+                    FROM tasks WHERE phase IN (0, 1, 2, 4) GROUP BY queue, state";
+        let open = self.dialect().query(open).bind(phase::READY);
         let ended = "SELECT queue, state, COUNT(*) AS tasks, MIN(CASE WHEN phase = ? THEN wake_at END) AS oldest \
                      FROM tasks WHERE phase = ? GROUP BY queue, state";
         let ended = self.dialect().query(ended).bind(phase::READY).bind(phase::ENDED);

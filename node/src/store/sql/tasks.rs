@@ -1,5 +1,6 @@
 //! Tasks: enqueue, read, cancel, retry. Leases are in `lease`, ticks in `ticks`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use beatmesh_mesh::env::UnixMs;
@@ -7,8 +8,10 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::claim::readable;
+use super::claim::{filled, readable};
+use super::lines::{self, LEAVES};
 use super::{SqlStore, Tx, error, json, number, parsed};
+use crate::queue::order::{Line, OrderKey};
 use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
 use crate::queue::{StoreError, TaskFilter};
 
@@ -22,21 +25,23 @@ pub(super) mod phase {
     pub(in super::super) const LEASED: i64 = 2;
     /// Has ended.
     pub(in super::super) const ENDED: i64 = 3;
+    /// Would be ready, but others of its order key are before it.
+    pub(in super::super) const BEHIND: i64 = 4;
 }
 
 /// All columns but input and output, which only one reader wants.
 const COLUMNS: &str = "id, state, queue, urgency, function_name, attempt, failures, lost_leases, retries, node, origin, \
-    created_at, ready_at, expires_at, started_at, finished_at, output_type, error, log_tail";
+    created_at, ready_at, expires_at, started_at, finished_at, output_type, error, log_tail, order_key, phase";
 
 /// The most tasks that one listing answers.
 const MOST_LISTED: u32 = 1_000;
 
 pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> {
     let ready_at = tx.now.plus(task.delay);
-    let (phase, state) = if task.delay.is_zero() {
-        (phase::READY, TaskState::Ready)
-    } else {
-        (phase::WAITING, TaskState::Scheduled)
+    let (phase, state) = match &task.order {
+        _ if !task.delay.is_zero() => (phase::WAITING, TaskState::Scheduled),
+        Some(_) => (phase::BEHIND, TaskState::Ready),
+        None => (phase::READY, TaskState::Ready),
     };
     let schedule = match &task.origin {
         Origin::Schedule { schedule, .. } | Origin::Trigger { schedule } => Some(schedule.as_str()),
@@ -45,11 +50,12 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
     // The same id again is the same request again: an enqueue whose answer was lost may be repeated.
     let insert = format!(
         "INSERT INTO tasks (id, phase, wake_at, state, queue, urgency, function_name, attempt, failures, \
-         lost_leases, retries, reply_to, origin, schedule, created_at, ready_at, expires_at, content_type, input) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?) {}",
+         lost_leases, retries, reply_to, origin, schedule, created_at, ready_at, expires_at, content_type, input, \
+         order_key, order_at_once) VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {}",
         tx.dialect.or_leave("id")
     );
-    tx.dialect
+    let inserted = tx
+        .dialect
         .query(insert)
         .bind(task.id.to_string())
         .bind(phase)
@@ -67,8 +73,15 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
         .bind(task.expires.map(|span| tx.now.plus(span).0))
         .bind(task.content_type.as_str())
         .bind(task.input.to_vec())
+        .bind(task.order_key().map(OrderKey::as_str))
+        .bind(task.order.as_ref().map(|order| i64::from(order.at_once)))
         .execute(&mut *tx.connection)
         .await?;
+    if let Some(order) =
+        task.order.as_ref().filter(|_| phase == phase::BEHIND && inserted.rows_affected() > 0)
+    {
+        tx.touched.joins(Line::of(&task.function, &order.key), task.id.to_string());
+    }
     Ok(())
 }
 
@@ -76,11 +89,13 @@ pub(super) async fn insert(tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> 
 async fn taken(tx: &mut Tx<'_>, tasks: &[NewTask]) -> sqlx::Result<Vec<TaskId>> {
     let mut taken = Vec::new();
     for task in tasks.iter().filter(|task| task.id.may_be_known()) {
-        let query = tx.dialect.query("SELECT function_name, content_type, input FROM tasks WHERE id = ?");
+        let query =
+            tx.dialect.query("SELECT function_name, content_type, input, order_key FROM tasks WHERE id = ?");
         let row = query.bind(task.id.to_string()).fetch_optional(&mut *tx.connection).await?;
         let Some(row) = row else { continue };
         let (input, content_type): (Vec<u8>, String) = (row.try_get("input")?, row.try_get("content_type")?);
-        if !task.same_content(&parsed(&row, "function_name")?, &input, &content_type) {
+        let (function, order_key) = (parsed(&row, "function_name")?, order_key(&row)?);
+        if !task.same_content(&function, &input, &content_type, order_key.as_ref()) {
             taken.push(task.id);
         }
     }
@@ -138,6 +153,11 @@ impl SqlStore {
                 values.push(value);
             }
         }
+        // Names hold no blanks.
+        if let Some(key) = &filter.order_key {
+            query.push_str(&format!(" AND {}", self.dialect().is_exactly("order_key")));
+            values.push(key.to_string());
+        }
         query.push_str(" ORDER BY created_at DESC, id DESC LIMIT ?");
         // The text holds only our own column names; the values are bound.
         let mut query = self.dialect().query(query);
@@ -153,17 +173,20 @@ impl SqlStore {
     pub(super) async fn cancel_task(&self, id: TaskId) -> Result<Option<TaskState>, StoreError> {
         let cancelled = self.writer.run(move |tx| {
             Box::pin(async move {
-                let cancel = tx.dialect.query(
-                    "UPDATE tasks SET phase = ?, wake_at = ?, state = 'cancelled', finished_at = ? \
-                     WHERE id = ? AND phase IN (0, 1)",
-                );
-                cancel
+                let cancel = tx.dialect.query(format!(
+                    "UPDATE tasks SET phase = ?, wake_at = ?, state = 'cancelled', finished_at = ? {LEAVES} \
+                     WHERE id = ? AND phase IN (0, 1, 4)"
+                ));
+                let cancelled = cancel
                     .bind(phase::ENDED)
                     .bind(tx.now.0)
                     .bind(tx.now.0)
                     .bind(id.to_string())
                     .execute(&mut *tx.connection)
                     .await?;
+                if cancelled.rows_affected() > 0 {
+                    tx.touched.ended(id.to_string());
+                }
                 state_of(tx, id).await
             })
         });
@@ -174,23 +197,49 @@ impl SqlStore {
         let retried = self.writer.run(move |tx| {
             Box::pin(async move {
                 // A fresh start for its counters, but not for its attempts: an old attempt stays stale.
-                let again = tx.dialect.query(
-                    "UPDATE tasks SET phase = ?, wake_at = ?, ready_at = ?, state = 'ready', failures = 0, \
+                let again = tx.dialect.query(format!(
+                    "UPDATE tasks SET phase = {}, wake_at = ?, ready_at = ?, state = 'ready', failures = 0, \
                      lost_leases = 0, expires_at = NULL, finished_at = NULL, error = NULL \
                      WHERE id = ? AND state IN ('failed', 'dead', 'cancelled', 'expired')",
-                );
-                again
-                    .bind(phase::READY)
+                    lines::phase_of_ready()
+                ));
+                let again = again
                     .bind(tx.now.0)
                     .bind(tx.now.0)
                     .bind(id.to_string())
                     .execute(&mut *tx.connection)
                     .await?;
+                if again.rows_affected() > 0 {
+                    join(tx, &[id.to_string()]).await?;
+                }
                 state_of(tx, id).await
             })
         });
         retried.await
     }
+}
+
+/// Those of these tasks that have just become ready and have an order key go to the end of their lines, in this order.
+pub(super) async fn join(tx: &mut Tx<'_>, ids: &[String]) -> sqlx::Result<()> {
+    let list = filled(ids.iter().map(String::as_str));
+    let query = format!(
+        "SELECT id, function_name, order_key FROM tasks WHERE id IN ({}) AND phase = ? AND order_line IS NULL",
+        marks(list.len())
+    );
+    let query = list.iter().fold(tx.dialect.query(query), |query, id| query.bind(*id));
+    let rows = query.bind(phase::BEHIND).fetch_all(&mut *tx.connection).await?;
+    let mut places = BTreeMap::new();
+    for row in &rows {
+        if let Some(line) = lines::line(row) {
+            places.insert(row.try_get::<String, _>("id")?, line);
+        }
+    }
+    for id in ids {
+        if let Some(line) = places.remove(id) {
+            tx.touched.joins(line, id.clone());
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn state_of(tx: &mut Tx<'_>, id: TaskId) -> sqlx::Result<Option<TaskState>> {
@@ -213,6 +262,8 @@ fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
         failures: number(row, "failures")?,
         lost_leases: number(row, "lost_leases")?,
         retries: number(row, "retries")?,
+        order_key: order_key(row)?,
+        waits_for_order: number::<i64>(row, "phase")? == phase::BEHIND,
         node: row.try_get("node")?,
         origin: json(row, "origin")?,
         created_at: UnixMs(row.try_get("created_at")?),
@@ -225,6 +276,12 @@ fn record(row: &AnyRow) -> sqlx::Result<TaskRecord> {
         error: error.and_then(|text| serde_json::from_str(&text).ok()),
         log_tail: row.try_get("log_tail")?,
     })
+}
+
+pub(super) fn order_key(row: &AnyRow) -> sqlx::Result<Option<OrderKey>> {
+    let key: Option<String> = row.try_get("order_key")?;
+    let parsed = key.map(|key| key.parse::<OrderKey>()).transpose();
+    parsed.map_err(|error| sqlx::Error::Decode(format!("order_key: {error}").into()))
 }
 
 /// The column `id` of rows.
@@ -243,20 +300,21 @@ pub(super) fn marks(n: usize) -> String {
 /// Ends tasks that nobody began in time, a bounded number at a time.
 pub(super) async fn expire(tx: &mut Tx<'_>) -> sqlx::Result<u64> {
     let query = format!(
-        "SELECT id FROM {} WHERE expires_at <= ? AND phase IN (0, 1) ORDER BY expires_at LIMIT ? {}",
+        "SELECT id FROM {} WHERE expires_at <= ? AND phase IN (0, 1, 4) ORDER BY expires_at LIMIT ? {}",
         tx.dialect.by_index("tasks", "tasks_to_expire"),
         tx.dialect.skip_locked()
     );
     let query = tx.dialect.query(query).bind(tx.now.0).bind(AT_ONCE);
     let ids = ids(&query.fetch_all(&mut *tx.connection).await?)?;
     for ids in ids.chunks(LONGEST_LIST) {
-        let expire =
-            "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ? WHERE id IN";
-        let expire = tx.dialect.query(format!("{expire} ({})", marks(ids.len())));
+        let expire = "UPDATE tasks SET phase = ?, wake_at = ?, state = 'expired', finished_at = ?";
+        let expire = tx.dialect.query(format!("{expire} {LEAVES} WHERE id IN ({})", marks(ids.len())));
         let expire = expire.bind(phase::ENDED).bind(tx.now.0).bind(tx.now.0);
         ids.iter().fold(expire, |expire, id| expire.bind(id.clone())).execute(&mut *tx.connection).await?;
     }
-    Ok(ids.len() as u64)
+    let expired = ids.len() as u64;
+    ids.into_iter().for_each(|id| tx.touched.ended(id));
+    Ok(expired)
 }
 
 /// Forgets what ended before `before`, a bounded number at a time. Answers whether there may be more.

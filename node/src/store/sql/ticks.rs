@@ -117,8 +117,8 @@ pub(super) async fn record(tx: &mut Tx<'_>, line: &Line<'_>) -> sqlx::Result<()>
 async fn overlaps(tx: &mut Tx<'_>, commit: &TickCommit) -> sqlx::Result<bool> {
     let query = match commit.overlap {
         Overlap::Allow => return Ok(false),
-        Overlap::Skip => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1, 2) LIMIT 1",
-        Overlap::QueueOne => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1) LIMIT 1",
+        Overlap::Skip => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1, 2, 4) LIMIT 1",
+        Overlap::QueueOne => "SELECT 1 FROM tasks WHERE schedule = ? AND phase IN (0, 1, 4) LIMIT 1",
     };
     let query = tx.dialect.query(query).bind(commit.schedule.as_str());
     Ok(query.fetch_optional(&mut *tx.connection).await?.is_some())

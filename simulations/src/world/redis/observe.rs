@@ -78,6 +78,11 @@ impl Observer {
                             let attempt = attempt.parse().unwrap_or(0);
                             events.push(Event::Claimed { task, attempt, node: node.to_owned() });
                         }
+                        if let Some(state @ ("cancelled" | "expired")) = field("state")
+                            && let Ok(state) = state.parse()
+                        {
+                            events.push(Event::TakenOut { task, state });
+                        }
                         if field("lost").is_some() {
                             let of_task = |write: &&Write| write.words.get(1) == words.get(1);
                             let later = writes[place..].iter().filter(of_task);

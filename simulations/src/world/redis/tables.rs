@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::queue::order::OrderKey;
 use beatmesh_node::queue::task::{Origin, TaskRecord};
 use beatmesh_node::queue::tick::{ScheduleState, TickRecord};
 use bytes::Bytes;
@@ -78,6 +79,7 @@ pub(super) fn line(text: &[u8]) -> Option<TickRecord> {
 struct Rest {
     retries: u32,
     origin: Origin,
+    order_key: Option<OrderKey>,
 }
 
 fn task(id: &str, fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<TaskRecord> {
@@ -89,7 +91,7 @@ fn task(id: &str, fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<TaskRecord> {
     let words: Vec<_> = def.splitn(6, ' ').collect();
     let [queue, function, urgency, _, _, rest] = words.as_slice() else { return None };
     let urgency = i32::from_str_radix(urgency, 16).ok()?;
-    let Rest { retries, origin } = serde_json::from_str(rest).ok()?;
+    let Rest { retries, origin, order_key } = serde_json::from_str(rest).ok()?;
     Some(TaskRecord {
         id: id.parse().ok()?,
         function: function.parse().ok()?,
@@ -100,6 +102,8 @@ fn task(id: &str, fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<TaskRecord> {
         failures: count("failures"),
         lost_leases: count("lost"),
         retries,
+        order_key,
+        waits_for_order: text("behind").is_some(),
         node: text("node"),
         origin,
         created_at: UnixMs(number("created")?),

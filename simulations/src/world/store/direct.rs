@@ -6,7 +6,7 @@ use std::time::Duration;
 use beatmesh_node::catalogue::function::Function;
 use beatmesh_node::catalogue::name::{FunctionName, ScheduleName};
 use beatmesh_node::catalogue::schedule::Schedule;
-use beatmesh_node::queue::task::{Attempt, Claimed, Completion, TaskId, TaskOutcome};
+use beatmesh_node::queue::task::{Attempt, Claimed, Completion, NewTask, TaskId, TaskOutcome};
 use beatmesh_node::queue::tick::{ScheduleState, TickCommit, TickOutcome};
 use beatmesh_node::queue::{Claimant, StoreError, Swept};
 use beatmesh_node::store::EditError;
@@ -87,6 +87,11 @@ impl DirectStore {
     pub fn commit_tick(&mut self, now: Duration, commit: &TickCommit) -> Result<TickOutcome, StoreError> {
         commit.check()?;
         Ok(self.at(now).commit_tick(commit))
+    }
+
+    /// `TaskQueue::enqueue`.
+    pub fn enqueue(&mut self, now: Duration, tasks: Vec<NewTask>) -> Vec<TaskId> {
+        self.at(now).enqueue(tasks)
     }
 
     /// `TaskQueue::claim`.

@@ -73,6 +73,8 @@ pub enum Guard {
     /// A worker holds one suspect at a time, so that a task that takes nodes down spends no other task's
     /// leases.
     SuspectsApart,
+    /// No more tasks of an order key run than may.
+    OneOfAKey,
     /// A generation is on the disk before the node says a word.
     GenerationPersisted,
     /// A node that learns that a later generation of it was seen keeps that for its next start.
@@ -95,7 +97,7 @@ pub enum Guard {
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
@@ -104,6 +106,7 @@ impl Guard {
         Self::EditsLeaveLines,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::OneOfAKey,
         Self::GenerationPersisted,
         Self::GenerationOutgrown,
         Self::PauseGuard,
@@ -116,13 +119,14 @@ impl Guard {
     ];
 
     /// Those that are lines of the scripts of the queue in a Redis, marked with `--guard NAME`.
-    pub const OF_SCRIPTS: [Self; 6] = [
+    pub const OF_SCRIPTS: [Self; 7] = [
         Self::CursorCompare,
         Self::RevisionCompare,
         Self::EnabledCheck,
         Self::StoreClock,
         Self::AttemptToken,
         Self::SuspectsApart,
+        Self::OneOfAKey,
     ];
 
     /// The name on the command line.
@@ -137,6 +141,7 @@ impl Guard {
             Self::EditsLeaveLines => "edits_leave_lines",
             Self::AttemptToken => "attempt_token",
             Self::SuspectsApart => "suspects_apart",
+            Self::OneOfAKey => "one_of_a_key",
             Self::GenerationPersisted => "generation_persisted",
             Self::GenerationOutgrown => "generation_outgrown",
             Self::PauseGuard => "pause_guard",
@@ -165,6 +170,7 @@ impl Guard {
             Self::SuspectsApart => {
                 "without: a worker takes any number of tasks that lost most of their leases"
             }
+            Self::OneOfAKey => "without: tasks of one order key do not wait for each other",
             Self::GenerationPersisted => "without: a restarted node knows nothing of its last generation",
             Self::GenerationOutgrown => "without: a node forgets that a later generation of it was seen",
             Self::PauseGuard => "without: a node that was stopped goes on with what it held against others",

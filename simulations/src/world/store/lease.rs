@@ -36,11 +36,15 @@ impl StoreState {
         if !self.guards.has(Guard::SuspectsApart) {
             who.suspect_from = u32::MAX;
         }
+        let mut due = Vec::new();
         for row in self.tasks.values_mut() {
             if row.phase == Phase::Waiting && row.wake_at <= now {
                 (row.phase, row.record.state) = (Phase::Ready, TaskState::Ready);
+                due.push((row.wake_at, row.record.id));
             }
         }
+        due.sort_unstable();
+        due.into_iter().for_each(|(_, id)| self.join(id));
         let who = who.clone().beside(&self.running());
         let mut ready: Vec<&Row> = self
             .tasks
@@ -56,8 +60,8 @@ impl StoreState {
             queues.entry(row.record.queue.clone()).or_default().push(Ready(row));
         }
         let taken: Vec<TaskId> = take(&who, most, queues).iter().map(|ready| ready.0.record.id).collect();
-        let claim = taken.into_iter().map(|id| {
-            let row = self.tasks.get_mut(&id).expect("it was found there");
+        let claim = taken.iter().map(|id| {
+            let row = self.tasks.get_mut(id).expect("it was found there");
             (row.phase, row.wake_at) = (Phase::Leased, now.plus(lease));
             let task = &mut row.record;
             task.state = TaskState::Leased;
@@ -78,9 +82,12 @@ impl StoreState {
                 content_type: row.content_type.clone(),
                 origin: task.origin.clone(),
                 reply_to: row.reply_to.clone(),
+                order_key: task.order_key.clone(),
             }
         });
-        claim.collect()
+        let claimed = claim.collect();
+        taken.into_iter().for_each(|id| self.begin(id));
+        claimed
     }
 
     /// What is leased now.
@@ -143,6 +150,9 @@ impl StoreState {
         };
         let state = task.state;
         self.history.record(Event::Completed { task: id, attempt: attempt.0, state });
+        if state.is_final() {
+            self.leave(id);
+        }
         Completion::Recorded(state)
     }
 
@@ -183,6 +193,7 @@ impl StoreState {
             self.history.record(Event::LeaseLost { task: *id, dead });
             if dead { &mut swept.dead } else { &mut swept.returned }.push(*id);
         }
+        swept.dead.iter().for_each(|id| self.leave(*id));
         swept
     }
 }

@@ -17,6 +17,7 @@ pub mod state;
 
 mod catalogue;
 mod lease;
+mod lines;
 mod nodes;
 mod tasks;
 mod ticks;

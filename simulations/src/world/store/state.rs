@@ -8,6 +8,7 @@ use beatmesh_mesh::id::NodeId;
 use beatmesh_mesh::seeds::Seed;
 use beatmesh_node::catalogue::entry::Catalogue;
 use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::queue::order::Order;
 use beatmesh_node::queue::task::{TaskId, TaskRecord};
 use beatmesh_node::queue::tick::{ScheduleState, TickRecord};
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(super) enum Phase {
     Waiting,
     /// May be claimed.
     Ready,
+    /// Would be ready, but others of its order key are before it.
+    Behind,
     /// A worker has it.
     Leased,
     /// Has ended.
@@ -62,11 +65,14 @@ struct StoreClock {
 pub(super) struct Row {
     pub(super) record: TaskRecord,
     pub(super) phase: Phase,
-    /// In `Waiting` when it may be claimed, in `Ready` since when, in `Leased` when its lease runs out.
+    /// In `Waiting` when it may be claimed, in `Ready` and `Behind` since when, in `Leased` when its lease runs out.
     pub(super) wake_at: UnixMs,
     pub(super) input: Bytes,
     pub(super) content_type: String,
     pub(super) reply_to: String,
+    pub(super) order: Option<Order>,
+    /// In its line, if it has joined one and not left it.
+    pub(super) place: Option<i64>,
 }
 
 impl StoreState {
@@ -98,7 +104,8 @@ impl StoreState {
         let row = |record: TaskRecord| {
             let phase = if record.state.is_final() { Phase::Ended } else { Phase::Waiting };
             let (wake_at, reply_to) = (record.ready_at, String::new());
-            Row { record, phase, wake_at, input: Bytes::new(), content_type: String::new(), reply_to }
+            let (input, content_type, order, place) = (Bytes::new(), String::new(), None, None);
+            Row { record, phase, wake_at, input, content_type, reply_to, order, place }
         };
         state.tasks = tasks.into_iter().map(|record| (record.id, row(record))).collect();
         state

@@ -14,7 +14,10 @@ impl StoreState {
     /// All or none; answers the ids under which other tasks are there.
     pub(super) fn enqueue(&mut self, tasks: Vec<NewTask>) -> Vec<TaskId> {
         let is_taken = |task: &&NewTask| {
-            let same = |row: &Row| task.same_content(&row.record.function, &row.input, &row.content_type);
+            let same = |row: &Row| {
+                let (function, order_key) = (&row.record.function, row.record.order_key.as_ref());
+                task.same_content(function, &row.input, &row.content_type, order_key)
+            };
             self.tasks.get(&task.id).is_some_and(|row| !same(row))
         };
         let taken: Vec<_> = tasks.iter().filter(is_taken).map(|task| task.id).collect();
@@ -46,6 +49,8 @@ impl StoreState {
             failures: 0,
             lost_leases: 0,
             retries: task.retries,
+            order_key: task.order.as_ref().map(|order| order.key.clone()),
+            waits_for_order: false,
             node: None,
             origin: task.origin,
             created_at: self.now,
@@ -58,9 +63,12 @@ impl StoreState {
             error: None,
             log_tail: None,
         };
-        let (input, content_type, reply_to) = (task.input, task.content_type, task.reply_to);
-        let row = Row { record, phase, wake_at: ready_at, input, content_type, reply_to };
-        self.tasks.insert(row.record.id, row);
+        let (input, content_type, reply_to, order) =
+            (task.input, task.content_type, task.reply_to, task.order);
+        let (wake_at, place) = (ready_at, None);
+        let row = Row { record, phase, wake_at, input, content_type, reply_to, order, place };
+        self.tasks.insert(task.id, row);
+        self.join(task.id);
     }
 
     pub(super) fn list(&self, filter: &TaskFilter) -> Vec<TaskRecord> {
@@ -69,6 +77,7 @@ impl StoreState {
                 && filter.function.as_ref().is_none_or(|function| *function == task.function)
                 && filter.queue.as_ref().is_none_or(|queue| *queue == task.queue)
                 && filter.schedule.as_ref().is_none_or(|schedule| schedule_of(task) == Some(schedule))
+                && (filter.order_key.is_none() || filter.order_key == task.order_key)
         };
         let mut found: Vec<_> = self.all_tasks().filter(wanted).cloned().collect();
         found.sort_by_key(|task| std::cmp::Reverse((task.created_at, task.id)));
@@ -79,11 +88,13 @@ impl StoreState {
 
     pub(super) fn cancel(&mut self, id: TaskId) -> Option<TaskState> {
         let row = self.tasks.get_mut(&id)?;
-        if matches!(row.phase, Phase::Waiting | Phase::Ready) {
+        if matches!(row.phase, Phase::Waiting | Phase::Ready | Phase::Behind) {
             (row.phase, row.wake_at, row.record.state) = (Phase::Ended, self.now, TaskState::Cancelled);
             row.record.finished_at = Some(self.now);
+            self.history.record(Event::TakenOut { task: id, state: TaskState::Cancelled });
+            self.leave(id);
         }
-        Some(row.record.state)
+        Some(self.tasks.get(&id)?.record.state)
     }
 
     pub(super) fn retry(&mut self, id: TaskId) -> Option<TaskState> {
@@ -96,8 +107,9 @@ impl StoreState {
             // A fresh start for its counters, but not for its attempts: an old attempt stays stale.
             (task.failures, task.lost_leases) = (0, 0);
             (task.expires_at, task.finished_at, task.error) = (None, None, None);
+            self.join(id);
         }
-        Some(row.record.state)
+        Some(self.tasks.get(&id)?.record.state)
     }
 
     pub(super) fn next_ready(&self, who: &Claimant) -> Option<Duration> {
@@ -128,16 +140,20 @@ impl StoreState {
     pub(super) fn expire(&mut self) -> u64 {
         let now = self.now;
         let late = |row: &&mut Row| {
-            matches!(row.phase, Phase::Waiting | Phase::Ready)
+            matches!(row.phase, Phase::Waiting | Phase::Ready | Phase::Behind)
                 && row.record.expires_at.is_some_and(|expires| expires <= now)
         };
-        let mut expired = 0;
+        let mut expired = Vec::new();
         for row in self.tasks.values_mut().filter(late) {
             (row.phase, row.wake_at, row.record.state) = (Phase::Ended, now, TaskState::Expired);
             row.record.finished_at = Some(now);
-            expired += 1;
+            expired.push(row.record.id);
         }
-        expired
+        for id in &expired {
+            self.history.record(Event::TakenOut { task: *id, state: TaskState::Expired });
+            self.leave(*id);
+        }
+        expired.len() as u64
     }
 }
 

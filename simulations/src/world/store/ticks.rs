@@ -101,7 +101,7 @@ impl StoreState {
         let in_the_way = |phase| match commit.overlap {
             Overlap::Allow => false,
             Overlap::Skip => phase != Phase::Ended,
-            Overlap::QueueOne => matches!(phase, Phase::Waiting | Phase::Ready),
+            Overlap::QueueOne => matches!(phase, Phase::Waiting | Phase::Ready | Phase::Behind),
         };
         let of_schedule =
             self.tasks.values().filter(|row| schedule_of(&row.record) == Some(&commit.schedule));

@@ -70,6 +70,8 @@ local function best()
 end
 
 local answer, leases, bytes, passed_over = { next_turn }, {}, 0, 0
+-- Lines of which more than one task may run: the next one starts when the one before it has.
+local begun = {}
 while left > 0 and passed_over < MOST_PASSED_OVER do
   local member, from = best()
   if not member then
@@ -108,6 +110,13 @@ while left > 0 and passed_over < MOST_PASSED_OVER do
       call('HSET', key, 'state', 'leased', 'attempt', attempt, 'node', node, 'started', now)
       leases[#leases + 1] = now + lease
       leases[#leases + 1] = id
+      local at_once, line = line_of(task[2])
+      if at_once then
+        call('ZADD', P .. 'line:' .. line, -1, id)
+        if at_once ~= '1' then
+          begun[#begun + 1] = line
+        end
+      end
       if task[3] then
         call('ZREM', P .. 'expiry', id)
       end
@@ -137,6 +146,9 @@ for _, from in ipairs(sources) do
 end
 for at = 1, #leases, 1000 do
   call('ZADD', P .. 'leases', unpack(leases, at, math.min(at + 999, #leases)))
+end
+for _, line in ipairs(begun) do
+  let_in(line)
 end
 write_counts()
 return answer

@@ -86,11 +86,68 @@ local function pull(id, state, def, since, lost)
   call('ZREM', P .. 'expiry', id)
 end
 
+-- What is no task of ours, or has lost what makes it one: out of everybody's way, and counted.
+local function set_aside(id)
+  call('ZADD', P .. 'aside', now, id)
+end
+
+-- Of a task with an order key: how many of its line run at once, and the line.
+local function line_of(def)
+  return string.match(def, '^%S+ %S+ %x+ %d+ %x+/(%d+)/(%x+) ')
+end
+
+-- Lets in who is next in a line, when it may. Places are those of `order.rs`: greater than 0 waits, 0 is let in, -1 has
+-- begun.
+local function let_in(line)
+  local key = P .. 'line:' .. line
+  while true do
+    local id = call('ZRANGEBYSCORE', key, 1, '+inf', 'LIMIT', 0, 1)[1]
+    if not id then
+      return
+    end
+    local task = redis.pcall('HMGET', P .. 'task:' .. id, 'def', 'ready', 'lost')
+    local most = not task.err and task[1] and line_of(task[1])
+    if most then
+      local full = call('ZCOUNT', key, 0, 0) > 0 or call('ZCOUNT', key, -1, -1) >= tonumber(most)
+      if full then return end --guard one_of_a_key
+      call('ZADD', key, 0, id)
+      call('HDEL', P .. 'task:' .. id, 'behind')
+      push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
+    else
+      call('ZREM', key, id)
+      set_aside(id)
+    end
+  end
+end
+
+-- A task that is ready: with an order key it goes to the end of its line, unless it has its place there already.
+local function enter(id, def, since, lost)
+  local most, line = line_of(def)
+  if not most or call('ZSCORE', P .. 'line:' .. line, id) then
+    return push(id, def, since, lost)
+  end
+  local last = call('ZRANGE', P .. 'line:' .. line, -1, -1, 'WITHSCORES')[2]
+  call('ZADD', P .. 'line:' .. line, math.max(tonumber(last) or 0, 0) + 1, id)
+  call('HSET', P .. 'task:' .. id, 'behind', 1)
+  let_in(line)
+end
+
+-- Takes a task out of its line.
+local function leave(id, def)
+  local most, line = line_of(def)
+  if most then
+    call('ZREM', P .. 'line:' .. line, id)
+    call('HDEL', P .. 'task:' .. id, 'behind')
+    let_in(line)
+  end
+end
+
 -- Nothing more happens to the task by itself. Overlap looks at `waits` and `runs`.
 local function finish(id, def, from, state, schedule)
   moved(def, from, state)
   call('HSET', P .. 'task:' .. id, 'state', state, 'finished', now)
   call('ZADD', P .. 'ended:' .. state, now, id)
+  leave(id, def)
   if schedule then
     call('SREM', P .. 'waits:' .. schedule, id)
     call('SREM', P .. 'runs:' .. schedule, id)
@@ -103,7 +160,7 @@ local function is_taken(id, def)
     return false
   end
   local known = call('HGET', P .. 'task:' .. id, 'def')
-  local print = '^%S+ %S+ %x+ %d+ (%x+) '
+  local print = '^%S+ %S+ %x+ %d+ (%x+)'
   return known and string.match(known, print) ~= string.match(def, print)
 end
 
@@ -135,13 +192,8 @@ local function add(id, def, delay, expires, schedule, input)
   if delay > 0 then
     call('ZADD', P .. 'wait', since, id)
   else
-    push(id, def, since, 0)
+    enter(id, def, since, 0)
   end
-end
-
--- What is no task of ours, or has lost what makes it one: out of everybody's way, and counted.
-local function set_aside(id)
-  call('ZADD', P .. 'aside', now, id)
 end
 
 -- A task whose worker was not heard of: it may be claimed again, or is buried when it has lost too many leases.
@@ -187,7 +239,7 @@ local function promote()
     else
       call('HSET', P .. 'task:' .. id, 'state', 'ready')
       moved(task[1], task[4] or 'scheduled', 'ready')
-      push(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
+      enter(id, task[1], tonumber(task[2]) or now, tonumber(task[3]) or 0)
     end
   end
 end

@@ -11,7 +11,7 @@ if state == 'failed' or state == 'dead' or state == 'cancelled' or state == 'exp
   call('HDEL', key, 'failures', 'lost', 'expires', 'finished', 'error')
   call('HSET', key, 'state', 'ready', 'ready', now)
   moved(task[2], state, 'ready')
-  push(id, task[2], now, 0)
+  enter(id, task[2], now, 0)
   if task[3] then
     call('SADD', P .. 'waits:' .. task[3], id)
   end

@@ -12,6 +12,7 @@ use super::Job;
 use crate::queue::StoreError;
 use crate::store::sql::dialect::Dialect;
 use crate::store::sql::guards::Guards;
+use crate::store::sql::lines::{Touched, settle};
 use crate::store::sql::{Tx, error};
 
 /// No further change joins a transaction that is older: other nodes wait for the lock.
@@ -50,7 +51,14 @@ pub(super) async fn commit_on(
     let asked = dialect.query(format!("SELECT {}", dialect.clock()));
     let row = dialect.step(asked.fetch_one(&mut *connection)).await.map_err(begin)?;
     let now = UnixMs(row.try_get(0).map_err(begin)?);
-    let mut tx = Tx { connection: &mut *connection, dialect, now, guards, promoted: false };
+    let mut tx = Tx {
+        connection: &mut *connection,
+        dialect,
+        now,
+        guards,
+        promoted: false,
+        touched: Touched::default(),
+    };
     let mut ran = 0;
     for job in jobs {
         // A fault in one change must not end the writer, and with it the node.
@@ -66,10 +74,19 @@ pub(super) async fn commit_on(
             break;
         }
     }
+    dialect.step(settle(&mut tx)).await.map_err(failed_end)?;
     match dialect.step(sqlx::raw_sql("COMMIT").execute(connection)).await {
         Ok(_) => Ok(ran),
         Err(error) => Err(Failed::Commit(ran, error::at_commit(&error))),
     }
+}
+
+/// What concerns all changes: nothing happened.
+fn failed_end(error: sqlx::Error) -> Failed {
+    if error::is_deadlock(&error) {
+        return Failed::Deadlock(error::before_commit(error));
+    }
+    Failed::Begin(error::before_commit(error))
 }
 
 fn failed_change(at: usize, error: sqlx::Error) -> Failed {
