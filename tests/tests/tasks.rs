@@ -294,7 +294,7 @@ async fn tasks_with_an_order_key_run_one_after_the_other_in_their_order() {
     let mut mesh = TestMesh::start(3).await;
     let side = SideFile::new(mesh.dir.path(), "side");
     let (begin, end) = (side.append("begin $(cat)"), side.append("end"));
-    mesh.client(0).deploy("ordered", &side.function(&format!("{begin}; sleep 0.02; {end}"))).await;
+    mesh.client(0).deploy("ordered", &side.function(&format!("{begin}; sleep 0.1; {end}"))).await;
     let mut last = String::new();
     for number in 0..EACH {
         let client = mesh.client(number % 3);

@@ -13,7 +13,7 @@
 //! | `wait` | sorted set | ids of scheduled tasks and of those that wait for a retry, by their time |
 //! | `leases` | sorted set | ids of leased tasks, by the end of their lease |
 //! | `expiry` | sorted set | ids of tasks that nobody has begun, by the time at which it is too late |
-//! | `line:LINE` | sorted set | ids of a function's tasks with one order key that may run and have not ended, by their [place](crate::queue::order) |
+//! | `line:LINE` | sorted set | ids of a function's tasks with one order key that may run and have not ended, by their [place](crate::queue::order); one that waits has the field `behind` and stands in no ready set |
 //! | `ended:STATE` | sorted set | ids of ended tasks, by their end |
 //! | `all` | sorted set | ids of all tasks, by their making |
 //! | `waits:SCHEDULE`, `runs:SCHEDULE` | sets | ids of a schedule's tasks that have not ended |
