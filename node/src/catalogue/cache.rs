@@ -113,7 +113,8 @@ impl CatalogueCache {
         if self.store.revision().await? == known.revision && has_read {
             return Ok(());
         }
-        let catalogue = self.store.read().await?;
+        let catalogue =
+            if has_read { self.store.read_after(&known).await? } else { self.store.read().await? };
         if catalogue != *known {
             self.current.send_replace(Arc::new(catalogue));
         }

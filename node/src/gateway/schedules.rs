@@ -1,5 +1,6 @@
 //! Definitions of schedules, their ledgers, and what can be done with them by hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::catalogue::schedule::Schedule;
 use crate::problem::Problem;
 use crate::queue::order::Order;
 use crate::queue::task::{NewTask, Origin};
-use crate::queue::tick::{ScheduleState, TickRecord};
+use crate::queue::tick::TickRecord;
 use crate::store::EditError;
 use crate::units::Span;
 
@@ -33,7 +34,10 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Result<Response
     let states = gateway.queue.schedule_states().await?;
     let catalogue = gateway.catalogue.current();
     let now = gateway.env.clock.wall();
-    let shown: Vec<_> = catalogue.schedules.values().map(|entry| shown(entry, &states, now)).collect();
+    let cursors: BTreeMap<&ScheduleName, UnixMs> =
+        states.iter().map(|state| (&state.schedule, state.cursor)).collect();
+    let cursor = |entry: &ScheduleEntry| cursors.get(&entry.name).copied();
+    let shown: Vec<_> = catalogue.schedules.values().map(|entry| shown(entry, cursor(entry), now)).collect();
     Ok(reply::json(StatusCode::OK, &json!({ "schedules": shown })))
 }
 
@@ -275,16 +279,15 @@ async fn answer(
     entry: &ScheduleEntry,
     changed: Option<bool>,
 ) -> Result<Response, ApiError> {
-    let states = gateway.queue.schedule_states().await?;
-    let mut answer = shown(entry, &states, gateway.env.clock.wall());
+    let cursor = gateway.queue.schedule_state(&entry.name).await?.map(|state| state.cursor);
+    let mut answer = shown(entry, cursor, gateway.env.clock.wall());
     if let Some(changed) = changed {
         answer["changed"] = changed.into();
     }
     Ok(with_revision(entry.revision, reply::json(StatusCode::OK, &answer)))
 }
 
-fn shown(entry: &ScheduleEntry, states: &[ScheduleState], now: UnixMs) -> Value {
-    let cursor = states.iter().find(|state| state.schedule == entry.name).map(|state| state.cursor);
+fn shown(entry: &ScheduleEntry, cursor: Option<UnixMs>, now: UnixMs) -> Value {
     let timetable = entry.definition.times().timetable().ok();
     // What nobody has decided yet.
     let undecided = timetable.as_ref().and_then(|timetable| timetable.next_after(cursor.unwrap_or(now)));

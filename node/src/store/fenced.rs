@@ -59,6 +59,10 @@ impl CatalogueStore for FencedCatalogue {
         self.store.read().await
     }
 
+    async fn read_after(&self, known: &Catalogue) -> Result<Catalogue, StoreError> {
+        self.store.read_after(known).await
+    }
+
     async fn put_function(
         &self,
         name: &FunctionName,

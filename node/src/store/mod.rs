@@ -55,6 +55,14 @@ pub trait CatalogueStore: Send + Sync + 'static {
     /// Everything.
     async fn read(&self) -> Result<Catalogue, StoreError>;
 
+    /// Everything, by whoever knows what was there before: a store of very many definitions may send no more than
+    /// what has changed. Nothing of `known` survives that the store does not hold any more, also when it has gone back
+    /// to an earlier state.
+    async fn read_after(&self, known: &Catalogue) -> Result<Catalogue, StoreError> {
+        let _ = known;
+        self.read().await
+    }
+
     /// Creates or replaces a function. An equal definition changes nothing and keeps its revision.
     /// `expected` is the revision that must be there, 0 for none.
     async fn put_function(

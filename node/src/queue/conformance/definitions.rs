@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::given::{noop, on_leap_days, on_leap_days_with};
 use super::{FOREVER, Subject};
-use crate::catalogue::entry::Switch;
+use crate::catalogue::entry::{ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
 use crate::catalogue::name::{FunctionName, ScheduleName};
 use crate::store::EditError;
@@ -137,4 +137,54 @@ pub async fn what_is_not_there_is_said_to_be_missing(subject: &dyn Subject) {
     assert_eq!(nodes[0].catalogue.delete_schedule(&s, None).await, Err(missing("schedule", "s")));
     assert_eq!(nodes[0].catalogue.switch_schedule(&s, Switch::Resume).await, Err(missing("schedule", "s")));
     assert_eq!(nodes[0].catalogue.revision().await, Ok(0));
+}
+
+/// A node that knows what was there before, and one that knows what never was, read the same as one that knows nothing.
+pub async fn what_is_read_after_an_edit_is_all_that_is_there(subject: &dyn Subject) {
+    let nodes = subject.fresh(FOREVER).await;
+    let (catalogue, reader) = (&nodes[0].catalogue, &nodes[1].catalogue);
+    let (f, _) = names();
+    let name = |text: &str| -> ScheduleName { text.parse().expect("a name") };
+    let mut known = reader.read().await.expect("read");
+    for step in 0..8 {
+        match step {
+            0 => drop(catalogue.put_function(&f, &noop(), None).await.expect("stored")),
+            1 => drop(catalogue.put_schedule(&name("a"), &on_leap_days(), None).await.expect("stored")),
+            2 => drop(catalogue.put_schedule(&name("b"), &on_leap_days(), None).await.expect("stored")),
+            3 => drop(catalogue.put_schedule(&name("a"), &on_leap_days_with(1), None).await.expect("stored")),
+            4 => {
+                catalogue.switch_schedule(&name("b"), Switch::Pause { until: None }).await.expect("stored");
+            }
+            // One goes and another comes between two readings: as many as before.
+            5 => {
+                catalogue.delete_schedule(&name("a"), None).await.expect("deleted");
+                catalogue.put_schedule(&name("c"), &on_leap_days(), None).await.expect("stored");
+            }
+            6 => drop(catalogue.delete_schedule(&name("c"), None).await.expect("deleted")),
+            // Made anew under its old name, by another text.
+            _ => {
+                catalogue.delete_schedule(&name("b"), None).await.expect("deleted");
+                catalogue.put_schedule(&name("b"), &on_leap_days_with(2), None).await.expect("stored");
+            }
+        }
+        let all = reader.read().await.expect("read");
+        assert_ne!(all, known, "step {step}");
+        assert_eq!(reader.read_after(&known).await.expect("read"), all, "step {step}");
+        assert_eq!(reader.read_after(&all).await.expect("read"), all, "step {step}: nothing has changed");
+        known = all;
+    }
+    // Whoever has seen edits that the store has forgotten: one more schedule, or another revision of one, up to a later
+    // moment than the store's last edit or up to an earlier one.
+    let b = known.schedules[&name("b")].clone();
+    catalogue.put_schedule(&name("last"), &on_leap_days(), None).await.expect("stored");
+    let all = reader.read().await.expect("read");
+    for revision in [all.revision, all.revision + 5] {
+        for forgotten in ["b", "z"] {
+            let mut known = all.clone();
+            known.revision = revision;
+            let entry = ScheduleEntry { name: name(forgotten), revision, enabled: false, ..b.clone() };
+            known.schedules.insert(entry.name.clone(), entry);
+            assert_eq!(reader.read_after(&known).await.expect("read"), all, "{forgotten}, {revision}");
+        }
+    }
 }

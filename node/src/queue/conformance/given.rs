@@ -110,8 +110,7 @@ impl Node {
     }
 
     pub(super) async fn standing(&self, schedule: &ScheduleName) -> ScheduleState {
-        let states = self.queue.schedule_states().await.expect("read");
-        states.into_iter().find(|state| state.schedule == *schedule).expect("the schedule has a state")
+        self.queue.schedule_state(schedule).await.expect("read").expect("the schedule has a state")
     }
 
     /// The whole ledger of a schedule, oldest first.

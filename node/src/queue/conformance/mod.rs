@@ -91,6 +91,7 @@ macro_rules! for_each_story {
             definitions::an_edit_of_another_revision_is_refused,
             definitions::of_two_edits_of_one_revision_one_wins,
             definitions::a_function_in_use_stays,
+            definitions::what_is_read_after_an_edit_is_all_that_is_there,
             definitions::what_is_not_there_is_said_to_be_missing,
             enqueueing::a_task_is_there_for_every_node,
             enqueueing::the_same_id_again_changes_nothing,

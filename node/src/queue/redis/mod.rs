@@ -231,6 +231,10 @@ impl TaskQueue for RedisQueue {
         self.read_schedules().await
     }
 
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
+        self.read_schedule(schedule).await
+    }
+
     async fn fence(
         &self,
         schedule: &ScheduleName,

@@ -147,6 +147,18 @@ fn read(schedule: &ScheduleName, standing: &str) -> Result<Standing, StoreError>
 }
 
 impl RedisQueue {
+    pub(super) async fn read_schedule(
+        &self,
+        schedule: &ScheduleName,
+    ) -> Result<Option<ScheduleState>, StoreError> {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.keys.named("schedules")).arg(schedule.as_str());
+        match self.quick.read(&get).await? {
+            Value::Nil => Ok(None),
+            found => Ok(Some(read(schedule, text(&found).ok_or_else(|| odd("HGET"))?)?.state)),
+        }
+    }
+
     /// As they stand, not all at one moment: whoever commits from one is checked against the store.
     pub(super) async fn read_schedules(&self) -> Result<Vec<ScheduleState>, StoreError> {
         let mut states = std::collections::BTreeMap::new();

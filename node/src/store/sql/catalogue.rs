@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 use super::guards::Guard;
 use super::open::REVISION;
 use super::ticks::{self, Line};
-use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed, queues};
+use super::{Fences, SqlStore, Tx, big, error, json, number, open, parsed};
 use crate::beat::fence::{Edit, Fence};
 use crate::catalogue::entry::{Catalogue, FunctionEntry, QueueEntry, ScheduleEntry, Switch};
 use crate::catalogue::function::Function;
@@ -37,27 +37,11 @@ impl CatalogueStore for SqlStore {
     }
 
     async fn read(&self) -> Result<Catalogue, StoreError> {
-        // The revision first: an edit in between is then read again, never missed.
-        let revision = CatalogueStore::revision(self).await?;
-        let functions = self.dialect().query("SELECT name, revision, definition FROM functions");
-        let functions = self.read(async |readers| functions.fetch_all(readers).await).await?;
-        let schedules =
-            "SELECT name, revision, times_revision, enabled, paused_until, definition FROM schedules";
-        let schedules = self.dialect().query(schedules);
-        let schedules = self.read(async |readers| schedules.fetch_all(readers).await).await?;
-        let queues = self.read_queue_rows().await?;
-        Ok(Catalogue {
-            revision,
-            queues: readable(queues.iter().map(queues::entry))
-                .map(|entry| (entry.name.clone(), entry))
-                .collect(),
-            functions: readable(functions.iter().map(function))
-                .map(|entry| (entry.name.clone(), entry))
-                .collect(),
-            schedules: readable(schedules.iter().map(schedule))
-                .map(|entry| (entry.name.clone(), entry))
-                .collect(),
-        })
+        self.read_catalogue().await
+    }
+
+    async fn read_after(&self, known: &Catalogue) -> Result<Catalogue, StoreError> {
+        self.read_catalogue_after(known).await
     }
 
     async fn put_function(
@@ -218,16 +202,6 @@ impl CatalogueStore for SqlStore {
     }
 }
 
-/// What this version can read. A definition with a field that only a later version knows must not take the
-/// others away from this node.
-fn readable<T>(entries: impl Iterator<Item = sqlx::Result<T>>) -> impl Iterator<Item = T> {
-    entries.filter_map(|entry| {
-        entry
-            .inspect_err(|error| tracing::error!(%error, "a definition cannot be read by this version of the program; it is not known here"))
-            .ok()
-    })
-}
-
 async fn write_function(
     tx: &mut Tx<'_>,
     name: FunctionName,
@@ -368,7 +342,7 @@ async fn schedules(tx: &mut Tx<'_>) -> sqlx::Result<Vec<ScheduleEntry>> {
     rows.iter().map(schedule).collect()
 }
 
-fn function(row: &AnyRow) -> sqlx::Result<FunctionEntry> {
+pub(super) fn function(row: &AnyRow) -> sqlx::Result<FunctionEntry> {
     Ok(FunctionEntry {
         name: parsed(row, "name")?,
         revision: number(row, "revision")?,
@@ -376,7 +350,7 @@ fn function(row: &AnyRow) -> sqlx::Result<FunctionEntry> {
     })
 }
 
-fn schedule(row: &AnyRow) -> sqlx::Result<ScheduleEntry> {
+pub(super) fn schedule(row: &AnyRow) -> sqlx::Result<ScheduleEntry> {
     Ok(ScheduleEntry {
         name: parsed(row, "name")?,
         revision: number(row, "revision")?,

@@ -52,6 +52,14 @@ impl Dialect {
         }
     }
 
+    /// What a number is cast to that has become a decimal one, as sums do on servers.
+    pub(super) fn integer(self) -> &'static str {
+        match self {
+            Self::Sqlite | Self::Postgres => "BIGINT",
+            Self::MySql => "SIGNED",
+        }
+    }
+
     /// Begins a change. On SQLite nobody else writes until its end.
     pub(super) fn begin(self) -> &'static str {
         match self {

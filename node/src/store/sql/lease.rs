@@ -165,6 +165,10 @@ impl TaskQueue for SqlStore {
         self.read_schedule_states().await
     }
 
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
+        self.read_schedule_state(schedule).await
+    }
+
     async fn fence(
         &self,
         schedule: &ScheduleName,

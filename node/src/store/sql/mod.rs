@@ -25,6 +25,7 @@ mod scan;
 #[cfg(feature = "conformance")]
 pub mod scratch;
 mod server;
+mod snapshot;
 mod sqlite;
 mod tasks;
 #[cfg(test)]

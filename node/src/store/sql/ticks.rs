@@ -132,6 +132,16 @@ impl SqlStore {
         rows.iter().map(state).collect::<sqlx::Result<_>>().map_err(error::reading)
     }
 
+    pub(super) async fn read_schedule_state(
+        &self,
+        schedule: &ScheduleName,
+    ) -> Result<Option<ScheduleState>, StoreError> {
+        let query = "SELECT schedule, revision, enabled, due_up_to FROM schedule_states WHERE schedule = ?";
+        let query = self.dialect().query(query).bind(schedule.as_str());
+        let row = self.read(async |readers| query.fetch_optional(readers).await).await?;
+        row.as_ref().map(state).transpose().map_err(error::reading)
+    }
+
     pub(super) async fn read_ticks(
         &self,
         schedule: &ScheduleName,

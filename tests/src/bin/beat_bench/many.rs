@@ -14,7 +14,10 @@ use crate::report::Report;
 use crate::{Options, progress};
 
 /// Schedules that are put in at the same time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 128;
+
+/// A store that is asked for too much at once answers 503; whoever is told so comes back.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The Beat knows all of them and fires them regularly: until then nothing is measured.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -168,7 +171,9 @@ async fn put_all(client: &Client, shape: Shape) {
     let begin = Instant::now();
     let making = shape.schedules().enumerate().map(|(number, (name, cron))| async move {
         let definition = json!({"cron": cron, "function": "noop"});
-        client.put(&format!("/v1/schedules/{name}"), &definition).await.ok();
+        let path = format!("/v1/schedules/{name}");
+        let put = async || client.put(&path, &definition).await;
+        until("it is put in", TAKEN_WITHIN, put, |answer| answer.status != 503).await.ok();
         if (number + 1) % 10_000 == 0 {
             progress(format!("  {} are put in after {:.1?}", number + 1, begin.elapsed()));
         }
