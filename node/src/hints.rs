@@ -135,8 +135,9 @@ impl Ends for Hints {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_lone_hint_goes_at_once_and_a_flood_goes_together() {
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
+    fn a_lone_hint_goes_at_once_and_a_flood_goes_together() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let at = |us| start + Duration::from_micros(us);
         assert!(pace.may_go(at(0)), "the first one");

@@ -2,7 +2,7 @@
 //! that has lost them: its own memory may begin after that.
 //!
 //! One fact of each node, bounded: the latest due time of each of the few schedules that it committed last. A store
-//! that loses writes loses the latest ones, so these are the ones to miss. Why not more: docs/decisions/0011.
+//! that loses writes loses the latest ones, so these are the ones to miss. Why not more: docs/decisions/0013.
 
 use std::collections::VecDeque;
 use std::time::Duration;
