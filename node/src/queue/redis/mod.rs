@@ -82,6 +82,7 @@ pub struct RedisQueue {
     quick: Arc<Link>,
     enqueues: Batcher<Vec<NewTask>, Vec<TaskId>>,
     completions: Batcher<tasks::Ending, Completion>,
+    ticks: Batcher<TickCommit, Result<TickOutcome, StoreError>>,
     /// The queue and function after which the next claim from all queues begins.
     turn: Mutex<String>,
     /// How many entries were set aside when somebody last looked.
@@ -127,6 +128,7 @@ impl RedisQueue {
         }
         Ok(Self {
             enqueues: Batcher::start(env, "redis enqueues", tasks::carry_enqueues(durable.clone())),
+            ticks: Batcher::start(env, "redis ticks", schedules::carry_ticks(durable.clone())),
             completions: Batcher::start(env, "redis completions", tasks::carry_completions(durable.clone())),
             keys,
             durable,
@@ -246,7 +248,7 @@ impl TaskQueue for RedisQueue {
 
     async fn commit_tick(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
         commit.check()?;
-        self.commit(&commit).await
+        self.commit(commit).await
     }
 
     async fn ticks(

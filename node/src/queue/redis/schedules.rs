@@ -1,11 +1,15 @@
 //! Fences and ticks: where a schedule stands, and the one step on which "never twice" rests.
 
+use std::sync::Arc;
+
 use beatmesh_mesh::env::UnixMs;
 use redis::Value;
 
 use super::RedisQueue;
+use super::batch::Carry;
 use super::codec::{self, Standing, list, number, text};
 use super::error::odd;
+use super::link::Link;
 use super::scripts;
 use super::tasks::Args;
 use crate::beat::fence::{Edit, Fence};
@@ -84,8 +88,38 @@ impl RedisQueue {
         Err(StoreError::Unavailable(format!("schedule `{schedule}` moves too fast to be edited")))
     }
 
-    pub(super) async fn commit(&self, commit: &TickCommit) -> Result<TickOutcome, StoreError> {
-        let mut args = Args::default();
+    /// Of a thousand schedules that are due at once each has a commit of its own; they go together.
+    pub(super) async fn commit(&self, commit: TickCommit) -> Result<TickOutcome, StoreError> {
+        let bytes = commit.decisions.len() * (commit.input.len() + 256);
+        self.ticks.run(commit, bytes).await?
+    }
+}
+
+/// Carries commits; a schedule whose values are broken is nobody else's trouble.
+pub(super) fn carry_ticks(link: Arc<Link>) -> Carry<TickCommit, Result<TickOutcome, StoreError>> {
+    Box::new(move |commits| {
+        let link = link.clone();
+        Box::pin(async move {
+            let mut args = Args::default();
+            for commit in &commits {
+                args.number(ARGS_OF_COMMIT + ARGS_OF_DECISION * commit.decisions.len());
+                args.commit(commit);
+            }
+            let answer = link.run(&scripts::TICK, &args.slices(), true).await?;
+            let answers = list(&answer).ok_or_else(|| odd("tick"))?;
+            let read = commits.iter().zip(answers).map(|(commit, answer)| outcome(&commit.schedule, answer));
+            Ok(read.collect())
+        })
+    })
+}
+
+/// What `tick.lua` is given.
+const ARGS_OF_COMMIT: usize = 6;
+const ARGS_OF_DECISION: usize = 7;
+
+impl Args {
+    fn commit(&mut self, commit: &TickCommit) {
+        let args = self;
         args.add(commit.schedule.to_string());
         args.number(commit.revision);
         args.number(commit.expected_cursor.0);
@@ -114,8 +148,6 @@ impl RedisQueue {
                 }
             }
         }
-        let answer = self.durable.run(&scripts::TICK, &args.slices(), true).await?;
-        outcome(&commit.schedule, &answer)
     }
 }
 
@@ -131,6 +163,10 @@ fn outcome(schedule: &ScheduleName, answer: &Value) -> Result<TickOutcome, Store
         (Some("early"), [now]) => {
             let store_now = UnixMs(number(now).ok_or_else(|| odd("tick"))?);
             Ok(TickOutcome::TooEarly { store_now })
+        }
+        (Some("broken"), [why]) => {
+            let why = text(why).unwrap_or("an error").to_owned();
+            Err(StoreError::Unknown(format!("a value of schedule `{schedule}` stands in the way: {why}")))
         }
         (Some("ok"), fired) => {
             let fired: Option<_> = fired.iter().map(|id| text(id)?.parse().ok()).collect();
