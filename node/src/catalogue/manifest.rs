@@ -313,7 +313,7 @@ cron = "* * * * *"
         line 5: functions.b: runtime "python" comes in a later version; this one has "process" and "builtin"
         line 7: functions.c d: `c d` is not a valid function name: only ASCII letters, digits, `.`, `_` and `-` are allowed
         line 12: functions.e: `30` is not a duration; write a number and a unit, for example "500ms", "1.5s", "10m", "24h", "7d"
-        line 16: functions.f: unknown field `timeuot`, expected one of `runtime`, `command`, `env`, `dir`, `handler`, `timeout`, `concurrency`, `limit`, `retries`, `queue`
+        line 16: functions.f: unknown field `timeuot`, expected one of `runtime`, `command`, `env`, `dir`, `handler`, `timeout`, `concurrency`, `limit`, `per_order_key`, `retries`, `queue`
         line 18: functions.g: unknown variant `prozess`, expected `process` or `builtin`
         line 20: functions.h: write its fields in a table of its own
         line 21: schedules.s: `cron` or `at` is missing: write when it is due, for example cron = "30 2 * * *", cron = "@every 90s" or at = "2026-12-24T18:00:00"

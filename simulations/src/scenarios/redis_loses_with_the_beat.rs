@@ -22,6 +22,10 @@ const NODES: usize = 3;
 /// A word about what was committed may be two seconds old, and due times come every second.
 const LOSES_MS: std::ops::Range<u64> = 5_000..9_000;
 
+/// By then its successor has acted. One that is back before that has lost its memory and, in its first moments, has not
+/// heard the others yet.
+const STAYS_AWAY_MS: std::ops::Range<u64> = 4_000..8_000;
+
 fn script(dice: &mut StdRng) -> Script {
     let millis = Duration::from_millis;
     let (at, lasts) = (millis(dice.random_range(8_000..14_000)), millis(dice.random_range(LOSES_MS)));
@@ -33,7 +37,7 @@ fn script(dice: &mut StdRng) -> Script {
         fault(at, lasts, FaultKind::QueueFailsOver(dice.random())),
         fault(
             end - just_before,
-            millis(dice.random_range(1_000..6_000)),
+            millis(dice.random_range(STAYS_AWAY_MS)),
             FaultKind::Crash(Target::BeatOwner),
         ),
     ];

@@ -153,7 +153,9 @@ mod tests {
             assert_eq!(repaired[0].kind, RepairKind::Placed);
             assert_eq!(scan(&store).await, [], "once: {statement}");
         }
-        // The lease that was repaired last runs out now, and its task can be had again with the other one.
+        // The lease that was repaired last runs out now, by a clock that counts in milliseconds, and its task can be had
+        // again with the other one.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         let swept = store.sweep(5).await.expect("swept");
         assert_eq!(swept.returned.len(), 1);
         assert_eq!(store.claim(&Claimant::new("w"), 8, LONG).await.expect("claimed").len(), 2);
