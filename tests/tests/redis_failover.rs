@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use beatmesh_node::queue::redis::RedisSettings;
 use beatmesh_node::queue::task::TaskState;
 use beatmesh_node::queue::{StoreError, TaskQueue};
-use beatmesh_tests::redis_queue::{BACK, PREFIX, TestQueue, assert_not_taken, number, replicated, settings};
+use beatmesh_tests::redis_queue::{
+    BACK, PREFIX, TestQueue, assert_not_taken, id, number, replicated, settings,
+};
 use beatmesh_tests::servers::{Cluster, MASTER, Redis, Sentinels};
 use beatmesh_tests::wait::until_so;
 use beatmesh_tests::{Signal, until, until_some};
@@ -129,6 +131,11 @@ async fn a_master_that_dies_or_freezes_is_left_for_its_replica_by_callers_that_g
         let producer = Producer::start(settings(&watched.url())).await;
         let queue = TestQueue::open(settings(&watched.url())).await;
         until_some("tasks arrive", BACK, async || queue.state(50).await).await;
+        // Sentinels that have just begun to watch may set up the replica anew.
+        let there = format!("{PREFIX}task:{}", id(50));
+        tokio::task::block_in_place(|| {
+            until_so("the replica has them", BACK, || watched.servers[1].cli(&["exists", &there]) == "1");
+        });
         let begin = Instant::now();
         match signal {
             Signal::Kill => watched.servers[0].kill(),
