@@ -94,11 +94,14 @@ fn pick<'a>(dice: &mut StdRng, from: &[&'a str]) -> &'a str {
 
 /// Mostly commands as they should be, of few keys, so that they meet.
 fn command(dice: &mut StdRng) -> Vec<Vec<u8>> {
-    const COMMANDS: [(&str, &str); 65] = [
+    const COMMANDS: [(&str, &str); 68] = [
         ("get", "s"),
         ("set", "s v"),
         ("set", "s v o"),
         ("setnx", "s v"),
+        ("mget", "s s h s"),
+        ("mset", "s v s v"),
+        ("getrange", "s i i"),
         ("incr", "s"),
         ("decr", "s"),
         ("incrby", "s i"),

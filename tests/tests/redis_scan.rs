@@ -145,6 +145,7 @@ async fn what_is_in_a_wrong_place_is_taken_out() {
             &[
                 (Displaced, &of(DONE, "from all")),
                 (Displaced, &of(DONE, "from ended:done")),
+                (Displaced, &of(DONE, "from output")),
                 (Counted, "default done: 0, not 1"),
             ],
         )
@@ -213,7 +214,7 @@ async fn what_is_none_of_ours_is_set_aside_once_and_nobody_stumbles_over_it() {
     broken.assert_repaired(&["set", "@again:default:f", "value"], &[(SetAside, "again:default:f")]).await;
     broken.assert_repaired(&["set", "@wait:", "value"], &[(SetAside, "wait:")]).await;
     assert_eq!(broken.queue.claim().await.expect("claimed").len(), 1, "claims go on");
-    broken.break_with(&["hdel", &format!("@task:{}", id(SCHEDULED)), "def"]);
+    broken.break_with(&["set", &format!("@task:{}", id(SCHEDULED)), "scheduled"]);
     let found = broken.scan().await;
     assert!(found.contains(&(SetAside, id(SCHEDULED).to_string())), "{found:?}");
     assert!(found.contains(&(Displaced, of(SCHEDULED, "from wait"))), "{found:?}");
@@ -252,4 +253,36 @@ async fn a_large_queue_is_walked_in_pieces_and_counted_while_it_changes() {
     assert_eq!(tasks.values().sum::<u64>(), u64::from(next), "{tasks:?}");
     let done = server.cli(&["zcard", &format!("{PREFIX}ended:done")]);
     assert_eq!(tasks[&TaskState::Done].to_string(), done.trim());
+}
+
+/// In which order a scan meets tasks, each server throws dice for: so there are many of them.
+#[tokio::test]
+async fn nobody_is_let_in_beside_one_that_runs_and_is_missing_in_its_line() {
+    let broken = Broken::begin().await;
+    for number in 0..16 {
+        let key: OrderKey = format!("key-{number}").parse().expect("a key");
+        for of_key in [100 + number, 200 + number] {
+            let ordered = NewTask { order: Some(Order::new(key.clone(), 1)), ..task(of_key) };
+            broken.queue.0.enqueue(vec![ordered]).await.expect("enqueued");
+        }
+    }
+    let claimed = broken.queue.claim().await.expect("claimed");
+    for line in broken.server.cli(&["keys", &format!("{PREFIX}line:*")]).lines() {
+        broken.server.cli(&["zremrangebyscore", line, "-1", "-1"]);
+    }
+    let found = broken.scan().await;
+    assert!(found.len() == 16 && found.iter().all(|(kind, _)| *kind == Placed), "{found:?}");
+    assert_eq!(broken.scan().await, []);
+    assert_eq!(broken.queue.claim().await.expect("claimed"), [], "all lines are held by those that run");
+    // Lines that are gone are made anew, and who waits in one in which nobody runs is let in.
+    let runs = claimed.iter().find(|claimed| claimed.id == id(100)).expect("it runs");
+    broken.queue.complete(runs).await.expect("completed");
+    for line in broken.server.cli(&["keys", &format!("{PREFIX}line:*")]).lines() {
+        broken.server.cli(&["del", line]);
+    }
+    let found = broken.scan().await;
+    assert!(found.len() == 15 + 16 + 1 && found.iter().all(|(kind, _)| *kind == Placed), "{found:?}");
+    assert_eq!(broken.scan().await, []);
+    let next: Vec<_> = broken.queue.claim().await.expect("claimed").iter().map(|next| next.id).collect();
+    assert_eq!(next, [id(200)]);
 }

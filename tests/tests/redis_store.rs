@@ -4,11 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use beatmesh_mesh::env::UnixMs;
+use beatmesh_node::catalogue::name::ScheduleName;
+use beatmesh_node::catalogue::schedule::Overlap;
 use beatmesh_node::queue::task::{Completion, NewTask, TaskState};
+use beatmesh_node::queue::tick::{TickCommit, TickDecision, TickOutcome, Verdict, tick_task_id};
 use beatmesh_node::queue::{Claimant, StoreError, TaskQueue};
 use beatmesh_tests::redis_queue::{BACK, LONG, PREFIX, TestQueue, assert_not_taken, id, settings, task};
 use beatmesh_tests::servers::Redis;
 use beatmesh_tests::{Answers, Line, until};
+use bytes::Bytes;
+use futures_util::future::join_all;
 
 /// Every change is on the disk before it is answered: what survives `kill -9`.
 const KEEPS: [(&str, &str); 2] = [("appendonly", "yes"), ("appendfsync", "always")];
@@ -190,11 +196,15 @@ async fn what_is_no_task_of_ours_is_set_aside_and_stops_nobody() {
         queue.enqueue(number).await.expect("enqueued");
     }
     let key = |number: u32| format!("{PREFIX}task:{}", id(number));
+    let value = server.cli(&["get", &key(4)]);
+    let (words, _json) = value.split_once("{").expect("its last word");
     server.cli(&["set", &key(0), "a text"]);
-    server.cli(&["hdel", &key(1), "def"]);
-    server.cli(&["hset", &key(2), "def", "rubbish"]);
-    server.cli(&["del", &key(3)]);
-    server.cli(&["hset", &key(4), "def", "default f 7fff 1 {\"of a later\": \"version\"}"]);
+    server.cli(&["set", &key(1), &value.replacen("ready", "steady", 1)]);
+    for command in [["del", &key(2)], ["del", &key(3)]] {
+        server.cli(&command);
+    }
+    server.cli(&["hset", &key(2), "field", "of a hash"]);
+    server.cli(&["set", &key(4), &format!("{words}{{\"of a later\": \"version\"}}")]);
     assert_eq!(queue.work_off(1).await, [5]);
     assert_eq!(queue.0.next_ready(&Claimant::new("worker")).await, Ok(None), "nobody looks for them again");
     let aside = server.cli(&["zrange", &format!("{PREFIX}aside"), "0", "-1"]);
@@ -229,4 +239,47 @@ async fn what_is_no_task_of_ours_is_set_aside_and_stops_nobody() {
         assert!(left.lines().all(|id| id == self::id(4).to_string()), "{index}: {left}");
     }
     assert_eq!(queue.0.next_ready(&Claimant::new("worker")).await, Ok(None));
+}
+
+/// Of many schedules that are due at one moment one stands in nobody's way.
+#[tokio::test]
+async fn a_schedule_whose_values_are_of_another_kind_holds_up_no_other() {
+    let server = Redis::start();
+    let queue = TestQueue::open(settings(&server.url())).await;
+    let names = ["a", "broken", "c"].map(|name| name.parse::<ScheduleName>().expect("a name"));
+    for name in &names {
+        server.cli(&["hset", &format!("{PREFIX}schedules"), name.as_str(), "1 1 1000 UTC * * * * * *"]);
+    }
+    server.cli(&["set", &format!("{PREFIX}ticks:broken"), "of another kind"]);
+    let commit = |schedule: &ScheduleName| TickCommit {
+        schedule: schedule.clone(),
+        revision: 1,
+        expected_cursor: UnixMs(1_000),
+        decisions: vec![TickDecision {
+            due: UnixMs(2_000),
+            from: UnixMs(2_000),
+            count: 1,
+            verdict: Verdict::Fire,
+        }],
+        function: "f".parse().expect("a name"),
+        queue: "default".parse().expect("a name"),
+        input: Bytes::from_static(b"input"),
+        retries: 0,
+        overlap: Overlap::Allow,
+        order: None,
+        node: "n".to_owned(),
+    };
+    let outcomes = join_all(names.iter().map(|name| queue.0.commit_tick(commit(name)))).await;
+    let fired =
+        |schedule| Ok(TickOutcome::Committed { fired: vec![tick_task_id(schedule, 1, UnixMs(2_000))] });
+    assert_eq!([&outcomes[0], &outcomes[2]], [&fired(&names[0]), &fired(&names[2])]);
+    let error = outcomes[1].as_ref().expect_err("it stands in the way").to_string();
+    assert!(error.contains("`broken`") && error.contains("WRONGTYPE"), "{error}");
+    // Nothing of it was done: it fires when the value is gone.
+    let states = queue.0.schedule_states().await.expect("read");
+    assert_eq!(states.iter().map(|state| state.cursor.0).collect::<Vec<_>>(), [2_000, 1_000, 2_000]);
+    assert_eq!(queue.claim().await.expect("claimed").len(), 2);
+    server.cli(&["del", &format!("{PREFIX}ticks:broken")]);
+    assert_eq!(queue.0.commit_tick(commit(&names[1])).await, fired(&names[1]));
+    assert_eq!(queue.claim().await.expect("claimed").len(), 1);
 }

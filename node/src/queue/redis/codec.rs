@@ -1,8 +1,13 @@
 //! Tasks, standings and lines of the ledger as Redis keeps them.
 //!
-//! A task is a hash. `def` is what never changes: `QUEUE FUNCTION URGENCY LENGTH PRINT JSON`, of which scripts read the
-//! first five words and this module all. With an order key the fifth word is `PRINT/AT_ONCE/LINE`. The other fields are what happens to the task; one that is missing has
-//! not happened yet.
+//! A task is one line of words, with `-` for what there is not:
+//!
+//! `PLAIN LENGTH STATE ATTEMPT NODE STARTED FINISHED QUEUE FUNCTION FAILURES LOST CREATED READY EXPIRES BEHIND SCHEDULE
+//! URGENCY PRINT JSON`
+//!
+//! The last word is read here alone, the others by scripts too. With an order key the print is `PRINT/AT_ONCE/LINE`, and
+//! `BEHIND` is 1 while the task waits in its line. `PLAIN` is 1 when there is no expiry, schedule and order key; `LENGTH` is
+//! that of the input.
 
 use beatmesh_mesh::env::UnixMs;
 use bytes::Bytes;
@@ -13,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::catalogue::name::{FunctionName, QueueName, ScheduleName};
 use crate::catalogue::schedule::Times;
 use crate::queue::order::{Line, Order, OrderKey};
-use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord};
+use crate::queue::task::{NewTask, Origin, TaskId, TaskRecord, TaskState};
 use crate::queue::tick::{ScheduleState, TickRecord};
 
 /// What of a task the scripts do not look at.
@@ -29,20 +34,7 @@ struct Rest {
     order_key: Option<OrderKey>,
 }
 
-/// What of a task never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Definition {
-    pub(super) queue: QueueName,
-    pub(super) function: FunctionName,
-    pub(super) priority: i16,
-    pub(super) retries: u32,
-    pub(super) origin: Origin,
-    pub(super) content_type: String,
-    pub(super) reply_to: String,
-    pub(super) order_key: Option<OrderKey>,
-}
-
-/// A task's `def`.
+/// What of a task never changes, as scripts get it: `LENGTH QUEUE FUNCTION URGENCY PRINT JSON`.
 pub(super) fn definition(task: &NewTask) -> String {
     let rest = Rest {
         retries: task.retries,
@@ -57,7 +49,7 @@ pub(super) fn definition(task: &NewTask) -> String {
     let place = task.order.as_ref().map_or_else(String::new, |Order { key, at_once }| {
         format!("/{at_once}/{}", Line::of(&task.function, key).as_str())
     });
-    format!("{} {} {urgency:04x} {length} {print:016x}{place} {rest}", task.queue, task.function)
+    format!("{length} {} {} {urgency:04x} {print:016x}{place} {rest}", task.queue, task.function)
 }
 
 /// Tells contents apart: two tasks of one id and one print are one request. The input itself goes when a task is done.
@@ -85,56 +77,140 @@ pub(super) fn schedule_of(task: &NewTask) -> &str {
     }
 }
 
-/// Reads a `def`; `None` when it is none, or one of a later version.
-pub(super) fn read_definition(def: &[u8]) -> Option<Definition> {
-    let mut words = std::str::from_utf8(def).ok()?.splitn(6, ' ');
-    let (queue, function) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let urgency = u16::from_str_radix(words.next()?, 16).ok()?;
-    let priority = i16::try_from(i32::from(i16::MAX) - i32::from(urgency)).ok()?;
-    let rest: Rest = serde_json::from_str(words.nth(2)?).ok()?;
-    let Rest { retries, origin, content_type, reply_to, order_key } = rest;
-    Some(Definition { queue, function, priority, retries, origin, content_type, reply_to, order_key })
+/// A task as its value tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredTask {
+    pub(super) queue: QueueName,
+    pub(super) function: FunctionName,
+    pub(super) state: TaskState,
+    pub(super) attempt: u32,
+    pub(super) failures: u32,
+    pub(super) lost: u32,
+    pub(super) retries: u32,
+    pub(super) origin: Origin,
+    pub(super) content_type: String,
+    pub(super) reply_to: String,
+    pub(super) order_key: Option<OrderKey>,
+    priority: i16,
+    created: UnixMs,
+    ready: UnixMs,
+    expires: Option<UnixMs>,
+    started: Option<UnixMs>,
+    finished: Option<UnixMs>,
+    is_behind: bool,
+    node: Option<String>,
 }
 
-/// The fields of a task's hash that make its record, in the order in which [`record`] takes them.
-pub(super) const FIELDS: [&str; 16] = [
-    "def", "state", "created", "ready", "expires", "attempt", "failures", "lost", "node", "started",
-    "finished", "type", "error", "log", "behind", "output",
-];
+/// Words of a task's value.
+const WORDS: usize = 19;
 
-/// A task from [`FIELDS`], or from all but the last one; `None` when there is no task, or none that this version can
-/// read.
-pub(super) fn record(id: TaskId, fields: &[Value]) -> Option<TaskRecord> {
-    let bytes = |at: usize| fields.get(at).and_then(bytes);
-    let text = |at: usize| bytes(at).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let number = |at: usize| text(at)?.parse::<i64>().ok();
-    let count = |at: usize| number(at).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let Definition { queue, function, priority, retries, origin, order_key, .. } =
-        read_definition(bytes(0)?)?;
+/// Reads a task's value; `None` when it is none, or one of a later version.
+pub(super) fn read_task(value: &[u8]) -> Option<StoredTask> {
+    let mut split = std::str::from_utf8(value).ok()?.splitn(WORDS, ' ');
+    let mut words = [""; WORDS];
+    for word in &mut words {
+        *word = split.next()?;
+    }
+    let [
+        _plain,
+        _length,
+        state,
+        attempt,
+        node,
+        started,
+        finished,
+        queue,
+        function,
+        failures,
+        lost,
+        created,
+        ready,
+        expires,
+        behind,
+        _schedule,
+        urgency,
+        _print,
+        rest,
+    ] = words;
+    let time = |word: &str| word.parse().ok().map(UnixMs);
+    let urgency = u16::from_str_radix(urgency, 16).ok()?;
+    let Rest { retries, origin, content_type, reply_to, order_key } = serde_json::from_str(rest).ok()?;
+    Some(StoredTask {
+        queue: queue.parse().ok()?,
+        function: function.parse().ok()?,
+        state: state.parse().ok()?,
+        attempt: attempt.parse().ok()?,
+        failures: failures.parse().ok()?,
+        lost: lost.parse().ok()?,
+        retries,
+        origin,
+        content_type,
+        reply_to,
+        order_key,
+        priority: i16::try_from(i32::from(i16::MAX) - i32::from(urgency)).ok()?,
+        created: time(created)?,
+        ready: time(ready)?,
+        expires: time(expires),
+        started: time(started),
+        finished: time(finished),
+        is_behind: behind == "1",
+        node: Some(node).filter(|node| *node != "-").map(ToOwned::to_owned),
+    })
+}
+
+/// What stands beside a task's value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside<'a> {
+    pub(super) error: Option<&'a [u8]>,
+    pub(super) log: Option<&'a [u8]>,
+    /// Its media type and a line feed, then its bytes if those were asked for.
+    pub(super) output: Option<&'a [u8]>,
+    pub(super) with_output: bool,
+}
+
+/// A task's record; `None` when there is none that this version can read.
+pub(super) fn record(id: TaskId, value: &[u8], beside: Beside<'_>) -> Option<TaskRecord> {
+    let task = read_task(value)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let is_done = task.state == TaskState::Done;
+    // An empty output without a type is not stored.
+    let output = beside.output.or(is_done.then_some(&b"\n"[..]));
+    let end = |output: &[u8]| output.iter().position(|byte| *byte == b'\n').unwrap_or(output.len());
     Some(TaskRecord {
         id,
-        function,
-        queue,
-        state: text(1)?.parse().ok()?,
-        priority,
-        attempts: count(5),
-        failures: count(6),
-        lost_leases: count(7),
-        retries,
-        order_key,
-        waits_for_order: bytes(14).is_some(),
-        node: text(8),
-        origin,
-        created_at: UnixMs(number(2)?),
-        ready_at: UnixMs(number(3)?),
-        expires_at: number(4).map(UnixMs),
-        started_at: number(9).map(UnixMs),
-        finished_at: number(10).map(UnixMs),
-        output: bytes(15).map(|output| Bytes::from(output.to_vec())),
-        output_type: text(11),
-        error: text(12).and_then(|error| serde_json::from_str(&error).ok()),
-        log_tail: text(13),
+        function: task.function,
+        queue: task.queue,
+        state: task.state,
+        priority: task.priority,
+        attempts: task.attempt,
+        failures: task.failures,
+        lost_leases: task.lost,
+        retries: task.retries,
+        order_key: task.order_key,
+        waits_for_order: task.is_behind,
+        node: task.node,
+        origin: task.origin,
+        created_at: task.created,
+        ready_at: task.ready,
+        expires_at: task.expires,
+        started_at: task.started,
+        finished_at: task.finished,
+        output: output
+            .filter(|_| beside.with_output)
+            .map(|output| Bytes::copy_from_slice(output.get(end(output) + 1..).unwrap_or_default())),
+        output_type: output.map(|output| text(&output[..end(output)])),
+        error: beside.error.and_then(|error| serde_json::from_slice(error).ok()),
+        log_tail: beside.log.map(text),
     })
+}
+
+/// An output as it is stored; empty when there is nothing to store.
+pub(super) fn output(content_type: &str, output: &Bytes) -> Bytes {
+    if output.is_empty() && content_type.is_empty() {
+        return Bytes::new();
+    }
+    // No media type has a line feed: it would end a header.
+    [content_type.replace('\n', " ").as_bytes(), b"\n", output].concat().into()
 }
 
 /// Where a schedule stands, and the times that run there, so that the next edit can say what it gives up.
@@ -222,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_definition_reads_back() {
+    fn a_task_reads_back() {
         for priority in [i16::MIN, -1, 0, 1, i16::MAX] {
             let id = TaskId::of_key(&"f".parse().unwrap(), b"1");
             let schedule: ScheduleName = "s".parse().unwrap();
@@ -235,20 +311,37 @@ mod tests {
                 order: Some(Order::new("key of {mine}/\"1\"".parse().unwrap(), 3)),
                 ..NewTask::new(id, "f".parse().unwrap())
             };
+            let line = Line::of(&task.function, task.order_key().unwrap());
             let def = definition(&task);
-            assert!(def.starts_with("default f ") && def.contains(" 5 "), "{def}");
-            let read = read_definition(def.as_bytes()).expect("our own");
+            assert!(
+                def.starts_with("5 default f ") && def.contains(&format!("/3/{} {{", line.as_str())),
+                "{def}"
+            );
+            // As `add` in `tasks.lua` makes a value of it.
+            let (_, tail) = def.split_once(" f ").unwrap();
+            let value = format!("0 5 retry 4 n 7 - default f 2 1 3 8 - 1 s {tail}");
+            let read = read_task(value.as_bytes()).expect("our own");
             assert_eq!((read.priority, read.retries, read.origin), (priority, 3, task.origin.clone()));
+            assert_eq!((read.state, read.attempt, read.failures, read.lost), (TaskState::Retry, 4, 2, 1));
+            assert_eq!((read.created, read.ready, read.expires), (UnixMs(3), UnixMs(8), None));
+            assert_eq!(
+                (read.started, read.finished, read.node.as_deref()),
+                (Some(UnixMs(7)), None, Some("n"))
+            );
+            assert!(read.is_behind);
             assert_eq!(read.content_type, task.content_type);
             assert_eq!(read.order_key.as_ref(), task.order_key());
-            let line = Line::of(&task.function, task.order_key().unwrap());
-            assert!(def.contains(&format!("/3/{} {{", line.as_str())), "{def}");
+            for odd in
+                [value.replace("retry", "retired"), value.replace("{", "{}"), value.replace(" 7 ", " ")]
+            {
+                assert_eq!(read_task(odd.as_bytes()), None, "{odd}");
+            }
             let without = NewTask { order: None, ..task.clone() };
             assert_ne!(print(&task), print(&without), "another line is another content");
         }
         assert!(urgency(5) < urgency(0) && urgency(0) < urgency(-5), "urgent ones first");
-        for odd in ["", "default", "default f 0000 0 0 ", "default f 0000 0 0 {}", "default f zzzz 0 0 {}"] {
-            assert_eq!(read_definition(odd.as_bytes()), None, "{odd}");
+        for odd in ["", "0", "0 5 retry 4 n 7 - default f 2 1 3 8 - 1 s 7fff 0 {}"] {
+            assert_eq!(read_task(odd.as_bytes()), None, "{odd}");
         }
     }
 

@@ -6,7 +6,7 @@ use beatmesh_mesh::env::UnixMs;
 use redis::{Pipeline, Value};
 
 use super::RedisQueue;
-use super::codec::{self, FIELDS, list, number, text};
+use super::codec::{self, Beside, bytes, list, number, text};
 use super::error::odd;
 use super::scripts;
 use crate::catalogue::name::QueueName;
@@ -15,6 +15,9 @@ use crate::queue::{MOST_LISTED, QueueCounts, StoreError, TaskFilter};
 
 /// Tasks read in one round trip.
 const PIECE: usize = 500;
+
+/// What is read of an output where only its media type is wanted.
+const LONGEST_TYPE: usize = 255;
 
 /// Tasks that one listing looks at: a filter that few pass must not read everything. What is beyond is not listed.
 const MOST_LOOKED_AT: usize = 50_000;
@@ -30,15 +33,17 @@ impl RedisQueue {
     }
 
     pub(super) async fn read_task(&self, id: TaskId) -> Result<Option<TaskRecord>, StoreError> {
-        let mut command = redis::cmd("HMGET");
-        command.arg(self.keys.of_one("task", id)).arg(&FIELDS);
-        let answer = self.quick.read(&command).await?;
-        let fields = list(&answer).ok_or_else(|| odd("HMGET"))?;
-        if fields.first() == Some(&Value::Nil) {
-            return Ok(None);
+        let mut command = redis::cmd("MGET");
+        for kind in ["task", "error", "log", "output"] {
+            command.arg(self.keys.of_one(kind, id));
         }
+        let answer = self.quick.read(&command).await?;
+        let Some([value, error, log, output]) = list(&answer) else { return Err(odd("MGET")) };
+        let Some(value) = bytes(value) else { return Ok(None) };
+        let beside =
+            Beside { error: bytes(error), log: bytes(log), output: bytes(output), with_output: true };
         let unreadable = || StoreError::Refused(format!("what is kept of task {id} cannot be read"));
-        codec::record(id, fields).map(Some).ok_or_else(unreadable)
+        codec::record(id, value, beside).map(Some).ok_or_else(unreadable)
     }
 
     /// Newest first. Where one index holds all tasks of the state that is asked for, it is read instead of all tasks;
@@ -109,15 +114,25 @@ impl RedisQueue {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Pipeline::with_capacity(ids.len());
+        let mut commands = Pipeline::with_capacity(2 * ids.len());
         for id in ids {
-            let mut command = redis::cmd("HMGET");
-            command.arg(self.keys.of_one("task", id)).arg(&FIELDS[..FIELDS.len() - 1]);
-            commands.add_command(command);
+            let mut values = redis::cmd("MGET");
+            for kind in ["task", "error", "log"] {
+                values.arg(self.keys.of_one(kind, id));
+            }
+            let mut media_type = redis::cmd("GETRANGE");
+            media_type.arg(self.keys.of_one("output", id)).arg(0).arg(LONGEST_TYPE);
+            commands.add_command(values).add_command(media_type);
         }
         let answers = self.quick.read_all(&commands).await?;
-        let records = ids.iter().zip(&answers).filter_map(|(id, fields)| codec::record(*id, list(fields)?));
-        Ok(records.collect())
+        let record = |id: &TaskId, answers: &[Value]| {
+            let [values, media_type] = answers else { return None };
+            let [value, error, log] = list(values)? else { return None };
+            let output = bytes(media_type).filter(|output| !output.is_empty());
+            let beside = Beside { error: bytes(error), log: bytes(log), output, with_output: false };
+            codec::record(*id, bytes(value)?, beside)
+        };
+        Ok(ids.iter().zip(answers.chunks_exact(2)).filter_map(|(id, answers)| record(id, answers)).collect())
     }
 }
 

@@ -12,8 +12,8 @@ pub struct Script {
 }
 
 impl Script {
-    fn new(name: &'static str, body: &str) -> Self {
-        let text = format!("{}\n{body}", include_str!("lua/common.lua"));
+    fn new(name: &'static str, parts: &[&str], body: &str) -> Self {
+        let text = parts.iter().chain([&body]).fold(String::new(), |text, part| text + part + "\n");
         let digest = redis::Script::new(&text).get_hash().to_owned();
         Self { name, text, digest }
     }
@@ -25,11 +25,19 @@ impl Script {
     }
 }
 
+/// The clock and the keys: what every script needs.
+const COMMON: &[&str] = &[include_str!("lua/common.lua")];
+/// The tasks and their places as well.
+const TASKS: &[&str] = &[COMMON[0], include_str!("lua/tasks.lua")];
+/// Who claims as well.
+const CLAIMANT: &[&str] = &[TASKS[0], TASKS[1], include_str!("lua/claimant.lua")];
+
 macro_rules! scripts {
-    ($($name:ident = $file:literal,)*) => {
+    ($($name:ident = $file:literal behind $parts:ident,)*) => {
         $(
-            pub(super) static $name: LazyLock<Script> =
-                LazyLock::new(|| Script::new($file, include_str!(concat!("lua/", $file, ".lua"))));
+            pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+                Script::new($file, $parts, include_str!(concat!("lua/", $file, ".lua")))
+            });
         )*
 
         /// All of them: whoever stands in for a server must know what it is asked to run.
@@ -41,20 +49,20 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ENQUEUE = "enqueue",
-    CLAIM = "claim",
-    PEEK = "peek",
-    RENEW = "renew",
-    COMPLETE = "complete",
-    SWEEP = "sweep",
-    RECLAIM = "reclaim",
-    FORGET = "forget",
-    CANCEL = "cancel",
-    RETRY = "retry",
-    COUNTS = "counts",
-    CLOSE = "close",
-    STANDING = "standing",
-    FENCE = "fence",
-    TICK = "tick",
-    SCAN = "scan",
+    ENQUEUE = "enqueue" behind TASKS,
+    CLAIM = "claim" behind CLAIMANT,
+    PEEK = "peek" behind CLAIMANT,
+    RENEW = "renew" behind TASKS,
+    COMPLETE = "complete" behind TASKS,
+    SWEEP = "sweep" behind TASKS,
+    RECLAIM = "reclaim" behind TASKS,
+    FORGET = "forget" behind TASKS,
+    CANCEL = "cancel" behind TASKS,
+    RETRY = "retry" behind TASKS,
+    COUNTS = "counts" behind COMMON,
+    CLOSE = "close" behind COMMON,
+    STANDING = "standing" behind COMMON,
+    FENCE = "fence" behind COMMON,
+    TICK = "tick" behind TASKS,
+    SCAN = "scan" behind TASKS,
 }

@@ -154,16 +154,14 @@ impl Ending {
         args.millis(pause);
         match &self.outcome {
             TaskOutcome::Done { output, content_type } => {
-                args.add(output.clone());
-                args.add(content_type.clone());
+                args.add(codec::output(content_type, output));
                 args.add("");
             }
             TaskOutcome::Failed { error, .. } => {
                 args.add("");
-                args.add("");
                 args.add(error.to_string());
             }
-            TaskOutcome::HandBack => (0..3).for_each(|_| args.add("")),
+            TaskOutcome::HandBack => (0..2).for_each(|_| args.add("")),
         }
         args.add(self.log_tail.clone());
     }
@@ -214,7 +212,7 @@ impl RedisQueue {
             return Ok(Found::Nothing { next_in: u64::try_from(*next_in).ok().map(Duration::from_millis) });
         }
         // Empty when all of them are of a later version: then there may be others at once.
-        Ok(Found::Tasks(tasks.chunks(6).filter_map(claimed).collect()))
+        Ok(Found::Tasks(tasks.chunks(3).filter_map(claimed).collect()))
     }
 
     pub(super) async fn renew_leases(
@@ -306,23 +304,22 @@ impl RedisQueue {
 /// What a claim brought. A task that this version cannot read, one of a later version perhaps, stops nobody else's:
 /// leased all the same, it ends with the dead ones.
 fn claimed(of_task: &[Value]) -> Option<Claimed> {
-    let [id, attempt, failures, lost_leases, def, input] = of_task else { return None };
-    let count = |value: &Value| number(value).and_then(|count| u32::try_from(count).ok());
+    let [id, value, input] = of_task else { return None };
     let read = || {
-        let definition = codec::read_definition(bytes(def)?)?;
+        let task = codec::read_task(bytes(value)?)?;
         Some(Claimed {
             id: text(id)?.parse().ok()?,
-            attempt: Attempt(count(attempt)?),
-            function: definition.function,
-            queue: definition.queue,
-            failures: count(failures)?,
-            lost_leases: count(lost_leases)?,
-            retries: definition.retries,
+            attempt: Attempt(task.attempt),
+            function: task.function,
+            queue: task.queue,
+            failures: task.failures,
+            lost_leases: task.lost,
+            retries: task.retries,
             input: Bytes::from(bytes(input)?.to_vec()),
-            content_type: definition.content_type,
-            origin: definition.origin,
-            reply_to: definition.reply_to,
-            order_key: definition.order_key,
+            content_type: task.content_type,
+            origin: task.origin,
+            reply_to: task.reply_to,
+            order_key: task.order_key,
         })
     };
     let claimed = read();

@@ -43,7 +43,7 @@ fn command(data: &Data, prefix: &str, dice: &mut StdRng) -> Option<Command> {
     let one_of = |dice: &mut StdRng, keys: &[&Vec<u8>]| {
         (!keys.is_empty()).then(|| keys[dice.random_range(0..keys.len())].clone())
     };
-    match dice.random_range(0..8) {
+    match dice.random_range(0..10) {
         // An entry is missing.
         0..=2 => {
             let place = one_of(dice, &places)?;
@@ -62,6 +62,8 @@ fn command(data: &Data, prefix: &str, dice: &mut StdRng) -> Option<Command> {
         }
         5 => words(&[b"sadd", &key("runs:every-second"), b"01890000-0000-7000-8000-000000000000"]),
         6 => words(&[b"hincrby", &key("counts"), b"leased:work", b"7"]),
-        _ => words(&[b"hset", &key("task:nobody's"), b"field", b"value"]),
+        7 => words(&[b"hset", &key("task:nobody's"), b"field", b"value"]),
+        8 => words(&[b"set", &key("task:rubbish"), b"ready or not"]),
+        _ => words(&[b"set", &key("output:01890000-0000-7000-8000-000000000000"), b"of no task"]),
     }
 }

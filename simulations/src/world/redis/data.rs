@@ -42,6 +42,15 @@ impl Data {
         self.0.get(key)
     }
 
+    /// A string; `None` also when something of another kind stands there.
+    #[must_use]
+    pub fn text(&self, key: &[u8]) -> Option<&Vec<u8>> {
+        match self.0.get(key) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Puts a value under a key, whatever stood there.
     pub fn put(&mut self, key: Vec<u8>, value: Value) {
         self.0.insert(key, value);

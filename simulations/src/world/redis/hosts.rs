@@ -271,8 +271,8 @@ impl RedisHosts {
         let mut state = self.state.lock();
         let State { servers, master, prefix, dice, .. } = &mut *state;
         let commands = change(&mut servers[*master].data, prefix, dice);
-        let writes = commands.iter().map(|words| Write { words: words.clone(), reply: Reply::ok() });
-        let writes: Vec<_> = writes.collect();
+        let write = |words: &Command| Write { words: words.clone(), reply: Reply::ok(), before: Vec::new() };
+        let writes: Vec<_> = commands.iter().map(write).collect();
         let others = servers.iter_mut().enumerate().filter(|(place, _)| place != master);
         others.for_each(|(_, server)| server.follow(&writes));
         commands.len()

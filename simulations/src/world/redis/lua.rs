@@ -92,6 +92,8 @@ pub struct Write {
     pub words: Command,
     /// Its answer.
     pub reply: Reply,
+    /// What stood under the keys of an `MSET`.
+    pub before: Vec<Option<Vec<u8>>>,
 }
 
 pub(super) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
@@ -215,9 +217,10 @@ impl Running {
             return Err("ERR Wrong number of args calling Redis command from script".to_owned());
         }
         self.may(spec)?;
+        let before = if spec.name == "mset" { before(&self.data, &words) } else { Vec::new() };
         let reply = spec.run(&mut self.data, &words)?;
         if spec.writes() {
-            self.writes.push(Write { words, reply: reply.clone() });
+            self.writes.push(Write { words, reply: reply.clone(), before });
         }
         Ok(reply)
     }
@@ -232,6 +235,11 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// What stands under the keys that an `MSET` is about to set.
+fn before(data: &Data, words: &[Vec<u8>]) -> Vec<Option<Vec<u8>>> {
+    words[1..].chunks(2).map(|pair| data.text(&pair[0]).cloned()).collect()
 }
 
 /// What a server answers without looking at a key, in and outside of scripts.

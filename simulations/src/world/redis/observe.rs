@@ -9,9 +9,9 @@ use beatmesh_node::queue::redis::scripts;
 use beatmesh_node::queue::task::{TaskId, TaskState};
 
 use super::lua::Write;
-use super::resp::{Command, Reply};
+use super::resp::Reply;
 use super::server::{Called, Done};
-use super::tables::{Standing, line};
+use super::tables::{Life, Standing, life, line};
 use crate::history::Event;
 
 /// A value of the hash `schedules` as it was read, and the clock that was read with it.
@@ -59,47 +59,26 @@ impl Observer {
         Ok(events)
     }
 
-    fn key<'a>(&self, words: &'a Command, kind: &str) -> Option<&'a str> {
-        let key = std::str::from_utf8(words.get(1)?).ok()?;
-        key.strip_prefix(self.prefix.as_str())?.strip_prefix(kind)
+    /// Which one of a kind a key is about.
+    fn named<'a>(&self, key: &'a [u8], kind: &str) -> Option<&'a str> {
+        std::str::from_utf8(key).ok()?.strip_prefix(self.prefix.as_str())?.strip_prefix(kind)
     }
 
     fn of_writes(&self, writes: &[Write]) -> Vec<Event> {
         let mut events = Vec::new();
-        for (place, Write { words, reply }) in writes.iter().enumerate() {
-            if let Some(id) = self.key(words, "task:") {
-                let Ok(task) = id.parse::<TaskId>() else { continue };
-                match words[0].to_ascii_lowercase().as_slice() {
-                    b"hsetnx" if *reply == Reply::Int(1) => events.push(Event::Stored { task }),
-                    b"hset" => {
-                        let field = |name: &str| field(words, name);
-                        if field("state") == Some("leased")
-                            && let (Some(attempt), Some(node)) = (field("attempt"), field("node"))
-                        {
-                            let attempt = attempt.parse().unwrap_or(0);
-                            events.push(Event::Claimed { task, attempt, node: node.to_owned() });
-                        }
-                        if let Some(state @ ("cancelled" | "expired")) = field("state")
-                            && let Ok(state) = state.parse()
-                        {
-                            events.push(Event::TakenOut { task, state });
-                        }
-                        if field("lost").is_some() {
-                            let of_task = |write: &&Write| write.words.get(1) == words.get(1);
-                            let later = writes[place..].iter().filter(of_task);
-                            let state =
-                                later.filter_map(|write| self::field(&write.words, "state")).next_back();
-                            events.push(Event::LeaseLost { task, dead: state == Some("dead") });
-                        }
-                    }
-                    _ => {}
-                }
-            } else if let Some(schedule) = self.key(words, "ticks:")
-                && words[0].eq_ignore_ascii_case(b"zadd")
-                && let (Ok(schedule), Some(tick)) = (schedule.parse(), line(&words[words.len() - 1]))
+        for Write { words, before, .. } in writes {
+            if words[0].eq_ignore_ascii_case(b"mset") {
+                let values = words[1..].chunks_exact(2).zip(before);
+                events.extend(
+                    values.flat_map(|(pair, before)| self.of_value(&pair[0], before.as_deref(), &pair[1])),
+                );
+            } else if words[0].eq_ignore_ascii_case(b"zadd")
+                && let Some(schedule) = words.get(1).and_then(|key| self.named(key, "ticks:"))
+                && let Ok(schedule) = schedule.parse::<ScheduleName>()
             {
-                events.push(Event::TickCommitted {
-                    schedule,
+                let ticks = words[2..].chunks_exact(2).filter_map(|pair| line(&pair[1]));
+                events.extend(ticks.map(|tick| Event::TickCommitted {
+                    schedule: schedule.clone(),
                     revision: tick.revision,
                     from: tick.from,
                     due: tick.due,
@@ -108,8 +87,36 @@ impl Observer {
                     task: tick.task,
                     node: tick.node,
                     store_now: tick.committed_at,
-                });
+                }));
             }
+        }
+        events
+    }
+
+    /// What a new value under a task's key tells.
+    fn of_value(&self, key: &[u8], before: Option<&[u8]>, after: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(task) = self.named(key, "task:").and_then(|id| id.parse::<TaskId>().ok()) else {
+            return events;
+        };
+        let Some(after) = life(after) else { return events };
+        let before = before.and_then(life);
+        if before.is_none() {
+            events.push(Event::Stored { task });
+        }
+        let was = |state: TaskState| before.as_ref().is_some_and(|before| before.state == state);
+        let begun = |life: &Life| (life.state == TaskState::Leased).then_some(life.attempt);
+        if let Some(attempt) =
+            begun(&after).filter(|attempt| before.as_ref().and_then(begun) != Some(*attempt))
+        {
+            let node = after.node.clone().unwrap_or_default();
+            events.push(Event::Claimed { task, attempt, node });
+        }
+        if matches!(after.state, TaskState::Cancelled | TaskState::Expired) && !was(after.state) {
+            events.push(Event::TakenOut { task, state: after.state });
+        }
+        if before.as_ref().is_some_and(|before| after.lost > before.lost) {
+            events.push(Event::LeaseLost { task, dead: after.state == TaskState::Dead });
         }
         events
     }
@@ -160,15 +167,6 @@ impl Observer {
     }
 }
 
-/// A field that an `HSET` sets.
-fn field<'a>(words: &'a Command, name: &str) -> Option<&'a str> {
-    if !words[0].eq_ignore_ascii_case(b"hset") {
-        return None;
-    }
-    let pair = words[2..].chunks_exact(2).rev().find(|pair| pair[0] == name.as_bytes())?;
-    std::str::from_utf8(&pair[1]).ok()
-}
-
 /// Ends that were recorded: there is one answer for each, so that says how many words each has.
 fn completed(called: &Called, reply: &Reply) -> Vec<Event> {
     let Reply::Array(states) = reply else { return Vec::new() };
@@ -192,15 +190,31 @@ fn repaired(reply: &Reply) -> Vec<Event> {
     repairs.into_iter().map(|(kind, what)| Event::Repaired { kind, what }).collect()
 }
 
-/// A commit that was not made.
-fn refused(called: &Called, reply: &Reply) -> Option<Event> {
-    let Reply::Array(items) = reply else { return None };
+/// Commits that were not made: each has an answer of its own, and says first how many words it has.
+fn refused(called: &Called, reply: &Reply) -> Vec<Event> {
+    let Reply::Array(answers) = reply else { return Vec::new() };
+    let mut rest = called.args.as_slice();
+    let mut next = || {
+        let (length, words) = rest.split_first()?;
+        let (commit, others) = words.split_at_checked(text(length)?.parse().ok()?)?;
+        rest = others;
+        Some(commit)
+    };
+    answers.iter().filter_map(|answer| of_commit(next()?, answer)).collect()
+}
+
+fn of_commit(commit: &[Vec<u8>], answer: &Reply) -> Option<Event> {
+    let Reply::Array(items) = answer else { return None };
     let reason = match items.first() {
         Some(Reply::Bulk(word)) if word == b"moved" => "moved",
         Some(Reply::Bulk(word)) if word == b"early" => "too early",
         _ => return None,
     };
-    let text = |at: usize| String::from_utf8(called.args.get(at)?.clone()).ok();
-    let due = UnixMs(text(called.args.len().checked_sub(7)?)?.parse().ok()?);
-    Some(Event::TickRefused { schedule: text(0)?.parse().ok()?, due, reason, node: text(3)? })
+    let due = UnixMs(text(commit.get(commit.len().checked_sub(7)?)?)?.parse().ok()?);
+    let node = text(commit.get(3)?)?.to_owned();
+    Some(Event::TickRefused { schedule: text(commit.first()?)?.parse().ok()?, due, reason, node })
+}
+
+fn text(bytes: &Vec<u8>) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }

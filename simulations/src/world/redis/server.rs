@@ -161,7 +161,11 @@ impl Server {
             (b"flushall" | b"flushdb", 1..=2) if self.is_replica => return Err(READ_ONLY.to_owned()),
             (b"flushall" | b"flushdb", 1..=2) => {
                 self.data = Data::default();
-                writes.push(Write { words: vec![b"flushall".to_vec()], reply: Reply::ok() });
+                writes.push(Write {
+                    words: vec![b"flushall".to_vec()],
+                    reply: Reply::ok(),
+                    before: Vec::new(),
+                });
                 return Ok(Reply::ok());
             }
             _ => {}
@@ -178,7 +182,7 @@ impl Server {
         }
         let reply = spec.run(&mut self.data, words)?;
         if spec.writes() {
-            writes.push(Write { words: words.clone(), reply: reply.clone() });
+            writes.push(Write { words: words.clone(), reply: reply.clone(), before: Vec::new() });
         }
         Ok(reply)
     }

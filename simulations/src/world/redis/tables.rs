@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use beatmesh_mesh::env::UnixMs;
 use beatmesh_node::queue::order::OrderKey;
-use beatmesh_node::queue::task::{Origin, TaskRecord};
+use beatmesh_node::queue::task::{Origin, TaskRecord, TaskState};
 use beatmesh_node::queue::tick::{ScheduleState, TickRecord};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -32,7 +32,11 @@ pub(super) fn tables(data: &Data, prefix: &str) -> StoreState {
         let lines = lines.into_iter().flat_map(SortedSet::iter);
         lines.filter_map(move |(member, _)| Some((schedule.parse().ok()?, line(member)?)))
     });
-    let tasks = of_kind("task:").filter_map(|(key, id)| task(id, hash(key)?));
+    let tasks = of_kind("task:").filter_map(|(key, id)| {
+        let beside = |kind: &str| data.text(format!("{prefix}{kind}:{id}").as_bytes());
+        let output = beside("output").map_or(&[][..], Vec::as_slice);
+        record(id, data.text(key.as_bytes())?, output, beside("error"), beside("log"))
+    });
     StoreState::holding(schedules.collect(), ticks.collect(), tasks.collect())
 }
 
@@ -74,7 +78,7 @@ pub(super) fn line(text: &[u8]) -> Option<TickRecord> {
     })
 }
 
-/// Of a task's `def`, what stands behind its first five words.
+/// The last word of a task's value.
 #[derive(Deserialize)]
 struct Rest {
     retries: u32,
@@ -82,38 +86,70 @@ struct Rest {
     order_key: Option<OrderKey>,
 }
 
-fn task(id: &str, fields: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<TaskRecord> {
-    let text =
-        |name: &str| fields.get(name.as_bytes()).and_then(|value| String::from_utf8(value.clone()).ok());
-    let number = |name: &str| text(name)?.parse::<i64>().ok();
-    let count = |name: &str| number(name).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let def = text("def")?;
-    let words: Vec<_> = def.splitn(6, ' ').collect();
-    let [queue, function, urgency, _, _, rest] = words.as_slice() else { return None };
-    let urgency = i32::from_str_radix(urgency, 16).ok()?;
-    let Rest { retries, origin, order_key } = serde_json::from_str(rest).ok()?;
+/// What a task's value says of what happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    pub(super) state: TaskState,
+    pub(super) attempt: u32,
+    pub(super) lost: u32,
+    pub(super) node: Option<String>,
+}
+
+/// The words of a task's value: `PLAIN LENGTH STATE ATTEMPT NODE STARTED FINISHED QUEUE FUNCTION FAILURES LOST CREATED READY
+/// EXPIRES BEHIND SCHEDULE URGENCY PRINT JSON`.
+fn words(value: &[u8]) -> Option<[&str; 19]> {
+    let words: Vec<_> = std::str::from_utf8(value).ok()?.splitn(19, ' ').collect();
+    words.try_into().ok()
+}
+
+pub(super) fn life(value: &[u8]) -> Option<Life> {
+    let words = words(value)?;
+    Some(Life {
+        state: words[2].parse().ok()?,
+        attempt: words[3].parse().ok()?,
+        lost: words[10].parse().ok()?,
+        node: Some(words[4]).filter(|node| *node != "-").map(ToOwned::to_owned),
+    })
+}
+
+fn record(
+    id: &str,
+    value: &[u8],
+    output: &[u8],
+    error: Option<&Vec<u8>>,
+    log: Option<&Vec<u8>>,
+) -> Option<TaskRecord> {
+    let Life { state, attempt, lost, node } = life(value)?;
+    let words = words(value)?;
+    let time = |at: usize| words[at].parse().ok().map(UnixMs);
+    let urgency = i32::from_str_radix(words[16], 16).ok()?;
+    let Rest { retries, origin, order_key } = serde_json::from_str(words[18]).ok()?;
+    let mut of_output = output.splitn(2, |byte| *byte == b'\n');
+    let mut part = || of_output.next().map(<[u8]>::to_vec).filter(|_| state == TaskState::Done);
+    let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).ok();
+    let output_type = part().as_ref().and_then(text);
     Some(TaskRecord {
         id: id.parse().ok()?,
-        function: function.parse().ok()?,
-        queue: queue.parse().ok()?,
-        state: text("state")?.parse().ok()?,
+        function: words[8].parse().ok()?,
+        queue: words[7].parse().ok()?,
+        state,
         priority: i16::try_from(i32::from(i16::MAX) - urgency).ok()?,
-        attempts: count("attempt"),
-        failures: count("failures"),
-        lost_leases: count("lost"),
+        attempts: attempt,
+        failures: words[9].parse().ok()?,
+        lost_leases: lost,
         retries,
         order_key,
-        waits_for_order: text("behind").is_some(),
-        node: text("node"),
+        waits_for_order: words[14] == "1",
+        node,
         origin,
-        created_at: UnixMs(number("created")?),
-        ready_at: UnixMs(number("ready")?),
-        expires_at: number("expires").map(UnixMs),
-        started_at: number("started").map(UnixMs),
-        finished_at: number("finished").map(UnixMs),
-        output: fields.get(&b"output"[..]).map(|output| Bytes::from(output.clone())),
-        output_type: text("type"),
-        error: text("error").and_then(|error| serde_json::from_str(&error).ok()),
-        log_tail: text("log"),
+        created_at: time(11)?,
+        ready_at: time(12)?,
+        expires_at: time(13),
+        started_at: time(5),
+        finished_at: time(6),
+        output: part().map(Bytes::from),
+        output_type,
+        error: error.and_then(|error| serde_json::from_slice(error).ok()),
+        log_tail: log.and_then(text),
     })
 }

@@ -3,33 +3,38 @@
 -- tasks are kept. Answers 1 when there may be more.
 in_any_case()
 local keep_tasks, keep_ticks, most, most_kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local STATES = { 'done', 'failed', 'dead', 'cancelled', 'expired' }
+local ENDS = { 'done', 'failed', 'dead', 'cancelled', 'expired' }
 local more = 0
 
+-- What there may be under a task's id.
+local KINDS = { 'task:', 'input:', 'output:', 'error:', 'log:' }
+
 local function forget(state, old)
-  local tasks = {}
-  for at, id in ipairs(old) do
-    tasks[at] = P .. 'task:' .. id
-    local def = redis.pcall('HGET', tasks[at], 'def')
-    if type(def) == 'string' and parts(def) then
-      moved(id, def, state, nil)
+  load(old)
+  for _, id in ipairs(old) do
+    local task = task_of(id)
+    take(P .. 'ended:' .. state, id)
+    if not task or task[STATE] == state then
+      if task then
+        moved(task, state, nil)
+      end
+      take(P .. 'all', id)
+      for _, kind in ipairs(KINDS) do
+        drop(P .. kind .. id)
+      end
     end
   end
-  call('UNLINK', unpack(tasks))
-  call('ZREM', P .. 'all', unpack(old))
-  call('ZREM', P .. 'ended:' .. state, unpack(old))
 end
 
 local kept = 0
-for _, state in ipairs(STATES) do
+for _, state in ipairs(ENDS) do
   local key = P .. 'ended:' .. state
   local old = call('ZRANGEBYSCORE', key, '-inf', '(' .. string.format('%.0f', now - keep_tasks), 'LIMIT', 0, most)
-  if #old > 0 then
-    forget(state, old)
-    if #old == most then
-      more = 1
-    end
+  forget(state, old)
+  if #old == most then
+    more = 1
   end
+  write()
   kept = kept + call('ZCARD', key)
 end
 
@@ -37,7 +42,7 @@ end
 local excess = math.min(kept - most_kept, most)
 if excess > 0 then
   local oldest = {}
-  for _, state in ipairs(STATES) do
+  for _, state in ipairs(ENDS) do
     local page = call('ZRANGE', P .. 'ended:' .. state, 0, excess - 1, 'WITHSCORES')
     for at = 1, #page, 2 do
       oldest[#oldest + 1] = { id = page[at], ended = tonumber(page[at + 1]), state = state }
@@ -52,7 +57,7 @@ if excess > 0 then
     of[task.state] = of[task.state] or {}
     of[task.state][#of[task.state] + 1] = task.id
   end
-  for _, state in ipairs(STATES) do
+  for _, state in ipairs(ENDS) do
     if of[state] then
       forget(state, of[state])
     end

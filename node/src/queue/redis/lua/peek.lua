@@ -18,24 +18,24 @@ local function holds(from, is_again)
     if not member then
       return false
     end
-    from.pos = from.pos + 1
     if not is_again or takes(tonumber(string.sub(member, 52), 16)) then
-      local expires = redis.pcall('HGET', P .. 'task:' .. string.sub(member, 16, 51), 'expires')
-      if type(expires) ~= 'string' or tonumber(expires) > now then
+      local task = task_of(read_head(from))
+      if not task or task[EXPIRES] == '-' or tonumber(task[EXPIRES]) > now then
         return true
       end
     end
+    from.pos = from.pos + 1
   end
   -- Nobody knows; a claim will find out.
   return true
 end
 
 local found = pairs_of(who.queues, '', 4096)
-for _, pair in ipairs(found) do
-  local queue, fn = string.match(pair, '^(%S+) (%S+)$')
+for _, name in ipairs(found) do
+  local queue, fn = string.match(name, '^(%S+) (%S+)$')
   if who.room[fn] ~= 0 and who.left[queue] ~= 0 then
-    local key = queue .. ':' .. fn
-    if holds(source(P .. 'ready:' .. key, queue, fn), false) or holds(source(P .. 'again:' .. key, queue, fn), true) then
+    local pair = pair_of(queue, fn)
+    if holds(source(pair.ready, pair), false) or holds(source(pair.again, pair), true) then
       return 0
     end
   end

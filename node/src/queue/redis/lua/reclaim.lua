@@ -5,18 +5,19 @@
 in_any_case()
 local most_lost, most, till = tonumber(ARGV[1]), tonumber(ARGV[2]), math.huge
 till = now + tonumber(ARGV[3]) --guard renewal_witness
-local returned, dead, workers = {}, {}, {}
+local workers = {}
 for at = 4, #ARGV do
   workers[ARGV[at]] = true
 end
-for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. string.format('%.0f', till))) do
-  if #returned + #dead >= most then
-    break
-  end
-  local worker = redis.pcall('HGET', P .. 'task:' .. id, 'node')
-  if type(worker) == 'string' and workers[worker] then
-    lose(id, most_lost, returned, dead)
+local leases = call('ZRANGEBYSCORE', P .. 'leases', '-inf', '(' .. string.format('%.0f', till))
+load(leases)
+local theirs, returned, dead = {}, {}, {}
+for _, id in ipairs(leases) do
+  local task = task_of(id)
+  if #theirs < most and task and workers[task[NODE]] then
+    theirs[#theirs + 1] = id
   end
 end
+lose(theirs, most_lost, returned, dead)
 write()
 return { returned, dead, 0 }

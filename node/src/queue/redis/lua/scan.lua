@@ -1,9 +1,10 @@
--- Looks at a piece of what there is and puts right what disagrees: a task's hash says its state, and the state says in
+-- Looks at a piece of what there is and puts right what disagrees: a task's value says its state, and the state says in
 -- which places its id stands. No script leaves them otherwise; a failover that kept half, a person or a bug may.
 -- ARGV: what to do, then
 --   keys:  the cursor, how many keys to look at. Every task is compared with its places, every place with its tasks.
 --   place: the cursor, how many entries to look at, the place's name.
---   count: the cursor (0 begins), how many tasks to look at. Counts all of them anew, by state.
+--   count: the cursor (0 begins), how many tasks to look at. Counts all of them anew, by state; and lets in who is next in
+--          its line, because by then all that run stand in theirs.
 -- Answers: the next cursor ('0' at the end), of places that were not walked to their end the name and the cursor, of
 -- each repair its kind and what it was about.
 --
@@ -20,7 +21,7 @@ end
 
 -- What stands under each key, by its name up to the first colon.
 local TYPES = {
-  task = 'hash', counts = 'hash', recount = 'hash', schedules = 'hash',
+  task = 'string', input = 'string', output = 'string', error = 'string', log = 'string', counts = 'hash', recount = 'hash', schedules = 'hash',
   ready = 'zset', again = 'zset', wait = 'zset', leases = 'zset', expiry = 'zset', ended = 'zset', all = 'zset',
   aside = 'zset', line = 'zset', lines = 'zset', ticks = 'zset', waits = 'set', runs = 'set',
 }
@@ -29,8 +30,8 @@ local WALKED = { ['ready:'] = true, ['again:'] = true, wait = true, leases = tru
 -- No lease is so long: one that ends later was not written by a claim, and would never run out.
 local LONGEST_LEASE = 365 * 86400000
 
-local WAITS = { ready = true, scheduled = true, retry = true }
-local ENDED = { done = true, failed = true, dead = true, cancelled = true, expired = true }
+-- What stands beside a task and goes with it.
+local BESIDE = { ['input:'] = true, ['output:'] = true, ['error:'] = true, ['log:'] = true }
 
 -- No task of ours, or one that has lost what makes it one: noted once.
 local function strange(id)
@@ -39,63 +40,45 @@ local function strange(id)
   end
 end
 
--- A task by its hash; nothing when there is none, false when it is none of ours.
+-- A task; nothing when there is none, false when what is there is none of ours.
 local function read(id)
-  local task = redis.pcall('HMGET', P .. 'task:' .. id, 'state', 'def', 'ready', 'lost', 'schedule', 'expires', 'created', 'finished')
-  if task.err then
+  local task = task_of(id)
+  if task == nil and call('EXISTS', P .. 'task:' .. id) == 1 then
     return false
   end
-  local state, def = task[1], task[2]
-  local is_ours = state and def and parts(def) and (WAITS[state] or ENDED[state] or state == 'leased')
-  if not is_ours then
-    if call('EXISTS', P .. 'task:' .. id) == 0 then
-      return nil
-    end
-    return false
-  end
-  local made = tonumber(task[7]) or now
-  return {
-    state = state, def = def, ready = tonumber(task[3]) or made, lost = tonumber(task[4]) or 0,
-    schedule = task[5], expires = tonumber(task[6]), made = made, finished = tonumber(task[8]) or now,
-  }
-end
-
-local function place_of(id, task)
-  local queue, fn, urgency = parts(task.def)
-  local key, member = place(queue, fn, urgency, task.ready, id, task.lost)
-  return key, member, queue .. ' ' .. fn
+  return task
 end
 
 -- A task's place in the line of its order key: greater than 0 waits, so that it stands nowhere else; nothing when it
 -- has no key, or is not in its line.
-local function place_in_line(id, task)
-  local _, line = line_of(task.def)
-  return line and tonumber(call('ZSCORE', P .. 'line:' .. line, id)), line
+local function place_in_line(task)
+  local _, line = line_of(task)
+  return line and tonumber(call('ZSCORE', P .. 'line:' .. line, task[ID])), line
 end
 
 -- Whether an entry of a place is where it belongs.
-local function stands(name, kind, id, entry, task)
-  local state = task.state
+local function stands(name, kind, entry, task)
+  local state = task[STATE]
   if kind == 'all' then
     return true
   elseif kind == 'ready:' or kind == 'again:' then
-    local key, member = place_of(id, task)
-    return state == 'ready' and key == P .. name and member == entry and (place_in_line(id, task) or 0) <= 0
+    local key, member = place(task)
+    return state == 'ready' and key == P .. name and member == entry and (place_in_line(task) or 0) <= 0
   elseif kind == 'wait' then
     return state == 'scheduled' or state == 'retry'
   elseif kind == 'leases' then
     return state == 'leased'
   elseif kind == 'expiry' then
-    return WAITS[state] and task.expires ~= nil
+    return WAITS[state] and task[EXPIRES] ~= '-'
   elseif kind == 'ended:' then
     return name == 'ended:' .. state
   elseif kind == 'line:' then
-    local _, line = line_of(task.def)
+    local _, line = line_of(task)
     return line == string.sub(name, 6) and (state == 'ready' or state == 'leased' or state == 'retry')
   elseif kind == 'waits:' then
-    return WAITS[state] and name == 'waits:' .. (task.schedule or '')
+    return WAITS[state] and name == 'waits:' .. task[SCHEDULE]
   elseif kind == 'runs:' then
-    return state == 'leased' and name == 'runs:' .. (task.schedule or '')
+    return state == 'leased' and name == 'runs:' .. task[SCHEDULE]
   end
 end
 
@@ -112,28 +95,21 @@ local function check(id)
       repaired('placed', id .. ' in ' .. name)
     end
   end
-  local state = task.state
-  scored('all', task.made)
-  local at, line = place_in_line(id, task)
+  local state = task[STATE]
+  scored('all', tonumber(task[CREATED]))
+  local at, line = place_in_line(task)
   if line and (state == 'leased' or state == 'retry') and at ~= -1 then
     call('ZADD', P .. 'line:' .. line, -1, id)
     repaired('placed', id .. ' in line:' .. line)
-  elseif line and state == 'ready' and (not at or at > 0) then
-    -- At the end of its line, or next and nobody has noticed.
-    if not at then
-      local key, member = place_of(id, task)
-      call('ZREM', key, member)
-      enter(id, task.def, task.ready, task.lost)
-    else
-      let_in(line)
-    end
-    if place_in_line(id, task) ~= at then
-      repaired('placed', id .. ' in line:' .. line)
-    end
-  elseif state == 'ready' then
-    local key, member, pair = place_of(id, task)
-    if not call('ZSCORE', key, member) or not call('ZSCORE', P .. 'ready', pair) then
-      push(id, task.def, task.ready, task.lost)
+  elseif line and state == 'ready' and not at then
+    -- At the end of its line: others may have passed it.
+    take(place(task))
+    stand_in_line(task, line)
+    repaired('placed', id .. ' in line:' .. line)
+  elseif state == 'ready' and (at or 0) <= 0 then
+    local key, member = place(task)
+    if not call('ZSCORE', key, member) or not call('ZSCORE', P .. 'ready', task[QUEUE] .. ' ' .. task[FN]) then
+      push(task)
       repaired('placed', id .. ' in ' .. string.sub(key, #P + 1))
     end
   end
@@ -144,15 +120,15 @@ local function check(id)
       scored('leases', now)
     end
   elseif ENDED[state] then
-    scored('ended:' .. state, task.finished)
+    scored('ended:' .. state, tonumber(task[FINISHED]) or now)
   elseif state ~= 'ready' then
-    scored('wait', task.ready)
+    scored('wait', tonumber(task[READY]))
   end
-  if WAITS[state] and task.expires then
-    scored('expiry', task.expires)
+  if WAITS[state] and task[EXPIRES] ~= '-' then
+    scored('expiry', tonumber(task[EXPIRES]))
   end
-  if task.schedule and not ENDED[state] then
-    local name = (state == 'leased' and 'runs:' or 'waits:') .. task.schedule
+  if task[SCHEDULE] ~= '-' and not ENDED[state] then
+    local name = (state == 'leased' and 'runs:' or 'waits:') .. task[SCHEDULE]
     if call('SADD', P .. name, id) == 1 then
       repaired('placed', id .. ' in ' .. name)
     end
@@ -166,22 +142,25 @@ local function walk(name, from)
   local kind = string.match(name, '^[^:]*:?')
   local is_set = kind == 'waits:' or kind == 'runs:'
   local page = call(is_set and 'SSCAN' or 'ZSCAN', P .. name, from, 'COUNT', math.max(10, math.min(left, 100)))
+  local function id_of(entry)
+    return (kind == 'ready:' or kind == 'again:') and string.sub(entry, 16, 51) or entry
+  end
+  local ids = {}
+  for at = 1, #page[2], is_set and 1 or 2 do
+    ids[#ids + 1] = id_of(page[2][at])
+  end
+  load(ids)
   for at = 1, #page[2], is_set and 1 or 2 do
     local entry = page[2][at]
-    local id = (kind == 'ready:' or kind == 'again:') and string.sub(entry, 16, 51) or entry
+    local id = id_of(entry)
     local task = read(id)
     left = left - 1
     if task == false then
       strange(id)
     end
-    if not task or not stands(name, kind, id, entry, task) then
+    if not task or not stands(name, kind, entry, task) then
       call(is_set and 'SREM' or 'ZREM', P .. name, entry)
       repaired('displaced', id .. ' from ' .. name)
-      if kind == 'line:' then
-        -- Others may have waited behind it.
-        let_in(string.sub(name, 6))
-        write()
-      end
     end
   end
   return page[1]
@@ -189,6 +168,11 @@ end
 
 local function keys()
   local page = call('SCAN', cursor, 'MATCH', P .. '*', 'COUNT', left)
+  local ids = {}
+  for _, key in ipairs(page[2]) do
+    ids[#ids + 1] = string.match(string.sub(key, #P + 1), '^task:(.*)$')
+  end
+  load(ids)
   for _, key in ipairs(page[2]) do
     local name = string.sub(key, #P + 1)
     local kind = string.match(name, '^[^:]*:?')
@@ -203,6 +187,13 @@ local function keys()
       -- A value of another kind stands in the way of every script that comes by.
       call('RENAME', key, P .. 'aside:' .. name)
       repaired('set_aside', name)
+    elseif BESIDE[kind] then
+      local id = string.sub(name, #kind + 1)
+      if found ~= 'none' and read(id) == nil then
+        drop(key)
+        write()
+        repaired('displaced', id .. ' from ' .. string.sub(kind, 1, -2))
+      end
     elseif WALKED[kind] and found ~= 'none' then
       local next = left > 0 and walk(name, '0') or '0'
       if left <= 0 or next ~= '0' then
@@ -246,6 +237,16 @@ local function settle()
   call('DEL', P .. 'recount')
 end
 
+-- Lets in who is next in a task's line, if nobody in it keeps others out.
+local function let_in_behind(task)
+  local at, line = place_in_line(task)
+  local id = at and at > 0 and let_in(line)
+  if id then
+    repaired('placed', id .. ' in line:' .. line)
+    write()
+  end
+end
+
 local function recounted()
   if cursor == '0' then
     call('DEL', P .. 'recount')
@@ -273,6 +274,11 @@ local function recounted()
     end
     sums[field] = sums[field] + 1
   end
+  local ids = {}
+  for n = 1, #page, 2 do
+    ids[#ids + 1] = page[n]
+  end
+  load(ids)
   local is_last = #page < 2 * left
   for n = 1, #page, 2 do
     local member, made = page[n], page[n + 1]
@@ -282,13 +288,13 @@ local function recounted()
       break
     end
     if not (made == at and member <= id) then
-      local task = read(member)
+      local task = task_of(member)
       if task then
-        local queue, fn = parts(task.def)
-        sum(queue .. ' ' .. task.state)
-        if task.state == 'leased' then
-          sum('leased:' .. fn)
+        sum(task[QUEUE] .. ' ' .. task[STATE])
+        if task[STATE] == 'leased' then
+          sum('leased:' .. task[FN])
         end
+        let_in_behind(task)
       end
       at, id = made, member
     end

@@ -3,10 +3,14 @@
 use super::{Answer, NOT_AN_INTEGER, SYNTAX, Spec, grows, integer, is_word, reads, shrinks};
 use crate::world::redis::data::{Data, Value, WRONG_TYPE};
 use crate::world::redis::resp::Reply;
+use crate::world::redis::server::wrong_number;
 
 pub(super) const ALL: &[Spec] = &[
     reads("get", 2, get),
+    reads("mget", -2, mget),
+    reads("getrange", 4, getrange),
     grows("set", -3, set),
+    grows("mset", -3, mset),
     grows("setnx", 3, setnx),
     grows("incr", 2, incr),
     grows("incrby", 3, incrby),
@@ -30,6 +34,34 @@ fn string<'a>(data: &'a Data, key: &[u8]) -> Result<Option<&'a Vec<u8>>, String>
 
 fn get(data: &mut Data, args: &[Vec<u8>]) -> Answer {
     Ok(Reply::or_nil(string(data, &args[0])?))
+}
+
+/// What is of another kind counts as not there.
+fn mget(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let values = args.iter().map(|key| Reply::or_nil(string(data, key).unwrap_or(None)));
+    Ok(Reply::Array(values.collect()))
+}
+
+/// An end that lies before the beginning of the text is its first byte, unlike in any other range.
+fn getrange(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    let (from, to) = (integer(&args[1])?, integer(&args[2])?);
+    let bytes = string(data, &args[0])?.map_or(&[][..], Vec::as_slice);
+    if from < 0 && to < 0 && from > to {
+        return Ok(Reply::Bulk(Vec::new()));
+    }
+    let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    let to = if to < 0 { (len + to).max(0) } else { to };
+    Ok(Reply::Bulk(bytes[super::span(from, to, bytes.len())].to_vec()))
+}
+
+fn mset(data: &mut Data, args: &[Vec<u8>]) -> Answer {
+    if !args.len().is_multiple_of(2) {
+        return Err(wrong_number("mset"));
+    }
+    for pair in args.chunks_exact(2) {
+        data.put(pair[0].clone(), Value::String(pair[1].clone()));
+    }
+    Ok(Reply::ok())
 }
 
 /// Without expiry: nothing here asks for it.
