@@ -305,3 +305,25 @@ async fn load(client: Client, stop: Arc<AtomicBool>, count: Arc<AtomicU32>) -> (
     }
     (tasks, bad)
 }
+
+/// Whatever reads all schedules at each edit makes the edits of many take forever.
+#[tokio::test]
+async fn edits_do_not_read_where_all_schedules_stand() {
+    const EDITS: u64 = 60;
+    let (mesh, redis) = start(1, |spec| spec).await;
+    let client = mesh.client(0);
+    client.deploy("noop", &builtin("noop")).await;
+    let walks = || {
+        let said = redis.cli(&["info", "commandstats"]);
+        let calls =
+            said.lines().find_map(|line| line.strip_prefix("cmdstat_hscan:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
+    };
+    let before = walks();
+    for number in 0..EDITS {
+        let definition = json!({"cron": "@every 1h", "function": "noop"});
+        client.put(&format!("/v1/schedules/s-{number}"), &definition).await.ok();
+    }
+    let walked = walks() - before;
+    assert!(walked < EDITS / 4, "{walked} walks for {EDITS} edits");
+}

@@ -412,19 +412,20 @@ impl Driver {
             });
             let known = self.planned.get(&entry.name);
             let known = known.filter(|known| known.revision == entry.revision && known.firing == firing);
-            let Times { cron, timezone } = entry.definition.times();
             let schedule = match known {
                 Some(known) => known.clone(),
-                None => match self.timetables.get(&cron, &timezone) {
-                    Ok(timetable) => {
-                        let (name, definition) = (entry.name.clone(), entry.definition.clone());
-                        Arc::new(PlannedSchedule::new(name, entry.revision, definition, timetable, firing))
-                    }
-                    Err(error) => {
-                        tracing::error!(schedule = %entry.name, %error, "this schedule cannot be read by this version and is not fired here");
-                        continue;
-                    }
-                },
+                None => {
+                    let Times { cron, timezone } = entry.definition.times();
+                    let timetable = match self.timetables.get(&cron, &timezone) {
+                        Ok(timetable) => timetable,
+                        Err(error) => {
+                            tracing::error!(schedule = %entry.name, %error, "this schedule cannot be read by this version and is not fired here");
+                            continue;
+                        }
+                    };
+                    let (name, definition) = (entry.name.clone(), entry.definition.clone());
+                    Arc::new(PlannedSchedule::new(name, entry.revision, definition, timetable, firing))
+                }
             };
             planned.insert(entry.name.clone(), schedule);
         }

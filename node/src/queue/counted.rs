@@ -270,6 +270,10 @@ impl TaskQueue for Counted {
         self.tally.heard(self.inner.schedule_states().await)
     }
 
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
+        self.tally.heard(self.inner.schedule_state(schedule).await)
+    }
+
     async fn fence(
         &self,
         schedule: &ScheduleName,

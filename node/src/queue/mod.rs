@@ -271,12 +271,8 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// Where all schedules stand.
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError>;
 
-    /// Where one schedule stands; `None` when its name was never used. A store that can tell without reading all of
-    /// them does.
-    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
-        let states = self.schedule_states().await?;
-        Ok(states.into_iter().find(|state| state.schedule == *schedule))
-    }
+    /// Where one schedule stands; `None` when its name was never used. Never by reading all of them: every edit asks.
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError>;
 
     /// Makes this revision of a schedule the only one whose ticks may commit, and writes down which due times
     /// that gives up; `after` is what the schedule is from now on, `None` when it was deleted. A schedule

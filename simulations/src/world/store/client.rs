@@ -188,6 +188,11 @@ impl TaskQueue for StoreClient {
         self.read(|state| state.all_schedules().cloned().collect()).await
     }
 
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
+        let schedule = schedule.clone();
+        self.read(move |state| state.all_schedules().find(|state| state.schedule == schedule).cloned()).await
+    }
+
     async fn fence(
         &self,
         schedule: &ScheduleName,

@@ -135,6 +135,10 @@ impl TaskQueue for Wayward {
     async fn schedule_states(&self) -> Result<Vec<ScheduleState>, StoreError> {
         self.inner.schedule_states().await
     }
+
+    async fn schedule_state(&self, schedule: &ScheduleName) -> Result<Option<ScheduleState>, StoreError> {
+        self.inner.schedule_state(schedule).await
+    }
     async fn fence(
         &self,
         schedule: &ScheduleName,
