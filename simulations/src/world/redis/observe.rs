@@ -215,6 +215,6 @@ fn of_commit(commit: &[Vec<u8>], answer: &Reply) -> Option<Event> {
     Some(Event::TickRefused { schedule: text(commit.first()?)?.parse().ok()?, due, reason, node })
 }
 
-fn text(bytes: &Vec<u8>) -> Option<&str> {
+fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
