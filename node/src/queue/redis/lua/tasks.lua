@@ -163,12 +163,12 @@ local function is_recounting()
   return recount
 end
 
-local function is_recounted(task)
+local function is_recounted(id, created)
   if not is_recounting() then
     return false
   end
-  local made = tonumber(task[CREATED])
-  return made > recount.upto or made < recount.at or (made == recount.at and task[ID] <= recount.id)
+  local made = tonumber(created)
+  return made > recount.upto or made < recount.at or (made == recount.at and id <= recount.id)
 end
 
 local function add_up(sums, from, to)
@@ -184,7 +184,7 @@ end
 local function moved(task, from, to)
   local pair = task[PAIR]
   add_up(pair.moved, from, to)
-  if is_recounted(task) then
+  if is_recounted(task[ID], task[CREATED]) then
     add_up(pair.followed, from, to)
   end
 end
@@ -417,8 +417,8 @@ local function add(id, def, delay, expires, schedule, input)
   put(P .. 'all', now_text, id)
   local pair = pair_of(queue, fn)
   add_up(pair.moved, nil, state)
-  if is_recounting() then
-    -- It is younger than any beginning.
+  -- A clock that was set back makes tasks that the recount has yet to come to.
+  if is_recounted(id, now_text) then
     add_up(pair.followed, nil, state)
   end
   if delay > 0 then
