@@ -250,7 +250,9 @@ end
 local function recounted()
   if cursor == '0' then
     call('DEL', P .. 'recount')
-    call('HSET', P .. 'recount', 'at', '-1', 'id', '', 'upto', now)
+    -- Younger ones come later; but a clock that was set back has left some that seem to.
+    local youngest = tonumber(call('ZRANGE', P .. 'all', -1, -1, 'WITHSCORES')[2]) or now
+    call('HSET', P .. 'recount', 'at', '-1', 'id', '', 'upto', string.format('%.0f', math.max(now, youngest)))
   end
   local from = call('HMGET', P .. 'recount', 'at', 'id', 'upto')
   if not from[1] then
