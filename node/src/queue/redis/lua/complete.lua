@@ -51,7 +51,7 @@ local function end_of(at)
   return task[STATE]
 end
 
--- How it is with a plain task that is done and left nothing: as below, but from text to text, see `claim.lua`.
+-- How it is with a plain task that is done: as `end_of`, but from text to text, see `claim.lua`.
 local HELD, DONE = '^1 (%d+) leased (%d+ %S+ %S+) %- ', '1 %1 done %2 ' .. now_text .. ' '
 local by_text = not is_recounting()
 
