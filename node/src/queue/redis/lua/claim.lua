@@ -17,8 +17,11 @@ local found, next_turn = pairs_of(who.queues, turn, MOST_PAIRS)
 local rows, sources = {}, {}
 for _, name in ipairs(found) do
   local queue, fn = string.match(name, '^(%S+) (%S+)$')
-  if who.room[fn] ~= 0 and who.left[queue] ~= 0 then
-    local pair = pair_of(queue, fn)
+  local pair = pair_of(queue, fn)
+  -- Once, also if a queue is named twice: what leaves a set by its rank must not leave it again.
+  local is_new = not pair.is_looked_at
+  pair.is_looked_at = true
+  if is_new and who.room[fn] ~= 0 and who.left[queue] ~= 0 then
     local fresh, again = source(pair.ready, pair), source(pair.again, pair)
     again.is_again = true
     local holds = false

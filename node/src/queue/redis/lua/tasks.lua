@@ -143,8 +143,7 @@ end
 -- A task's value that was made without looking at the task.
 local function replace(id, key, value)
   known[id] = value
-  local n = #values
-  values[n + 1], values[n + 2] = key, value
+  store(key, value)
 end
 
 local function drop(key)
@@ -387,11 +386,11 @@ local function is_taken(id, def)
   return fn ~= task[FN] or print ~= string.match(task[TAIL], '^%x+ (%x+)')
 end
 
--- A new task; one of this id that is there already stays as it is. `def` is what never changes: LENGTH QUEUE FUNCTION
--- URGENCY PRINT[/AT_ONCE/LINE] JSON.
+-- A new task; one of this id that is there already stays as it is, and the answer is false. `def` is what never changes:
+-- LENGTH QUEUE FUNCTION URGENCY PRINT[/AT_ONCE/LINE] JSON.
 local function add(id, def, delay, expires, schedule, input)
   if task_of(id) ~= nil then
-    return
+    return false
   end
   local ready, late = now_text, '-'
   if delay > 0 then
@@ -428,6 +427,7 @@ local function add(id, def, delay, expires, schedule, input)
   else
     push_new(pair, urgency, ready, id)
   end
+  return true
 end
 
 -- Tasks whose worker was not heard of: they may be claimed again, or are buried when they have lost too many leases.

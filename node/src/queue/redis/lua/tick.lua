@@ -59,8 +59,9 @@ local function decide(first, last)
         skipped = 'overlap'
       else
         task = ARGV[at + 4]
-        add(task, ARGV[at + 5], 0, -1, schedule, ARGV[at + 6])
-        waiting = waiting + 1
+        if add(task, ARGV[at + 5], 0, -1, schedule, ARGV[at + 6]) then
+          waiting = waiting + 1
+        end
         answer[#answer + 1] = task
       end
     end
